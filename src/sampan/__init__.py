@@ -1,0 +1,3 @@
+"""sampan: a container engine with the Docker Engine API."""
+
+__version__ = "0.1.0"
