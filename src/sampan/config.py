@@ -22,7 +22,7 @@ MAXIMUM_FILE_BYTES = 1 << 20
 class Runtime(
     msgspec.Struct, frozen=True, rename={"runtime_args": "runtimeArgs"}, forbid_unknown_fields=True
 ):
-    """An OCI runtime that may be named by ``--runtime``: a binary's path and arguments put before its command."""
+    """An OCI runtime ``--runtime`` may name: a binary and the arguments put before its command."""
 
     path: str
     runtime_args: list[str] = []
@@ -101,7 +101,7 @@ class Config(msgspec.Struct, frozen=True, rename="kebab", forbid_unknown_fields=
     userns_remap: str = ""
     log_driver: str = "json-file"
     log_opts: dict[str, str] = {}
-    cdi_spec_dirs: list[str] = ["/etc/cdi", "/var/run/cdi"]
+    cdi_spec_dirs: tuple[str, ...] = ("/etc/cdi", "/var/run/cdi")
     host_gateway_ips: list[str] = []
 
     # images
@@ -222,7 +222,7 @@ POSITIVE = ("max_concurrent_downloads", "max_concurrent_uploads", "max_download_
 
 
 def check(config: Config) -> Config:
-    """Return ``config`` unchanged, or raise InvalidParameter for the first value that cannot have its effect."""
+    """Return ``config`` unchanged, or raise InvalidParameter for the first value without effect."""
     for name, choices in CHOICES.items():
         value = getattr(config, name)
         if value not in choices:
