@@ -1,0 +1,1 @@
+"""Pure values of the OCI specifications: digests, references, descriptors, manifests, runtime spec."""
