@@ -1,0 +1,82 @@
+"""The daemon's process: read settings, own the roots, open the engine, serve, and end in order.
+
+    parse flags → load configuration → lock roots → open engine (adopts running containers)
+        → listen → READY=1 … SIGHUP reloads … SIGTERM/SIGINT
+        → stop listening → close engine → unlock
+
+Killing the process at any point is as good as stopping it: containers go on under their monitors and the
+next start adopts them.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from sampan import __version__, config
+from sampan.daemon import flags, logs
+from sampan.daemon.notify import notify
+from sampan.daemon.ownership import owned
+from sampan.engine.engine import Engine
+from sampan.errors import EngineError, InvalidParameter
+from sampan.server.listen import serve
+
+log = logging.getLogger("sampan.daemon")
+
+
+def main(arguments: Sequence[str] | None = None, program: str = "sampand") -> int:
+    """Run the daemon until it is told to stop; returns the exit status."""
+    command_line = flags.parse(sys.argv[1:] if arguments is None else arguments, program)
+    try:
+        settings = config.load(command_line.config_file, command_line.settings)
+        if command_line.validate:
+            print("configuration OK")
+            return 0
+        require_root()
+        logs.configure(settings)
+        with owned(settings):
+            asyncio.run(run(settings, command_line))
+    except EngineError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def require_root() -> None:
+    """Raise InvalidParameter unless the process may make mounts and namespaces."""
+    if os.geteuid() != 0:
+        raise InvalidParameter("the daemon must run as root: try sudo, or `sampan --host` for a remote one")
+
+
+async def run(settings: config.Config, command_line: flags.CommandLine) -> None:
+    """Open the engine, serve its API, and close everything when a signal asks."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    engine = await Engine.open(settings)
+    loop.add_signal_handler(signal.SIGHUP, reload, engine, command_line)
+    try:
+        async with serve(engine, settings):
+            log.info("sampan %s is ready, listening on %s", __version__, ", ".join(settings.listen_hosts))
+            notify("READY=1", f"MAINPID={os.getpid()}")
+            await stopping.wait()
+            notify("STOPPING=1")
+    finally:
+        await engine.close()
+
+
+def reload(engine: Engine, command_line: flags.CommandLine) -> None:
+    """Read the configuration again and hand it to the engine; a broken file changes nothing."""
+    notify("RELOADING=1")
+    try:
+        engine.reconfigure(config.load(command_line.config_file, command_line.settings))
+    except InvalidParameter as error:
+        log.error("configuration not reloaded: %s", error)
+    notify("READY=1")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
