@@ -7,7 +7,6 @@ is an error, as it is for dockerd; a key nobody knows is an error that names it.
     {"data-root": "/var/lib/sampan", "log-opts": {"max-size": "20m"}, "runtimes": {"runc": {"path": "runc"}}}
 """
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +148,6 @@ class Config(msgspec.Struct, frozen=True, rename="kebab", forbid_unknown_fields=
         return self.hosts or [self.default_socket]
 
 
-DEFAULT_HOST = f"unix://{Config().exec_root}/sampan.sock"
 KEYS = {field.encode_name: field for field in msgspec.structs.fields(Config)}
 
 
@@ -268,7 +266,3 @@ def kebab(name: str) -> str:
     """``data_root`` → ``data-root``."""
     return name.replace("_", "-")
 
-
-def host_from_environment(default: str | None = None) -> str:
-    """Where a client finds the daemon: $SAMPAN_HOST, else $DOCKER_HOST, else ``default`` or our socket."""
-    return os.environ.get("SAMPAN_HOST") or os.environ.get("DOCKER_HOST") or default or DEFAULT_HOST

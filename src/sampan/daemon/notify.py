@@ -8,7 +8,7 @@ import socket
 
 
 def notify(*states: str) -> None:
-    """Send states such as ``READY=1``, ``STOPPING=1``, ``MAINPID=42``; raises OSError if the socket is gone."""
+    """Send states such as ``READY=1`` or ``STOPPING=1``; raises OSError if the socket is gone."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return
