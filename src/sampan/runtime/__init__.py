@@ -1,1 +1,1 @@
-"""Running containers: OCI spec to plan, monitors, cgroups, the sampan-runtime command line, other runtimes."""
+"""Running containers: OCI spec to plan, monitors, cgroups, the sampan-runtime command, other runtimes."""

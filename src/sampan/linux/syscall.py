@@ -1,0 +1,30 @@
+"""Raw system calls that neither Python 3.11 nor glibc of every age wraps; errors carry call and object."""
+
+import ctypes
+import os
+from collections.abc import Callable
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_syscall: Callable[..., int] = _libc.syscall
+_libc.syscall.restype = ctypes.c_long
+
+
+def syscall(name: str, number: int, *arguments: int | bytes | ctypes.Structure | None, about: str = "") -> int:
+    """Call ``number`` with up to six arguments: int, bytes (``char *``), structures (by reference), None (NULL).
+
+    ``name`` and ``about`` (the object: a path, a file system) go into the message of the OSError raised on
+    failure, with the kernel's errno.
+    """
+    result = _syscall(ctypes.c_long(number), *map(_argument, arguments))
+    if result < 0:
+        number_ = ctypes.get_errno()
+        raise OSError(number_, f"{name}: {os.strerror(number_)}", about or None)
+    return result
+
+
+def _argument(value: int | bytes | ctypes.Structure | None) -> object:
+    if isinstance(value, int):
+        return ctypes.c_long(value)
+    if isinstance(value, bytes):
+        return ctypes.c_char_p(value)
+    return None if value is None else ctypes.byref(value)
