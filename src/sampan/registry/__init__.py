@@ -1,0 +1,1 @@
+"""Images travel: the distribution specification's two ends, sharing their vocabulary (``protocol``)."""

@@ -1,0 +1,1 @@
+"""The client's end: hosts and mirrors, authentication, transport, pull and push."""

@@ -1,0 +1,1 @@
+"""The registry's end: the distribution specification over one storage driver and one database."""
