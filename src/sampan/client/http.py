@@ -135,7 +135,7 @@ class Client:
     version: str = ""
     headers: dict[str, str] = field(default_factory=lambda: {"User-Agent": f"sampan/{__version__}"})
 
-    def request(  # noqa: PLR0917
+    def request(
         self,
         method: str,
         path: str,
