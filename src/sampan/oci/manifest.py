@@ -17,6 +17,11 @@ from sampan.oci.descriptor import Descriptor
 from sampan.oci.document import Document
 
 
+def _no_layers() -> list[Descriptor]:
+    """A default that msgspec does not leave out when it writes: ``layers`` is required."""
+    return []
+
+
 class Manifest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, rename="camel"):
     """One image of one platform: its config and its layers, lowest first."""
 
@@ -24,7 +29,7 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, re
     media_type: str = ""
     artifact_type: str | None = None
     config: Descriptor
-    layers: list[Descriptor] = field(default_factory=list)
+    layers: list[Descriptor] = field(default_factory=_no_layers)
     subject: Descriptor | None = None
     annotations: dict[str, str] | None = None
 

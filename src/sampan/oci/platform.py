@@ -27,10 +27,10 @@ _ARCHITECTURE: dict[str, tuple[str, str]] = {
     "powerpc64le": ("ppc64le", ""),
     "mips64el": ("mips64le", ""),
 }
-_KNOWN_ARCHITECTURES = frozenset(
-    ("386", "amd64", "arm", "arm64", "loong64", "mips", "mips64", "mips64le", "mipsle", "ppc64", "ppc64le")
-    + ("riscv64", "s390x", "wasm")
-)
+_KNOWN_ARCHITECTURES = {
+    *("386", "amd64", "arm", "arm64", "loong64", "mips", "mips64", "mips64le", "mipsle"),
+    *("ppc64", "ppc64le", "riscv64", "s390x", "wasm"),
+}
 _IMPLIED_VARIANT = {("arm64", "v8"), ("arm64", "8"), ("amd64", "v1")}
 _ALSO_RUNS: dict[str, Sequence[tuple[str, str]]] = {
     "amd64": (("386", ""),),

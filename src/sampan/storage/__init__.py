@@ -1,0 +1,1 @@
+"""Everything on disk: content, snapshots, images, and the engine's database."""
