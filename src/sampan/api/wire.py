@@ -38,14 +38,22 @@ def present(default: T) -> T:
     return field
 
 
+def _empty_list() -> list[Any]:  # msgspec omits an empty list only where ``list`` itself is the factory
+    return []
+
+
+def _empty_map() -> dict[str, Any]:
+    return {}
+
+
 def present_list(name: str | None = None) -> Any:
     """A list that is sent as ``[]`` when empty."""
-    return msgspec.field(default_factory=list, name=name)
+    return msgspec.field(default_factory=_empty_list, name=name)
 
 
 def present_map(name: str | None = None) -> Any:
     """A mapping that is sent as ``{}`` when empty."""
-    return msgspec.field(default_factory=dict, name=name)
+    return msgspec.field(default_factory=_empty_map, name=name)
 
 
 def present_struct(factory: Callable[[], T]) -> T:
