@@ -29,6 +29,7 @@ native:
 
 # Every ring. As root; a ring that cannot run here fails and says what it lacks.
 test: check
+	tests/install_packages.sh
 	$(PYTHON) -m pytest tests/contract tests/kernel tests/engine tests/conformance
 
 clean:
