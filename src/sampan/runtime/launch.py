@@ -1,0 +1,132 @@
+"""The values the monitor is given and gives back: launches, attached streams, exits, failures. No I/O."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from pathlib import Path
+
+from sampan.errors import EngineError
+from sampan.runtime.plan import Plan
+
+
+class StartFailed(EngineError):
+    """A container's or an exec's process could not be made.
+
+    ``step`` is the operation's name as in the plan ("execute", "attach", …), ``errno`` the kernel's (0 where a
+    hook or program failed by its own status, see ``object``), ``object`` the path or name concerned.
+    """
+
+    def __init__(self, step: str, errno: int, object_: str, message: str = "") -> None:
+        from os import strerror
+
+        super().__init__(message or f"{step}: {object_}: {strerror(errno).lower()}")
+        self.step, self.errno, self.object = step, errno, object_
+
+
+class MonitorGone(EngineError):
+    """The monitor's process ended or its socket is closed; the exit record says what is known."""
+
+
+class AtEnd(IntEnum):
+    """What the end of a client's input does (dockerd's rules: engine/containers decides)."""
+
+    CLOSE_STDIN = 0  # the process sees end of file: StdinOnce, every exec
+    END_STREAM = 1  # the client is let go: attach to a container with OpenStdin alone, or to a terminal
+    NOTHING = 2
+
+
+class Ending(IntEnum):
+    """Why an attached stream is over."""
+
+    FINISHED = 0  # the process's output ended and was delivered
+    DETACHED = 1  # the detach keys were typed
+    CLOSED = 2  # the client went away, or its input ended under END_STREAM
+    LOST = 3  # the monitor went away
+
+
+@dataclass(eq=False, slots=True)
+class AttachedStream:
+    """One client joined to a process's stdio.
+
+    ``fd`` is a connected stream socket; the monitor gets a duplicate, the caller closes its own once the stream
+    was handed over (``attach``/``start``/``exec`` returned). Without a terminal stdout and stderr carry Docker's
+    8-byte headers unless ``framed`` is off. ``early`` are bytes of input that were read already. ``detach_keys``
+    are looked for in the input (terminals only, by Docker's rule: pass b"" otherwise). ``done`` is set when it is over.
+    """
+
+    fd: int
+    stdin: bool = False
+    stdout: bool = True
+    stderr: bool = True
+    framed: bool = True
+    detach_keys: bytes = b""
+    early: bytes = b""
+    at_end: AtEnd = AtEnd.CLOSE_STDIN
+    done: "asyncio.Future[Ending] | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class LogFile:
+    """A log in Docker's json-file format. ``max_size`` in bytes, 0: never rotated; ``max_files`` counts the live one.
+
+    ``attributes`` is a JSON object as text, put into every line as ``attrs`` ("": none).
+    """
+
+    path: Path
+    max_size: int = 0
+    max_files: int = 1
+    attributes: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class External:
+    """The plan's program is another OCI runtime (``runc create …``, ``runc exec --detach …``).
+
+    It must write the process's pid to ``pid_file``; with a terminal it sends the master to ``console_socket``,
+    on which the monitor listens. The monitor, their subreaper, adopts that process.
+    """
+
+    pid_file: Path
+    console_socket: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """Everything the monitor needs to make a container's first process."""
+
+    container_id: str
+    plan: Plan
+    run_dir: Path  # made if missing; holds monitor.sock
+    state_dir: Path  # exists; gets the file ``exit``
+    terminal: bool = False
+    console_size: tuple[int, int] = (0, 0)  # rows, columns
+    open_stdin: bool = False
+    stdin_once: bool = False
+    log: LogFile | None = None
+    attached: Sequence[AttachedStream] = ()
+    oom_events: Path | None = None  # v1 memory.oom_control or v2 memory.events: read at exit for Exit.oom_killed
+    external: External | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecLaunch:
+    """Everything the monitor needs to run another process in the container."""
+
+    exec_id: str
+    plan: Plan
+    terminal: bool = False
+    console_size: tuple[int, int] = (0, 0)
+    open_stdin: bool = False
+    attached: Sequence[AttachedStream] = ()
+    external: External | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a process ended. ``status`` as shells and Docker count it: 128 + signal for a signal."""
+
+    status: int
+    finished_at: float  # seconds since the epoch
+    oom_killed: bool = False
+    signal: int = field(default=0)

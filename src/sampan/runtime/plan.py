@@ -1,0 +1,573 @@
+"""A plan: the flat list of operations that the C program performs to make a container's (or an exec's) process.
+
+Python decides all of it; C walks the list and stops at the first failure, naming the operation's index, the errno
+and the object. One class below is one operation; its fields are its arguments, in order. ``native/operations.h``
+holds the same table, and a unit test compares the two.
+
+Who performs what, in order of the list:
+
+    operations before ``Clone``      a *stage*: a short-lived process between monitor and child (set-up that must
+                                     happen in the host's or the joined namespaces); left out when there are none
+    ``Clone``                        makes the child, with new namespaces, as a child of the monitor
+    operations after ``Clone``       the child, up to ``Execute``
+    MapIds, Pause, SetOomScore(by_parent=1)   the monitor, when the child reaches them; the child waits
+
+*Slots* are numbered descriptors: 0, 1, 2 are the child's stdin, stdout, stderr (made by the monitor: pipes or
+/dev/null); ``Plan.fds`` fill 3, 4, …; operations fill any other below 256. All are closed at ``Execute``.
+
+Every *path* after ``AttachRoot`` and before ``PivotRoot`` that names a place in the container is resolved beneath the
+new root (openat2, RESOLVE_IN_ROOT, no magic links) at the moment of use; after PivotRoot, beneath "/". Missing parents
+are created.
+
+On the wire (little endian, everything aligned to 8):
+
+    "SMPN" u32 version u32 count u32 0     { u16 code, u16 0, u32 size of the arguments, arguments }*
+    an int      i64
+    str, bytes  u32 length, the bytes, NUL, padding to 8
+    strings     as bytes: each string followed by NUL
+"""
+
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from enum import IntEnum
+from typing import ClassVar
+
+MAGIC = b"SMPN"
+VERSION = 1
+FIRST_SLOT = 3
+SLOTS = 256
+NO_SLOT = -1
+
+
+class Kind(IntEnum):
+    """What Attach creates where the target is missing."""
+
+    DIRECTORY = 0
+    FILE = 1
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation; subclasses give ``CODE`` (never reused) and their arguments as fields."""
+
+    CODE: ClassVar[int] = 0
+
+
+@dataclass(frozen=True)
+class Clone(Operation):
+    """clone3(2): make the child. ``flags``: CLONE_NEW*; ``cgroup``: slot of a v2 cgroup directory or NO_SLOT."""
+
+    CODE: ClassVar[int] = 1
+    flags: int
+    cgroup: int = NO_SLOT
+
+
+@dataclass(frozen=True)
+class SetNamespace(Operation):
+    """setns(2): join by a namespace's fd (flags 0 or its type) or several at once by a pidfd (flags CLONE_NEW*)."""
+
+    CODE: ClassVar[int] = 2
+    slot: int
+    flags: int = 0
+
+
+@dataclass(frozen=True)
+class Unshare(Operation):
+    """unshare(2). The cgroup namespace is unshared after joining, so that the cgroup is its root."""
+
+    CODE: ClassVar[int] = 3
+    flags: int
+
+
+@dataclass(frozen=True)
+class MapIds(Operation):
+    """The monitor writes uid_map, gid_map and first setgroups ("allow", "deny", "" for as it is) of the child."""
+
+    CODE: ClassVar[int] = 4
+    uid_map: str
+    gid_map: str
+    setgroups: str = ""
+
+
+@dataclass(frozen=True)
+class WriteSlot(Operation):
+    """write(2) to a slot: b"0" to a v1 cgroup's ``tasks`` moves the writer in, without the threadgroup lock."""
+
+    CODE: ClassVar[int] = 5
+    slot: int
+    data: bytes
+
+
+@dataclass(frozen=True)
+class WriteSysctl(Operation):
+    """Write /proc/sys/``path`` of the container (refused where that is not procfs)."""
+
+    CODE: ClassVar[int] = 6
+    path: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Pause(Operation):
+    """The monitor reports ``name`` and the child's pid to Python and waits for its word (hooks, network)."""
+
+    CODE: ClassVar[int] = 7
+    name: str
+
+
+@dataclass(frozen=True)
+class WaitStart(Operation):
+    """Report "created", then accept a connection on the listening SOCK_SEQPACKET slot: that is ``start``.
+
+    A failure after it is sent there, as on the control socket; the connection's end without a word is success.
+    """
+
+    CODE: ClassVar[int] = 8
+    slot: int
+
+
+@dataclass(frozen=True)
+class RunHook(Operation):
+    """Run a program of the place the child is in; not zero, or longer than ``timeout`` ms (0: no limit), fails."""
+
+    CODE: ClassVar[int] = 9
+    path: str
+    arguments: tuple[str, ...]
+    environment: tuple[str, ...]
+    stdin: bytes
+    timeout: int = 0
+
+
+@dataclass(frozen=True)
+class OpenTree(Operation):
+    """A detached copy of the mount at the *host's* ``path`` into a slot; its submounts too if ``recursive``."""
+
+    CODE: ClassVar[int] = 10
+    slot: int
+    path: str
+    recursive: int = 0
+
+
+@dataclass(frozen=True)
+class MakeMount(Operation):
+    """A new file system as a detached mount into a slot; options are ``key=value`` or a bare ``key``.
+
+    ``attributes``: MOUNT_ATTR_*. ``source`` may be empty.
+    """
+
+    CODE: ClassVar[int] = 11
+    slot: int
+    filesystem: str
+    source: str
+    attributes: int
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SetMount(Operation):
+    """mount_setattr(2) on a slot's mount; ``userns`` is the slot for MOUNT_ATTR_IDMAP or NO_SLOT."""
+
+    CODE: ClassVar[int] = 12
+    slot: int
+    set: int
+    clear: int = 0
+    propagation: int = 0
+    userns: int = NO_SLOT
+    recursive: int = 0
+
+
+@dataclass(frozen=True)
+class Attach(Operation):
+    """Put a slot's detached mount at ``target`` of the container, creating a directory or file there if missing."""
+
+    CODE: ClassVar[int] = 13
+    slot: int
+    target: str
+    kind: int = Kind.DIRECTORY
+
+
+@dataclass(frozen=True)
+class AttachRoot(Operation):
+    """Put a slot's detached mount over the host directory ``path`` of this mount namespace: it is the new root."""
+
+    CODE: ClassVar[int] = 14
+    slot: int
+    path: str
+
+
+@dataclass(frozen=True)
+class SetPropagation(Operation):
+    """mount_setattr(2) by path: "/" to MS_PRIVATE or MS_SLAVE recursively before anything is mounted."""
+
+    CODE: ClassVar[int] = 15
+    path: str
+    propagation: int
+    recursive: int = 1
+
+
+@dataclass(frozen=True)
+class PivotRoot(Operation):
+    """pivot_root(2) into the new root; the old one is detached."""
+
+    CODE: ClassVar[int] = 16
+
+
+@dataclass(frozen=True)
+class MakeDirectory(Operation):
+    """Create a directory of the container and its parents; one that is there stays as it is."""
+
+    CODE: ClassVar[int] = 17
+    path: str
+    mode: int = 0o755
+    uid: int = 0
+    gid: int = 0
+
+
+@dataclass(frozen=True)
+class MakeNode(Operation):
+    """mknod(2) with the type in ``mode``; ``device`` as os.makedev gives. One with that device already stays."""
+
+    CODE: ClassVar[int] = 18
+    path: str
+    mode: int
+    device: int
+    uid: int = 0
+    gid: int = 0
+
+
+@dataclass(frozen=True)
+class MakeSymlink(Operation):
+    """symlink(2); something already at ``path`` stays."""
+
+    CODE: ClassVar[int] = 19
+    target: str
+    path: str
+
+
+@dataclass(frozen=True)
+class CopyUp(Operation):
+    """Copy the tree at ``path`` of the container into a slot's detached tmpfs (option tmpcopyup)."""
+
+    CODE: ClassVar[int] = 20
+    slot: int
+    path: str
+
+
+@dataclass(frozen=True)
+class Mask(Operation):
+    """Hide ``path``: an empty read-only tmpfs over a directory, /dev/null over a file; missing is fine."""
+
+    CODE: ClassVar[int] = 21
+    path: str
+
+
+@dataclass(frozen=True)
+class MakeReadonly(Operation):
+    """Bind ``path`` onto itself, read-only with all below; missing is fine. "/" alone changes the root mount itself."""
+
+    CODE: ClassVar[int] = 22
+    path: str
+
+
+@dataclass(frozen=True)
+class SetHostname(Operation):
+    """sethostname(2)."""
+
+    CODE: ClassVar[int] = 23
+    name: str
+
+
+@dataclass(frozen=True)
+class SetDomainname(Operation):
+    """setdomainname(2)."""
+
+    CODE: ClassVar[int] = 24
+    name: str
+
+
+@dataclass(frozen=True)
+class SetLimit(Operation):
+    """setrlimit(2); RLIM_INFINITY is -1."""
+
+    CODE: ClassVar[int] = 25
+    resource: int
+    soft: int
+    hard: int
+
+
+@dataclass(frozen=True)
+class SetOomScore(Operation):
+    """Write oom_score_adj: of the performer itself, or by the monitor for the child (in a new user namespace)."""
+
+    CODE: ClassVar[int] = 26
+    value: int
+    by_parent: int = 0
+
+
+@dataclass(frozen=True)
+class SetScheduler(Operation):
+    """sched_setattr(2); times in nanoseconds."""
+
+    CODE: ClassVar[int] = 27
+    policy: int
+    flags: int = 0
+    nice: int = 0
+    priority: int = 0
+    runtime: int = 0
+    deadline: int = 0
+    period: int = 0
+
+
+@dataclass(frozen=True)
+class SetIoPriority(Operation):
+    """ioprio_set(2): class << 13 | level."""
+
+    CODE: ClassVar[int] = 28
+    value: int
+
+
+@dataclass(frozen=True)
+class SetAffinity(Operation):
+    """sched_setaffinity(2): the CPU mask as bytes, bit 0 of byte 0 is CPU 0."""
+
+    CODE: ClassVar[int] = 29
+    mask: bytes
+
+
+@dataclass(frozen=True)
+class SetPersonality(Operation):
+    """personality(2)."""
+
+    CODE: ClassVar[int] = 30
+    persona: int
+
+
+@dataclass(frozen=True)
+class SetUmask(Operation):
+    """umask(2)."""
+
+    CODE: ClassVar[int] = 31
+    mask: int
+
+
+@dataclass(frozen=True)
+class NewSession(Operation):
+    """setsid(2)."""
+
+    CODE: ClassVar[int] = 32
+
+
+@dataclass(frozen=True)
+class JoinKeyring(Operation):
+    """A new session keyring of this name; its absence in the kernel is fine."""
+
+    CODE: ClassVar[int] = 33
+    name: str
+
+
+@dataclass(frozen=True)
+class OpenConsole(Operation):
+    """A pty of the container's own devpts becomes controlling terminal and stdio; the monitor gets its master.
+
+    Comes after NewSession. ``path`` ("/dev/console", or "" in an exec) gets the terminal bound over it.
+    ``uid`` owns it; rows and columns of 0 leave the size unset.
+    """
+
+    CODE: ClassVar[int] = 34
+    rows: int
+    columns: int
+    uid: int
+    path: str = ""
+
+
+@dataclass(frozen=True)
+class SetStdio(Operation):
+    """Slots 0–2 become descriptors 0–2; pipes are given to ``uid`` so that /dev/stdout can be opened again."""
+
+    CODE: ClassVar[int] = 35
+    uid: int
+
+
+@dataclass(frozen=True)
+class ChangeDirectory(Operation):
+    """chdir(2), after which the directory must lie beneath the root (CVE-2024-21626)."""
+
+    CODE: ClassVar[int] = 36
+    path: str
+
+
+@dataclass(frozen=True)
+class DropBounding(Operation):
+    """Take every capability not in ``keep`` (a bit mask) out of the bounding set; needs CAP_SETPCAP."""
+
+    CODE: ClassVar[int] = 37
+    keep: int
+
+
+@dataclass(frozen=True)
+class SetIds(Operation):
+    """setgroups, setresgid, setresuid; permitted capabilities are kept until SetCapabilities.
+
+    ``groups`` are u32 each (``group_bytes``); ``set_groups`` 0 leaves them (user namespaces that deny setgroups).
+    """
+
+    CODE: ClassVar[int] = 38
+    uid: int
+    gid: int
+    groups: bytes = b""
+    set_groups: int = 1
+
+
+@dataclass(frozen=True)
+class SetCapabilities(Operation):
+    """capset(2), then the ambient set; bit masks."""
+
+    CODE: ClassVar[int] = 39
+    effective: int
+    permitted: int
+    inheritable: int
+    ambient: int = 0
+
+
+@dataclass(frozen=True)
+class NoNewPrivileges(Operation):
+    """prctl(PR_SET_NO_NEW_PRIVS)."""
+
+    CODE: ClassVar[int] = 40
+
+
+@dataclass(frozen=True)
+class Seccomp(Operation):
+    """seccomp(SECCOMP_SET_MODE_FILTER); with SECCOMP_FILTER_FLAG_NEW_LISTENER the listener goes to Python."""
+
+    CODE: ClassVar[int] = 41
+    flags: int
+    program: bytes
+
+
+@dataclass(frozen=True)
+class DieWithParent(Operation):
+    """prctl(PR_SET_PDEATHSIG, SIGKILL): no init without its monitor. After SetIds, which clears it."""
+
+    CODE: ClassVar[int] = 42
+
+
+@dataclass(frozen=True)
+class FindProgram(Operation):
+    """Fail now, as Execute would, if the program is missing or not executable ($PATH of ``environment``)."""
+
+    CODE: ClassVar[int] = 43
+    file: str
+    environment: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Reap(Operation):
+    """Fork; the original stays as the engine's init: forwards signals, reaps, exits as the fork exits."""
+
+    CODE: ClassVar[int] = 44
+
+
+@dataclass(frozen=True)
+class Execute(Operation):
+    """execve(2) with a search of $PATH (that of ``environment``); descriptors from 3 + ``keep`` on are closed."""
+
+    CODE: ClassVar[int] = 45
+    file: str
+    arguments: tuple[str, ...]
+    environment: tuple[str, ...]
+    keep: int = 0
+
+
+@dataclass(frozen=True)
+class ChangeRoot(Operation):
+    """chroot(2) into the new root in place of PivotRoot (runc's --no-pivot, for a root on initramfs)."""
+
+    CODE: ClassVar[int] = 46
+
+
+OPERATIONS: dict[int, type[Operation]] = {kind.CODE: kind for kind in Operation.__subclasses__()}
+_LETTERS: dict[object, str] = {int: "n", str: "s", bytes: "b", tuple[str, ...]: "l"}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Operations and the descriptors that fill slots 3, 4, ….
+
+    ``fds`` are all sent with the plan; ``owned`` (any of them, or others) are closed by whoever starts it.
+    """
+
+    operations: tuple[Operation, ...]
+    fds: tuple[int, ...] = ()
+    owned: tuple[int, ...] = ()
+
+
+class Slots:
+    """Hands out slot numbers while a plan is compiled: first ``give`` every inherited fd, then ``take`` fresh ones."""
+
+    def __init__(self) -> None:
+        self.fds: list[int] = []
+        self._fresh = 0
+
+    def give(self, fd: int) -> int:
+        """The slot in which an inherited descriptor arrives."""
+        if self._fresh:
+            raise ValueError("inherited descriptors come before fresh slots")
+        self.fds.append(fd)
+        return FIRST_SLOT + len(self.fds) - 1
+
+    def take(self) -> int:
+        """A slot for an operation to fill."""
+        self._fresh += 1
+        slot = FIRST_SLOT + len(self.fds) + self._fresh - 1
+        if slot >= SLOTS:
+            raise ValueError(f"a plan has at most {SLOTS} slots")
+        return slot
+
+
+def signature(kind: type[Operation]) -> str:
+    """Argument letters of an operation, as in native/operations.h: n int, s str, b bytes, l strings."""
+    return "".join(_LETTERS[field.type] for field in fields(kind))
+
+
+def group_bytes(groups: Iterable[int]) -> bytes:
+    """``SetIds.groups`` of these numbers."""
+    numbers = tuple(groups)
+    return struct.pack(f"<{len(numbers)}I", *numbers)
+
+
+def encode(operations: Iterable[Operation]) -> bytes:
+    """The plan as the C program reads it. Raises ValueError for a string with a NUL inside."""
+    bodies = [_operation(operation) for operation in operations]
+    return struct.pack("<4sIII", MAGIC, VERSION, len(bodies), 0) + b"".join(bodies)
+
+
+def step(operation: Operation) -> str:
+    """The operation's name in messages and logs: the C table's, in lower case."""
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in type(operation).__name__).lstrip("_")
+
+
+def _operation(operation: Operation) -> bytes:
+    arguments = b"".join(_argument(getattr(operation, field.name)) for field in fields(operation))
+    return struct.pack("<HHI", operation.CODE, 0, len(arguments)) + arguments
+
+
+def _argument(value: int | str | bytes | tuple[str, ...]) -> bytes:
+    if isinstance(value, int):
+        return struct.pack("<q", value if value < 1 << 63 else value - (1 << 64))
+    if isinstance(value, tuple):
+        return _blob(b"".join(_text(item) + b"\0" for item in value))
+    return _blob(_text(value) if isinstance(value, str) else value)
+
+
+def _text(value: str) -> bytes:
+    raw = value.encode(errors="surrogateescape")
+    if b"\0" in raw:
+        raise ValueError(f"NUL byte in {value!r}")
+    return raw
+
+
+def _blob(raw: bytes) -> bytes:
+    body = struct.pack("<I", len(raw)) + raw + b"\0"
+    return body + bytes(-len(body) % 8)
