@@ -1,0 +1,52 @@
+"""openat2(2): open a path below a directory without ever leaving it.
+
+With RESOLVE_IN_ROOT the directory is the root of the walk: ``/`` and ``..`` and absolute symbolic links stay inside,
+however the tree is changed meanwhile. This is how every path of a container's or a layer's file system is opened.
+
+Source: openat2(2), include/uapi/linux/openat2.h. Linux 5.6.
+"""
+
+import ctypes
+import errno
+import os
+
+from sampan.linux.syscall import syscall
+
+RESOLVE_NO_XDEV = 0x01
+RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_NO_SYMLINKS = 0x04
+RESOLVE_BENEATH = 0x08
+RESOLVE_IN_ROOT = 0x10
+
+_OPENAT2 = 437
+_RETRIES = 128
+
+
+class _OpenHow(ctypes.Structure):
+    """struct open_how."""
+
+    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
+
+
+def openat2(dir_fd: int, path: str | bytes, flags: int, mode: int = 0, resolve: int = 0) -> int:
+    """Open ``path`` relative to ``dir_fd``; O_CLOEXEC is implied. Returns the fd.
+
+    EAGAIN (a rename raced with a ``..``) is tried again, as the man page asks.
+    """
+    how = _OpenHow(flags | os.O_CLOEXEC, mode, resolve)
+    for attempt in range(_RETRIES):
+        try:
+            return syscall(
+                *("openat2", _OPENAT2, dir_fd, os.fsencode(path), how, ctypes.sizeof(how)),
+                about=os.fsdecode(path),
+            )
+        except OSError as error:
+            if error.errno != errno.EAGAIN or attempt == _RETRIES - 1:
+                raise
+    raise AssertionError("unreachable")
+
+
+def open_in_root(root: int, path: str | bytes, flags: int = os.O_PATH, mode: int = 0) -> int:
+    """Open ``path`` as a process chrooted to the directory ``root`` would; magic links of /proc are refused."""
+    resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
+    return openat2(root, path or ".", flags, mode, resolve)
