@@ -1,0 +1,152 @@
+"""The engines that are measured side by side, each on roots of its own and in its own network namespace.
+
+A peer is started before its turn and stopped after it; what it leaves (mounts, roots) is removed. dockerd and podman
+come from Debian's packages; none is configured beyond what keeps them apart from the machine.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+PROJECT = Path(__file__).parents[1]
+IMAGE = "bench/busybox:latest"
+PATIENCE = 30.0  # seconds a daemon may take to answer
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One engine that is ready: the words that stand before a docker command line, and the daemon's pid if any."""
+
+    name: str
+    command: tuple[str, ...]
+    pid: int | None
+    socket: Path | None
+
+    def call(self, *words: str, **options: object) -> subprocess.CompletedProcess[bytes]:
+        """Run one command of this engine; raises CalledProcessError with its output if it fails."""
+        return subprocess.run([*self.command, *words], check=True, capture_output=True, **options)  # type: ignore[call-overload,no-any-return]
+
+
+def busybox_image(directory: Path) -> Path:
+    """A docker-archive of one layer: Debian's static busybox and its applets."""
+    rootfs = directory / "busybox"
+    (rootfs / "bin").mkdir(parents=True)
+    for name in ("tmp", "etc", "root", "proc", "sys", "dev"):
+        (rootfs / name).mkdir()
+    shutil.copy("/bin/busybox", rootfs / "bin/busybox")
+    (rootfs / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
+    (rootfs / "etc/group").write_text("root:x:0:\n")
+    applets = subprocess.run(["/bin/busybox", "--list"], check=True, capture_output=True, text=True).stdout.split()
+    for applet in applets:
+        if applet != "busybox":
+            (rootfs / "bin" / applet).symlink_to("busybox")
+    layer = directory / "busybox.tar"
+    with tarfile.open(layer, "w") as tar:
+        tar.add(rootfs, arcname=".")
+    return layer
+
+
+def wait_for(socket: Path, process: subprocess.Popen[bytes]) -> None:
+    """Return when the daemon's socket answers; raises RuntimeError if it ends or takes too long."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        asked = subprocess.run(["docker", "-H", f"unix://{socket}", "version"], capture_output=True, check=False)
+        if asked.returncode == 0:
+            return
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"no daemon behind {socket}")
+        time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def daemon(name: str, words: Sequence[str], root: Path) -> Iterator[Peer]:
+    """Run a daemon in a network and mount namespace of its own until the block ends."""
+    socket = root / "api.sock"
+    with (root / "log").open("wb") as log:
+        process = subprocess.Popen(
+            ["unshare", "--net", "--mount", "--", *words, "-H", f"unix://{socket}"],
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        wait_for(socket, process)
+        yield Peer(name, ("docker", "-H", f"unix://{socket}"), process.pid, socket)
+    finally:
+        os.kill(process.pid, signal.SIGTERM)
+        process.wait(30)
+
+
+@contextlib.contextmanager
+def sampan(root: Path) -> Iterator[Peer]:
+    """This project's daemon."""
+    words = [sys.executable, "-m", "sampan.daemon.main", *roots(root), "--bip", "172.31.250.1/24"]
+    with daemon("sampan", words, root) as peer:
+        yield peer
+
+
+@contextlib.contextmanager
+def dockerd(root: Path) -> Iterator[Peer]:
+    """Debian's docker.io."""
+    with daemon("dockerd", ["dockerd", *roots(root), "--bip", "172.31.251.1/24"], root) as peer:
+        yield peer
+
+
+def roots(root: Path) -> list[str]:
+    """Flags that keep a daemon to ``root``."""
+    return ["--data-root", f"{root}/data", "--exec-root", f"{root}/exec", "--pidfile", f"{root}/pid"]
+
+
+PODMAN_CONFIGURATION = """
+[containers]
+default_ulimits = ["nofile=20000:20000", "nproc=20000:20000"]
+[engine]
+cgroup_manager = "cgroupfs"
+runtime = "runc"
+"""
+
+
+@contextlib.contextmanager
+def podman(root: Path) -> Iterator[Peer]:
+    """Debian's podman: no daemon, so a sleeping process keeps its namespaces.
+
+    Its default limits cannot be set on every machine, so they are lowered; runc, because crun refuses hybrid cgroups.
+    """
+    configuration = root / "containers.conf"
+    configuration.write_text(PODMAN_CONFIGURATION)
+    holder = subprocess.Popen(["unshare", "--net", "--mount", "sleep", "infinity"], start_new_session=True)
+    enter = ("nsenter", "-t", str(holder.pid), "-n", "-m", "env", f"CONTAINERS_CONF={configuration}")
+    try:
+        yield Peer("podman", (*enter, "podman", "--root", f"{root}/data", "--runroot", f"{root}/run"), None, None)
+    finally:
+        holder.kill()
+        holder.wait()
+
+
+KINDS = {"sampan": sampan, "dockerd": dockerd, "podman": podman}
+
+
+@contextlib.contextmanager
+def ready(names: Sequence[str]) -> Iterator[list[Peer]]:
+    """All named peers running at once, each with the busybox image."""
+    directory = Path(tempfile.mkdtemp(prefix="sampan-bench-"))
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, directory, ignore_errors=True)
+        layer = busybox_image(directory)
+        peers = []
+        for name in names:
+            root = directory / name
+            root.mkdir()
+            peer = stack.enter_context(KINDS[name](root))
+            peer.call("import", str(layer), IMAGE)
+            peers.append(peer)
+        yield peers
