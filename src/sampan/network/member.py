@@ -1,0 +1,61 @@
+"""A container as networks see it: what it asks for, and the namespace it gets."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sampan.api.networks import EndpointSettings
+from sampan.api.ports import PortMap
+
+HOST_GATEWAY = "host-gateway"
+
+
+@dataclass(frozen=True)
+class Member:
+    """A container's wishes, as the engine knows them; everything is as the user gave it.
+
+    ``network_mode`` is HostConfig.NetworkMode without ``container:`` (such a container has no sandbox of its own).
+    ``endpoints`` are NetworkingConfig.EndpointsConfig by network name or ID; when empty, ``network_mode`` says
+    which network. ``links`` are HostConfig.Links (``name:alias``), ``ports`` HostConfig.PortBindings,
+    ``exposed`` keys such as ``80/tcp``. ``labels`` may hold ``com.sampan.publish.allow[.80/tcp]``: a comma-separated
+    list of networks that may reach the published ports.
+    """
+
+    container_id: str
+    name: str
+    hostname: str = ""
+    domainname: str = ""
+    network_mode: str = "default"
+    endpoints: Mapping[str, EndpointSettings] = field(default_factory=dict)
+    ports: PortMap = field(default_factory=dict)
+    exposed: Sequence[str] = ()
+    publish_all: bool = False
+    links: Sequence[str] = ()
+    dns: Sequence[str] = ()
+    dns_search: Sequence[str] = ()
+    dns_options: Sequence[str] = ()
+    extra_hosts: Sequence[str] = ()
+    mac_address: str = ""
+    environment: Sequence[str] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    pid: int = 0
+    """Only for ``restore``: a process in the namespace of the running container."""
+
+
+@dataclass
+class Sandbox:
+    """A running container's network namespace. The networks service owns ``netns``; pass it on, never close it.
+
+    ``endpoints`` are by network name, complete with addresses, for NetworkSettings.Networks; ``ports`` for
+    NetworkSettings.Ports. ``hosts`` and ``resolv_conf`` are the whole text of the container's two files, and
+    change with ``connect`` and ``disconnect``. ``environment`` are the variables of legacy links.
+    """
+
+    container_id: str
+    netns: int
+    key: str
+    """NetworkSettings.SandboxKey: where the namespace can be seen while the container runs."""
+    endpoints: dict[str, EndpointSettings] = field(default_factory=dict)
+    ports: PortMap = field(default_factory=dict)
+    hosts: str = ""
+    resolv_conf: str = ""
+    environment: list[str] = field(default_factory=list)
