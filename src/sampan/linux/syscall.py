@@ -17,8 +17,17 @@ def syscall(name: str, number: int, *arguments: int | bytes | ctypes.Structure |
     """
     result = _syscall(ctypes.c_long(number), *map(_argument, arguments))
     if result < 0:
-        number_ = ctypes.get_errno()
-        raise OSError(number_, f"{name}: {os.strerror(number_)}", about or None)
+        errno = ctypes.get_errno()
+        raise OSError(errno, f"{name}: {os.strerror(errno)}", about or None)
+    return result
+
+
+def libc_call(name: str, *arguments: int | bytes | ctypes.Structure | None, about: str = "") -> int:
+    """Call a libc function by name that returns -1 and errno; arguments and errors as for ``syscall``."""
+    result: int = getattr(_libc, name)(*map(_argument, arguments))
+    if result < 0:
+        errno = ctypes.get_errno()
+        raise OSError(errno, f"{name}: {os.strerror(errno)}", about or None)
     return result
 
 

@@ -1,0 +1,20 @@
+"""inotify(7): a descriptor that becomes readable when a file changes."""
+
+import os
+
+from sampan.linux.syscall import libc_call
+
+IN_NONBLOCK = os.O_NONBLOCK
+IN_CLOEXEC = os.O_CLOEXEC
+IN_MODIFY = 0x2
+
+
+def watch_modified(path: str) -> int:
+    """An fd that becomes readable when the file is written (or, for a kernel file, says so); OSError if missing."""
+    fd = libc_call("inotify_init1", IN_NONBLOCK | IN_CLOEXEC)
+    try:
+        libc_call("inotify_add_watch", fd, os.fsencode(path), IN_MODIFY, about=path)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
