@@ -288,14 +288,14 @@ class LogsOptions(Wire):
 
 
 class AttachOptions(Wire):
-    """Query of ``attach``; ``detach_keys`` as bytes to watch for (empty: the daemon's default)."""
+    """Query of ``attach``; ``detach_keys`` as written ("ctrl-p,ctrl-q"), empty for the daemon's default."""
 
     stream: bool = False
     logs: bool = False
     stdin: bool = False
     stdout: bool = False
     stderr: bool = False
-    detach_keys: bytes | None = None
+    detach_keys: str = ""
 
 
 class RemoveOptions(Wire):

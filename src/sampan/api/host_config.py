@@ -8,7 +8,6 @@ from sampan.api.wire import (
     omitted_list,
     omitted_map,
     present,
-    present_list,
     present_map,
     present_named,
     present_struct,
@@ -77,9 +76,9 @@ class Resources(Wire):
     nano_cpus: int = present_named("NanoCpus", 0)
     cgroup_parent: str = present("")
     blkio_weight: int = present(0)
-    blkio_weight_device: list[WeightDevice] | None = present_list()
-    blkio_device_read_bps: list[ThrottleDevice] | None = present_list()
-    blkio_device_write_bps: list[ThrottleDevice] | None = present_list()
+    blkio_weight_device: list[WeightDevice] | None = present(None)
+    blkio_device_read_bps: list[ThrottleDevice] | None = present(None)
+    blkio_device_write_bps: list[ThrottleDevice] | None = present(None)
     blkio_device_read_iops: list[ThrottleDevice] | None = present_named("BlkioDeviceReadIOps", None)
     blkio_device_write_iops: list[ThrottleDevice] | None = present_named("BlkioDeviceWriteIOps", None)
     cpu_period: int = present_named("CpuPeriod", 0)
@@ -88,7 +87,7 @@ class Resources(Wire):
     cpu_realtime_runtime: int = present_named("CpuRealtimeRuntime", 0)
     cpuset_cpus: str = present_named("CpusetCpus", "")
     cpuset_mems: str = present("")
-    devices: list[DeviceMapping] | None = present_list()
+    devices: list[DeviceMapping] | None = present(None)
     device_cgroup_rules: list[str] | None = present(None)
     device_requests: list[DeviceRequest] | None = present(None)
     kernel_memory: int = 0
@@ -98,7 +97,7 @@ class Resources(Wire):
     memory_swappiness: int | None = present(None)
     oom_kill_disable: bool | None = present_named("OomKillDisable", None)
     pids_limit: int | None = present(None)
-    ulimits: list[Ulimit] | None = present_list()
+    ulimits: list[Ulimit] | None = present(None)
     cpu_count: int = present_named("CpuCount", 0)
     cpu_percent: int = present_named("CpuPercent", 0)
     io_maximum_iops: int = present_named("IOMaximumIOps", 0)

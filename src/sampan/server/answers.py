@@ -1,0 +1,118 @@
+"""Answers: JSON, nothing, text, a body that streams, progress."""
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any, cast
+
+from aiohttp import web
+
+from sampan.api import json, progress
+from sampan.api.progress import Message
+from sampan.errors import EngineError
+from sampan.server.call import Call
+from sampan.server.contract import Bytes
+
+log = logging.getLogger(__name__)
+
+JSON = "application/json"
+TAR = "application/x-tar"
+
+
+def answer(value: Any, status: int = 200) -> web.Response:
+    """``value`` as JSON."""
+    return web.Response(body=json.encode(value), status=status, headers={"Content-Type": JSON})
+
+
+def done(status: int = 204) -> web.Response:
+    """Done, and nothing to tell."""
+    return web.Response(status=status)
+
+
+def changed(anything: bool) -> web.Response:
+    """204, or 304 when nothing had to be done."""
+    return done(204 if anything else 304)
+
+
+def failure(status: int, message: str) -> web.Response:
+    """An error, as Docker's clients read it."""
+    return answer({"message": message}, status)
+
+
+async def begin(call: Call, content_type: str, **headers: str) -> web.StreamResponse:
+    """Send the head of a streamed answer at once."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    response = web.StreamResponse(headers={"Content-Type": content_type, **named})
+    await response.prepare(call.request)
+    return response
+
+
+async def stream(call: Call, chunks: Bytes, content_type: str, **headers: str) -> web.StreamResponse:
+    """Send ``chunks`` as they come.
+
+    An error on the way cuts the connection: the client must not take it for the end.
+    """
+    response = await begin(call, content_type, **headers)
+    try:
+        async with aclosing(cast("Any", chunks)):
+            async for chunk in chunks:
+                await response.write(chunk)
+    except EngineError as error:
+        log.error("%s %s ended early: %s", call.request.method, call.request.path, error)
+        if call.request.transport is not None:
+            call.request.transport.abort()
+        return response
+    await response.write_eof()
+    return response
+
+
+class ProgressStream:
+    """A ``Progress`` that writes to the client; the answer's head goes out with the first message."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self.response: web.StreamResponse | None = None
+
+    async def send(self, message: Message) -> None:
+        """Write ``message``; raises ConnectionError when the client is gone."""
+        response = self.response or await self.begin()
+        await response.write(progress.encode(message))
+
+    async def begin(self) -> web.StreamResponse:
+        """Send the head, once."""
+        if self.response is None:
+            self.response = await begin(self._call, JSON)
+        return self.response
+
+
+async def follow(
+    call: Call, operation: Callable[[ProgressStream], Awaitable[None]], *, failures_inside: bool = False
+) -> web.StreamResponse:
+    """Run ``operation`` and send its progress.
+
+    Its error is the answer's status while nothing was sent; afterwards, and with ``failures_inside`` always, it is
+    the last message.
+    """
+    sink = ProgressStream(call)
+    try:
+        await operation(sink)
+    except EngineError as error:
+        if sink.response is None and not failures_inside:
+            raise
+        await sink.send(progress.failure(error.message))
+    response = await sink.begin()
+    await response.write_eof()
+    return response
+
+
+async def values(
+    call: Call, items: AsyncIterator[Any], content_type: str, encode: Callable[[Any], bytes]
+) -> web.StreamResponse:
+    """Send ``items`` one by one, each as ``encode`` writes it."""
+
+    async def encoded() -> AsyncIterator[bytes]:
+        async with aclosing(cast("Any", items)):
+            async for item in items:
+                yield encode(item)
+
+    return await stream(call, encoded(), content_type)

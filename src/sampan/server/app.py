@@ -1,0 +1,126 @@
+"""The application: ``Gateway.handle`` finds each request's operation and turns errors into answers."""
+
+import logging
+import re
+
+from aiohttp import web
+
+from sampan import __version__
+from sampan.api import versions
+from sampan.api.versions import NEWEST, OLDEST, Version
+from sampan.errors import EngineError, InvalidParameter, status_of
+from sampan.server import (
+    build,
+    containers,
+    distribution,
+    exec,
+    images,
+    networks,
+    plugins,
+    session,
+    swarm,
+    system,
+    volumes,
+)
+from sampan.server.answers import failure
+from sampan.server.background import Background
+from sampan.server.call import Call
+from sampan.server.connection import Connection
+from sampan.server.contract import Engine
+from sampan.server.hijack import BACKGROUND
+from sampan.server.routes import Route, Router
+
+log = logging.getLogger(__name__)
+
+ROUTES: tuple[Route, ...] = (
+    *containers.ROUTES,
+    *exec.ROUTES,
+    *images.ROUTES,
+    *networks.ROUTES,
+    *volumes.ROUTES,
+    *system.ROUTES,
+    *build.ROUTES,
+    *distribution.ROUTES,
+    *session.ROUTES,
+    *plugins.ROUTES,
+    *swarm.ROUTES,
+)
+
+ENGINE: web.AppKey[Engine] = web.AppKey("engine", Engine)
+
+VERSIONED = re.compile(r"/v([0-9.]+)(/.*)")
+SHUTDOWN_GRACE = 10.0
+"""Seconds that running requests get when the server stops."""
+
+
+class Gateway:
+    """Between HTTP and the handlers: version, route, errors, the headers that every answer has."""
+
+    def __init__(self, engine: Engine, oldest: Version) -> None:
+        self._engine = engine
+        self._oldest = oldest
+        self._router = Router(ROUTES)
+        self._headers = {
+            "Api-Version": str(NEWEST),
+            "Docker-Experimental": "false",
+            "Ostype": "linux",
+            "Server": f"Docker/{__version__} (linux)",
+        }
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Answer ``request``."""
+        try:
+            response = await self._dispatch(request)
+        except (EngineError, ConnectionError) as error:
+            response = self._failure(request, error)
+        if isinstance(request.protocol, Connection):
+            request.protocol.decline()
+        return response
+
+    async def _dispatch(self, request: web.Request) -> web.StreamResponse:
+        version, path = self._version(request.path)
+        found = self._router.find(request.method, path)
+        if found is None:
+            return failure(404, "page not found")
+        route, names = found
+        call = Call(self._engine, request, version, names)
+        if route.finishes:
+            return await request.app[BACKGROUND].finish(route.handler(call))  # type: ignore[arg-type]
+        return await route.handler(call)
+
+    def _version(self, path: str) -> tuple[Version, str]:
+        """The version that a path begins with, the newest when it does not; raises InvalidParameter."""
+        match = VERSIONED.fullmatch(path)
+        if match is None:
+            return NEWEST, path
+        version = versions.parse(match[1])
+        versions.check(version, self._oldest)
+        return version, match[2]
+
+    def _failure(self, request: web.Request, error: EngineError | ConnectionError) -> web.StreamResponse:
+        status = status_of(error)
+        if status >= 500:
+            log.error("%s %s: %s", request.method, request.path, error, exc_info=error)
+        return failure(status, str(error))
+
+    async def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Put the common headers on an answer that is about to be sent."""
+        response.headers.update(self._headers)
+
+
+def make_app(engine: Engine, oldest: Version = OLDEST) -> web.Application:
+    """The application that serves ``engine`` to clients of API ``oldest`` and later."""
+    if not OLDEST <= oldest <= NEWEST:
+        raise InvalidParameter(f"invalid minimum API version {oldest}: expected {OLDEST} to {NEWEST}")
+    gateway = Gateway(engine, oldest)
+    app = web.Application()
+    app[ENGINE] = engine
+    app[BACKGROUND] = Background()
+    app.router.add_route("*", "/{path:.*}", gateway.handle)
+    app.on_response_prepare.append(gateway.add_headers)
+    app.on_cleanup.append(_close_background)
+    return app
+
+
+async def _close_background(app: web.Application) -> None:
+    await app[BACKGROUND].close(SHUTDOWN_GRACE)

@@ -1,0 +1,182 @@
+"""One call of the API as a handler sees it: the engine, the version, the path's names, the query, the body.
+
+The readers follow moby's ``httputils``: a boolean is true unless it is empty, 0, no, false or none; what cannot be
+read is InvalidParameter with the parameter's name.
+"""
+
+import base64
+import binascii
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import TypeVar
+
+import msgspec
+from aiohttp import web
+
+from sampan.api import filters, json, times
+from sampan.api.descriptor import OCIPlatform
+from sampan.api.filters import Filters
+from sampan.api.images import AuthConfig
+from sampan.api.versions import Version
+from sampan.errors import InvalidParameter
+from sampan.server.contract import Engine
+
+T = TypeVar("T")
+
+UNTRUE = frozenset({"", "0", "no", "false", "none"})
+PIECE = 256 << 10
+"""Bytes of a streamed body that are handed on at a time, at the most."""
+
+
+class Call:
+    """A request on its way through a handler."""
+
+    __slots__ = ("engine", "path", "request", "version")
+
+    def __init__(self, engine: Engine, request: web.Request, version: Version, path: Mapping[str, str]) -> None:
+        self.engine = engine
+        self.request = request
+        self.version = version
+        self.path = path
+
+    @property
+    def reference(self) -> str:
+        """The object that the path names."""
+        return self.path["id"] if "id" in self.path else self.path["name"]
+
+    def since(self, major: int, minor: int) -> bool:
+        """Whether the client speaks API ``major.minor`` or later."""
+        return self.version >= (major, minor)
+
+    # the query
+
+    def text(self, name: str, default: str = "") -> str:
+        """The first value of a parameter."""
+        return self.request.query.get(name, default)
+
+    def texts(self, name: str) -> list[str]:
+        """All values of a parameter."""
+        return self.request.query.getall(name, [])
+
+    def flag(self, name: str, default: bool = False) -> bool:
+        """A boolean parameter; ``default`` when it is not given at all."""
+        value = self.request.query.get(name)
+        return default if value is None else value.strip().lower() not in UNTRUE
+
+    def optional_integer(self, name: str) -> int | None:
+        """An integer parameter, ``None`` when it is not given or empty."""
+        value = self.text(name)
+        if not value:
+            return None
+        try:
+            return int(value)
+        except ValueError:
+            raise InvalidParameter(f'invalid {name} "{value}": expected an integer') from None
+
+    def integer(self, name: str, default: int = 0) -> int:
+        """An integer parameter."""
+        value = self.optional_integer(name)
+        return default if value is None else value
+
+    def moment(self, name: str) -> int | None:
+        """A point in time in nanoseconds, ``None`` when it is not given."""
+        value = self.text(name)
+        return times.parse_moment(value, time.time_ns()) if value else None
+
+    def filters(self) -> Filters:
+        """The ``filters`` parameter."""
+        return filters.parse(self.text("filters"))
+
+    def structure(self, name: str, type_: type[T], default: T) -> T:
+        """A parameter that holds JSON."""
+        value = self.text(name)
+        if not value:
+            return default
+        try:
+            return json.convert(msgspec.json.decode(value), type_)
+        except (msgspec.DecodeError, InvalidParameter) as error:
+            raise InvalidParameter(f"error reading {name}: {error}") from error
+
+    def platforms(self, name: str) -> list[OCIPlatform]:
+        """The platforms given as JSON, one a value."""
+        return [decode_platform(value) for value in self.texts(name) if value]
+
+    def platform(self, name: str = "platform") -> OCIPlatform | None:
+        """The one platform given as JSON."""
+        return next(iter(self.platforms(name)), None)
+
+    # headers
+
+    def auth(self) -> AuthConfig | None:
+        """Credentials of ``X-Registry-Auth``; what cannot be read counts as not given, as Docker has it."""
+        return decode_header(self.request.headers.get("X-Registry-Auth", ""), AuthConfig)
+
+    # the body
+
+    async def body(self, type_: type[T], *, required: bool = False) -> T:
+        """The JSON body; an empty one is all zero values unless it is ``required``."""
+        data = await self._bounded()
+        self._expect_json(data)
+        if not data and not required:
+            return json.convert({}, type_)
+        return json.decode(data, type_)
+
+    async def optional_body(self, type_: type[T]) -> T | None:
+        """The JSON body; ``None`` when there is none or nothing in it."""
+        data = await self._bounded()
+        self._expect_json(data)
+        value = json.decode_value(data) if data.strip() else None
+        return json.convert(value, type_) if value else None
+
+    async def _bounded(self) -> bytes:
+        data = bytearray()
+        async for piece in self.request.content.iter_any():
+            data += piece
+            if len(data) > json.LIMIT:
+                raise InvalidParameter(f"request body too large: more than {json.LIMIT} bytes of JSON")
+        return bytes(data)
+
+    def _expect_json(self, data: bytes) -> None:
+        declared = self.request.headers.get("Content-Type", "")
+        if not declared and not data:
+            return
+        media_type = declared.partition(";")[0].strip().lower()
+        if media_type != "application/json":
+            raise InvalidParameter(f"unsupported Content-Type header ({declared}): must be 'application/json'")
+
+    async def stream(self) -> AsyncIterator[bytes]:
+        """The body in pieces as they come."""
+        async for piece in self.request.content.iter_chunked(PIECE):
+            yield piece
+
+
+def decode_header(text: str, type_: type[T]) -> T | None:
+    """A header that holds URL-safe base64 of JSON; ``None`` when it cannot be read."""
+    try:
+        data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        return json.decode(data, type_) if data else None
+    except (binascii.Error, ValueError, InvalidParameter):
+        return None
+
+
+def decode_platform(text: str) -> OCIPlatform:
+    """A platform given as JSON; raises InvalidParameter."""
+    try:
+        platform = json.convert(msgspec.json.decode(text), OCIPlatform)
+    except (msgspec.DecodeError, InvalidParameter) as error:
+        raise InvalidParameter(f"failed to parse platform: {error}") from error
+    if not platform.os or not platform.architecture:
+        raise InvalidParameter("both OS and Architecture must be provided")
+    return platform
+
+
+def parse_platform(text: str) -> OCIPlatform | None:
+    """A platform given as ``os/arch[/variant]`` or either word alone; raises InvalidParameter."""
+    if not text:
+        return None
+    words = text.lower().split("/")
+    if len(words) > 3 or not all(word.replace("_", "").replace("-", "").isalnum() for word in words):
+        raise InvalidParameter(f'"{text}" is an invalid platform: expected os/architecture/variant')
+    if len(words) == 1:
+        return OCIPlatform(os=text) if text in ("linux", "windows") else OCIPlatform(architecture=text)
+    return OCIPlatform(os=words[0], architecture=words[1], variant="".join(words[2:]))

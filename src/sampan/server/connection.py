@@ -1,0 +1,144 @@
+"""One client's connection, which an operation may take over.
+
+Most requests are aiohttp's business. Those that may take the connection over need care: aiohttp drops what the
+client sends right behind such a request. So for these the connection itself finds the request's end:
+
+    ┌ head ─────────────┐┌ body ──┐┌ what comes after ───────────────┐
+    POST /exec/x/start …\\r\\n\\r\\n{…}stdin, already on its way
+    └──────────── to aiohttp ─────┘└── kept back: Hijacked.early ─────┘
+
+and stops reading until the handler takes the connection (``take``) or answers like any other (``decline``).
+A connection that begins with HTTP/2's preface goes to the builder whole.
+"""
+
+import asyncio
+import re
+import socket
+from collections.abc import Callable
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+from sampan.api.hijack import Hijacked
+
+MAY_TAKE_OVER = re.compile(rb"POST /(?:v[0-9.]+/)?(?:containers/[^/ ?]+/attach|exec/[^/ ?]+/start|session|grpc)[? ]")
+HTTP2_PREFACE = b"PRI * HTTP/2"
+HEAD_LIMIT = 64 << 10
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,12})[ \t]*\r\n", re.IGNORECASE)
+_CHUNKED = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*\r\n", re.IGNORECASE)
+_LAST_CHUNK = re.compile(rb"(?:\A|\r\n)0\r\n\r\n")
+
+
+class Splitter:
+    """Finds the end of one request in what a client sends; pure, no input or output of its own."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self.early = b""
+        self.complete = False
+
+    def feed(self, data: bytes) -> bytes:
+        """Take ``data``; returns the request once it is whole (or too long to wait for), empty before that."""
+        self._buffer += data
+        end = self._end()
+        if end is None:
+            return b""
+        request, self.early = bytes(self._buffer[:end]), bytes(self._buffer[end:])
+        self._buffer.clear()
+        self.complete = True
+        return request
+
+    def _end(self) -> int | None:
+        head = self._buffer.find(b"\r\n\r\n") + 4
+        if head < 4:
+            return len(self._buffer) if len(self._buffer) > HEAD_LIMIT else None
+        if _CHUNKED.search(self._buffer, 0, head):
+            last = _LAST_CHUNK.search(bytes(self._buffer[head:]))
+            end = head + last.end() if last else None
+        else:
+            length = _LENGTH.search(self._buffer, 0, head)
+            end = head + (int(length[1]) if length else 0)
+        if end is not None and end <= len(self._buffer):
+            return end
+        return len(self._buffer) if len(self._buffer) - head > HEAD_LIMIT else None
+
+
+class Connection(RequestHandler):
+    """aiohttp's connection, able to be taken over."""
+
+    __slots__ = ("_on_http2", "_splitter")
+
+    def __init__(
+        self, server: web.Server, on_http2: Callable[[Hijacked], None], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        super().__init__(
+            server,
+            loop=loop,
+            access_log=None,  # type: ignore[arg-type]
+            auto_decompress=False,
+            max_line_size=HEAD_LIMIT,
+            max_field_size=HEAD_LIMIT,
+        )
+        self._on_http2 = on_http2
+        self._splitter: Splitter | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Sort what arrives: ordinary requests, those that may take over, HTTP/2."""
+        if self._splitter is not None:
+            self._split(data)
+        elif data.startswith(b"P") and self._current_request is None and MAY_TAKE_OVER.match(data):
+            self._splitter = Splitter()
+            self._split(data)
+        elif data.startswith(HTTP2_PREFACE):
+            self._on_http2(Hijacked(self._detach(), data))
+        else:
+            super().data_received(data)
+
+    def _split(self, data: bytes) -> None:
+        splitter = self._splitter
+        if splitter is None or self.transport is None:
+            return
+        if splitter.complete:
+            splitter.early += data
+            return
+        request = splitter.feed(data)
+        if splitter.complete:
+            self.transport.pause_reading()
+            super().data_received(request)
+
+    def decline(self) -> None:
+        """The request at hand is answered like any other; what came after it is the next request."""
+        splitter, self._splitter = self._splitter, None
+        if splitter is None or self.transport is None or self.transport.is_closing():
+            return
+        self.transport.resume_reading()
+        if splitter.early:
+            self.data_received(splitter.early)
+
+    async def take(self, head: bytes) -> Hijacked:
+        """Send ``head`` and give the connection away; aiohttp sees it end. Raises ConnectionError if it is gone."""
+        early = self._splitter.early if self._splitter else b""
+        if self.transport is None or self.transport.is_closing():
+            raise ConnectionResetError("the client went away")
+        self.transport.pause_reading()
+        self.transport.write(head)
+        await self._drained()
+        return Hijacked(self._detach(), early)
+
+    async def _drained(self) -> None:
+        """Wait until everything written is in the kernel's hands."""
+        transport = self.transport
+        if transport is None or not transport.get_write_buffer_size():
+            return
+        transport.set_write_buffer_limits(high=0)
+        await self._drain_helper()
+
+    def _detach(self) -> socket.socket:
+        """A duplicate of the connection's socket; the transport is given up without shutting the connection."""
+        if self.transport is None:
+            raise ConnectionResetError("the client went away")
+        self.transport.pause_reading()
+        connected: socket.socket = self.transport.get_extra_info("socket").dup()
+        connected.setblocking(False)
+        self.transport.abort()
+        return connected

@@ -1,0 +1,286 @@
+"""The container operations."""
+
+import base64
+from typing import cast, get_args
+
+from aiohttp import web
+
+from sampan.api import json
+from sampan.api.containers import (
+    AttachOptions,
+    ContainerCreateRequest,
+    ContainerUpdateRequest,
+    ContainerWaitResponse,
+    ListOptions,
+    LogsOptions,
+    PathStat,
+    RemoveOptions,
+    WaitCondition,
+    WaitExitError,
+)
+from sampan.api.stats import ContainerStats
+from sampan.errors import EngineError, InvalidParameter, Unsupported
+from sampan.server import answers, hijack
+from sampan.server.answers import JSON, TAR, answer, changed, done
+from sampan.server.call import Call, parse_platform
+from sampan.server.compat import containers as compat
+from sampan.server.compat.change import for_client
+from sampan.server.routes import changes, reads
+
+
+async def container_list(call: Call) -> web.StreamResponse:
+    options = ListOptions(
+        all=call.flag("all"), limit=call.integer("limit"), size=call.flag("size"), filters=call.filters()
+    )
+    summaries = await call.engine.containers.list(options)
+    return answer(for_client(compat.SUMMARY, summaries, call.version))
+
+
+async def container_create(call: Call) -> web.StreamResponse:
+    request = await call.body(ContainerCreateRequest, required=True)
+    warnings = compat.adopt(request, call.version)
+    platform = parse_platform(call.text("platform")) if call.since(1, 41) else None
+    response = await call.engine.containers.create(request, name=call.text("name"), platform=platform)
+    response.warnings = [*response.warnings, *warnings]
+    return answer(response, 201)
+
+
+async def container_inspect(call: Call) -> web.StreamResponse:
+    inspection = await call.engine.containers.inspect(call.reference, size=call.flag("size"))
+    return answer(for_client(compat.INSPECTION, inspection, call.version))
+
+
+async def container_top(call: Call) -> web.StreamResponse:
+    return answer(await call.engine.containers.top(call.reference, call.text("ps_args") or "-ef"))
+
+
+async def container_logs(call: Call) -> web.StreamResponse:
+    options = LogsOptions(
+        stdout=call.flag("stdout"),
+        stderr=call.flag("stderr"),
+        follow=call.flag("follow"),
+        timestamps=call.flag("timestamps"),
+        details=call.flag("details"),
+        since=call.moment("since") or 0,
+        until=call.moment("until") or 0,
+        tail=_tail(call.text("tail")),
+    )
+    if not options.stdout and not options.stderr:
+        raise InvalidParameter("Bad parameters: you must choose at least one stream")
+    output = await call.engine.containers.logs(call.reference, options)
+    return await answers.stream(call, output.chunks, compat.content_type(output.terminal, call.version))
+
+
+def _tail(text: str) -> int:
+    return int(text) if text.isascii() and text.isdecimal() else -1
+
+
+async def container_changes(call: Call) -> web.StreamResponse:
+    return answer(await call.engine.containers.changes(call.reference))
+
+
+async def container_export(call: Call) -> web.StreamResponse:
+    return await answers.stream(call, await call.engine.containers.export(call.reference), TAR)
+
+
+async def container_stats(call: Call) -> web.StreamResponse:
+    statistics = await call.engine.containers.stats(
+        call.reference,
+        stream=call.flag("stream", True),
+        one_shot=call.since(1, 41) and call.flag("one-shot"),
+    )
+
+    def encode(value: ContainerStats) -> bytes:
+        return json.encode(for_client(compat.STATISTICS, value, call.version))
+
+    return await answers.values(call, statistics, JSON, encode)
+
+
+async def container_resize(call: Call) -> web.StreamResponse:
+    await call.engine.containers.resize(call.reference, *terminal_size(call))
+    return done(200)
+
+
+def terminal_size(call: Call) -> tuple[int, int]:
+    """Rows and columns of a resize."""
+    rows, columns = _dimension(call, "h", "height"), _dimension(call, "w", "width")
+    return rows, columns
+
+
+def _dimension(call: Call, name: str, what: str) -> int:
+    text = call.text(name)
+    if not (text.isascii() and text.isdecimal() and int(text) < 1 << 16):
+        raise InvalidParameter(f'invalid resize {what} "{text}": expected a number from 0 to 65535')
+    return int(text)
+
+
+async def container_start(call: Call) -> web.StreamResponse:
+    if (call.request.content_length or 0) > 7:
+        raise InvalidParameter(
+            "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24"
+        )
+    if call.text("checkpoint"):
+        raise Unsupported("checkpoints are not supported")
+    return changed(await call.engine.containers.start(call.reference))
+
+
+async def container_stop(call: Call) -> web.StreamResponse:
+    return changed(
+        await call.engine.containers.stop(call.reference, signal=_stop_signal(call), timeout=call.optional_integer("t"))
+    )
+
+
+async def container_restart(call: Call) -> web.StreamResponse:
+    await call.engine.containers.restart(call.reference, signal=_stop_signal(call), timeout=call.optional_integer("t"))
+    return done()
+
+
+def _stop_signal(call: Call) -> str:
+    return call.text("signal") if call.since(1, 42) else ""
+
+
+async def container_kill(call: Call) -> web.StreamResponse:
+    await call.engine.containers.kill(call.reference, signal=call.text("signal"))
+    return done()
+
+
+async def container_update(call: Call) -> web.StreamResponse:
+    request = await call.body(ContainerUpdateRequest)
+    compat.adopt_update(request, call.version)
+    return answer(await call.engine.containers.update(call.reference, request))
+
+
+async def container_rename(call: Call) -> web.StreamResponse:
+    await call.engine.containers.rename(call.reference, call.text("name"))
+    return done()
+
+
+async def container_pause(call: Call) -> web.StreamResponse:
+    await call.engine.containers.pause(call.reference)
+    return done()
+
+
+async def container_unpause(call: Call) -> web.StreamResponse:
+    await call.engine.containers.unpause(call.reference)
+    return done()
+
+
+def _attach_options(call: Call) -> AttachOptions:
+    return AttachOptions(
+        stream=call.flag("stream"),
+        logs=call.flag("logs"),
+        stdin=call.flag("stdin"),
+        stdout=call.flag("stdout"),
+        stderr=call.flag("stderr"),
+        detach_keys=call.text("detachKeys"),
+    )
+
+
+async def container_attach(call: Call) -> web.StreamResponse:
+    options = _attach_options(call)
+    containers = call.engine.containers
+    return await hijack.run(call, lambda accept: containers.attach(call.reference, options, accept))
+
+
+async def container_attach_websocket(call: Call) -> web.StreamResponse:
+    options = _attach_options(call)
+    if not call.since(1, 42):
+        options.stdin = options.stdout = options.stderr = True
+    containers = call.engine.containers
+    return await hijack.run_websocket(call, lambda accept: containers.attach(call.reference, options, accept))
+
+
+async def container_wait(call: Call) -> web.StreamResponse:
+    condition = (call.text("condition") if call.since(1, 30) else "") or "not-running"
+    if condition not in get_args(WaitCondition):
+        raise InvalidParameter(f'invalid condition: "{condition}"')
+    result = await call.engine.containers.wait(call.reference, cast(WaitCondition, condition))
+    if not call.since(1, 30):
+        return answer(await result)
+    response = await answers.begin(call, JSON)
+    try:
+        outcome = await result
+    except EngineError as error:
+        outcome = ContainerWaitResponse(error=WaitExitError(error.message), status_code=-1)
+    await response.write(json.encode(outcome))
+    await response.write_eof()
+    return response
+
+
+async def container_delete(call: Call) -> web.StreamResponse:
+    options = RemoveOptions(force=call.flag("force"), volumes=call.flag("v"), link=call.flag("link"))
+    await call.engine.containers.remove(call.reference, options)
+    return done()
+
+
+def _archive_path(call: Call) -> str:
+    path = call.text("path")
+    if not path:
+        raise InvalidParameter("bad parameter: path cannot be empty")
+    return path
+
+
+def _stat_header(stat: PathStat) -> str:
+    return base64.b64encode(json.encode(stat).rstrip()).decode()
+
+
+async def container_archive_info(call: Call) -> web.StreamResponse:
+    stat = await call.engine.containers.stat_path(call.reference, _archive_path(call))
+    return web.Response(headers={"X-Docker-Container-Path-Stat": _stat_header(stat)})
+
+
+async def container_archive(call: Call) -> web.StreamResponse:
+    archive = await call.engine.containers.get_archive(call.reference, _archive_path(call))
+    header = _stat_header(archive.stat)
+    return await answers.stream(call, archive.chunks, TAR, X_Docker_Container_Path_Stat=header)
+
+
+async def put_container_archive(call: Call) -> web.StreamResponse:
+    await call.engine.containers.put_archive(
+        call.reference,
+        _archive_path(call),
+        call.stream(),
+        no_overwrite_dir_non_dir=call.flag("noOverwriteDirNonDir"),
+        copy_uid_gid=call.flag("copyUIDGID"),
+    )
+    return done(200)
+
+
+async def container_prune(call: Call) -> web.StreamResponse:
+    return answer(await call.engine.containers.prune(call.filters()))
+
+
+async def container_checkpoint(call: Call) -> web.StreamResponse:
+    raise Unsupported("checkpoints are not supported")
+
+
+ROUTES = (
+    reads("GET", "/containers/json", container_list),
+    changes("POST", "/containers/create", container_create),
+    changes("POST", "/containers/prune", container_prune),
+    reads("GET", "/containers/{id}/json", container_inspect),
+    reads("GET", "/containers/{id}/top", container_top),
+    reads("GET", "/containers/{id}/logs", container_logs),
+    reads("GET", "/containers/{id}/changes", container_changes),
+    reads("GET", "/containers/{id}/export", container_export),
+    reads("GET", "/containers/{id}/stats", container_stats),
+    changes("POST", "/containers/{id}/resize", container_resize),
+    changes("POST", "/containers/{id}/start", container_start),
+    changes("POST", "/containers/{id}/stop", container_stop),
+    changes("POST", "/containers/{id}/restart", container_restart),
+    changes("POST", "/containers/{id}/kill", container_kill),
+    changes("POST", "/containers/{id}/update", container_update),
+    changes("POST", "/containers/{id}/rename", container_rename),
+    changes("POST", "/containers/{id}/pause", container_pause),
+    changes("POST", "/containers/{id}/unpause", container_unpause),
+    changes("POST", "/containers/{id}/attach", container_attach),
+    changes("GET", "/containers/{id}/attach/ws", container_attach_websocket),
+    reads("POST", "/containers/{id}/wait", container_wait),
+    changes("DELETE", "/containers/{id}", container_delete),
+    reads("HEAD", "/containers/{id}/archive", container_archive_info),
+    reads("GET", "/containers/{id}/archive", container_archive),
+    changes("PUT", "/containers/{id}/archive", put_container_archive),
+    reads("GET", "/containers/{id}/checkpoints", container_checkpoint),
+    reads("POST", "/containers/{id}/checkpoints", container_checkpoint),
+    reads("DELETE", "/containers/{id}/checkpoints/{name}", container_checkpoint),
+)

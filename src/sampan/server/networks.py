@@ -1,0 +1,59 @@
+"""The network operations."""
+
+from aiohttp import web
+
+from sampan.api.networks import NetworkConnectRequest, NetworkCreateRequest, NetworkDisconnectRequest
+from sampan.server.answers import answer, done
+from sampan.server.call import Call
+from sampan.server.compat import networks as compat
+from sampan.server.compat.change import for_client
+from sampan.server.routes import changes, reads
+
+
+async def network_list(call: Call) -> web.StreamResponse:
+    return answer(await call.engine.networks.list(call.filters()))
+
+
+async def network_inspect(call: Call) -> web.StreamResponse:
+    inspection = await call.engine.networks.inspect(
+        call.reference, verbose=call.flag("verbose"), scope=call.text("scope")
+    )
+    return answer(for_client(compat.INSPECTION, inspection, call.version))
+
+
+async def network_delete(call: Call) -> web.StreamResponse:
+    await call.engine.networks.remove(call.reference)
+    return done()
+
+
+async def network_create(call: Call) -> web.StreamResponse:
+    request = await call.body(NetworkCreateRequest)
+    if not call.since(1, 48):
+        request.enable_ipv4 = None
+    return answer(await call.engine.networks.create(request), 201)
+
+
+async def network_connect(call: Call) -> web.StreamResponse:
+    await call.engine.networks.connect(call.reference, await call.body(NetworkConnectRequest))
+    return done(200)
+
+
+async def network_disconnect(call: Call) -> web.StreamResponse:
+    await call.engine.networks.disconnect(call.reference, await call.body(NetworkDisconnectRequest))
+    return done(200)
+
+
+async def network_prune(call: Call) -> web.StreamResponse:
+    return answer(await call.engine.networks.prune(call.filters()))
+
+
+ROUTES = (
+    reads("GET", "/networks", network_list),
+    reads("GET", "/networks/", network_list),
+    changes("POST", "/networks/create", network_create),
+    changes("POST", "/networks/prune", network_prune),
+    reads("GET", "/networks/{id}", network_inspect),
+    changes("DELETE", "/networks/{id}", network_delete),
+    changes("POST", "/networks/{id}/connect", network_connect),
+    changes("POST", "/networks/{id}/disconnect", network_disconnect),
+)

@@ -1,0 +1,71 @@
+"""The route table's rows and how a path finds its row.
+
+Every operation is served as ``/x`` and as ``/v{version}/x``; the version is taken off before.
+
+    {id}      one segment of the path
+    {name}    anything, slashes included: images, plugins and volumes have them in their names
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import NamedTuple
+
+from aiohttp import web
+
+from sampan.server.call import Call
+
+Handler = Callable[[Call], Awaitable[web.StreamResponse]]
+
+SEGMENTS = {"id": "[^/]+", "name": ".+", "path": ".*"}
+
+
+class Route(NamedTuple):
+    """One operation. A route that ``finishes`` runs to its end although the client goes away."""
+
+    method: str
+    path: str
+    handler: Handler
+    finishes: bool
+
+    @property
+    def operation(self) -> str:
+        """The operation's name: the reference's operationId in snake case."""
+        return self.handler.__name__
+
+
+def reads(method: str, path: str, handler: Handler) -> Route:
+    """A route that is cancelled when its client goes away."""
+    return Route(method, path, handler, False)
+
+
+def changes(method: str, path: str, handler: Handler) -> Route:
+    """A route that changes something and is never left half-done."""
+    return Route(method, path, handler, True)
+
+
+class Router:
+    """Finds the route of a path: one regular expression for each method and first segment."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        groups: dict[tuple[str, str], list[Route]] = defaultdict(list)
+        for route in routes:
+            groups[route.method, _first(route.path)].append(route)
+        self._groups = {key: [(_pattern(row.path), row) for row in rows] for key, rows in groups.items()}
+
+    def find(self, method: str, path: str) -> tuple[Route, Mapping[str, str]] | None:
+        """The route and the names in the path; ``None`` when nothing is served there."""
+        for pattern, route in self._groups.get((method, _first(path)), ()):
+            if match := pattern.fullmatch(path):
+                return route, match.groupdict()
+        return None
+
+
+def _first(path: str) -> str:
+    return path.split("/", 2)[1] if path.startswith("/") else ""
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    words = re.split(r"\{(\w+)\}", path)
+    parts = [re.escape(word) if at % 2 == 0 else f"(?P<{word}>{SEGMENTS[word]})" for at, word in enumerate(words)]
+    return re.compile("".join(parts))

@@ -1,0 +1,50 @@
+"""The volume operations."""
+
+from aiohttp import web
+
+from sampan.api.filters import Filters
+from sampan.api.volumes import VolumeCreateRequest
+from sampan.errors import Unavailable
+from sampan.server.answers import answer, done
+from sampan.server.call import Call
+from sampan.server.routes import changes, reads
+from sampan.server.swarm import NOT_A_MANAGER
+
+
+async def volume_list(call: Call) -> web.StreamResponse:
+    return answer(await call.engine.volumes.list(call.filters()))
+
+
+async def volume_create(call: Call) -> web.StreamResponse:
+    return answer(await call.engine.volumes.create(await call.body(VolumeCreateRequest)), 201)
+
+
+async def volume_inspect(call: Call) -> web.StreamResponse:
+    return answer(await call.engine.volumes.inspect(call.reference))
+
+
+async def volume_update(call: Call) -> web.StreamResponse:
+    """Only cluster volumes can be updated, and those live in a swarm."""
+    raise Unavailable(NOT_A_MANAGER)
+
+
+async def volume_delete(call: Call) -> web.StreamResponse:
+    await call.engine.volumes.remove(call.reference, force=call.flag("force"))
+    return done()
+
+
+async def volume_prune(call: Call) -> web.StreamResponse:
+    asked = call.filters()
+    if not call.since(1, 42):  # before, named volumes were pruned like anonymous ones
+        asked = Filters({**asked.terms, "all": ["true"]})
+    return answer(await call.engine.volumes.prune(asked))
+
+
+ROUTES = (
+    reads("GET", "/volumes", volume_list),
+    changes("POST", "/volumes/create", volume_create),
+    changes("POST", "/volumes/prune", volume_prune),
+    reads("GET", "/volumes/{name}", volume_inspect),
+    reads("PUT", "/volumes/{name}", volume_update),
+    changes("DELETE", "/volumes/{name}", volume_delete),
+)
