@@ -125,7 +125,7 @@ class NetworkSummary(Wire):
 
     name: str = present("")
     id: str = present("")
-    created: str = present("")
+    created: str = present("0001-01-01T00:00:00Z")
     scope: str = present("local")
     driver: str = present("")
     enable_ipv4: bool = present(True)
