@@ -1,0 +1,97 @@
+"""The gelf driver: Graylog's JSON, compressed in UDP datagrams (chunked when long), or ended by a NUL over TCP.
+
+A chunk: 1e 0f, 8 bytes message id, 1 byte number, 1 byte count, up to 1420 bytes of data; 128 chunks at most.
+Source: https://go2docs.graylog.org/current/getting_in_log_data/gelf.html
+"""
+
+import gzip
+import os
+import socket
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+
+import msgspec
+
+from sampan.engine.log_drivers.message import Entry, Source, extra, tag
+from sampan.engine.log_drivers.options import address
+from sampan.engine.log_drivers.transport import Stream, Transport, udp
+from sampan.errors import InvalidParameter
+
+MAGIC = b"\x1e\x0f"
+CHUNK = 1420
+MOST_CHUNKS = 128
+INFORMATION, ERROR = 6, 3
+
+COMPRESSIONS: Mapping[str, Callable[[bytes, int], bytes]] = {
+    "gzip": gzip.compress,
+    "zlib": zlib.compress,
+    "none": lambda data, level: data,
+}
+
+
+def level(options: Mapping[str, str]) -> int:
+    """Compression level, 1 by default; raises InvalidParameter unless -1 to 9."""
+    text = options.get("gelf-compression-level", "1")
+    if text.lstrip("-").isdigit() and -1 <= int(text) <= 9:
+        return int(text)
+    raise InvalidParameter(f"gelf: invalid gelf-compression-level {text!r}, expected -1 to 9")
+
+
+def chunks(message: bytes) -> Iterator[bytes]:
+    """Datagrams of one message; raises OSError for one that 128 chunks cannot hold."""
+    if len(message) <= CHUNK:
+        yield message
+        return
+    count = -(-len(message) // CHUNK)
+    if count > MOST_CHUNKS:
+        raise OSError(f"gelf: a message of {len(message)} bytes is too long for UDP")
+    name = os.urandom(8)
+    for number in range(count):
+        yield MAGIC + name + bytes((number, count)) + message[number * CHUNK : (number + 1) * CHUNK]
+
+
+class Gelf:
+    """One container's messages to a GELF receiver."""
+
+    def __init__(self, options: Mapping[str, str], source: Source) -> None:
+        scheme, host, port = address("gelf", options)
+        self.transport: Transport = Stream((host, port)) if scheme == "tcp" else udp(host, port)
+        self.compress = COMPRESSIONS[options.get("gelf-compression-type", "gzip")]
+        self.level = level(options)
+        self.fields = {
+            "_container_id": source.container_id,
+            "_container_name": source.name,
+            "_image_id": source.image_id,
+            "_image_name": source.image_name,
+            "_command": source.command,
+            "_tag": tag(options.get("tag", ""), source),
+            "_created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(source.created // 10**9)),
+            **{f"_{name}": value for name, value in extra(options, source).items()},
+        }
+
+    def encode(self, entry: Entry) -> bytes:
+        """The message's JSON."""
+        return msgspec.json.encode(
+            {
+                "version": "1.1",
+                "host": socket.gethostname(),
+                "short_message": entry.text,
+                "timestamp": entry.time / 1e9,
+                "level": ERROR if entry.from_stderr else INFORMATION,
+                **self.fields,
+            }
+        )
+
+    async def send(self, entry: Entry) -> None:
+        """Deliver one entry; raises OSError."""
+        message = self.encode(entry)
+        if isinstance(self.transport, Stream):
+            await self.transport.send(message + b"\0")
+            return
+        for datagram in chunks(self.compress(message, self.level)):
+            await self.transport.send(datagram)
+
+    async def close(self) -> None:
+        """Let go of the receiver."""
+        await self.transport.close()

@@ -1,0 +1,160 @@
+"""Logging drivers: options, tags, the bytes of each protocol, and what happens when a receiver is away."""
+
+import asyncio
+import gzip
+import json
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from sampan.engine.log_drivers import forward, gelf, message, options
+from sampan.engine.log_drivers.fluentd import Fluentd
+from sampan.engine.log_drivers.gelf import Gelf
+from sampan.engine.log_drivers.journald import Journald
+from sampan.engine.log_drivers.message import Entry, Source
+from sampan.engine.log_drivers.syslog import Syslog
+from sampan.errors import InvalidParameter
+
+TIME = 1_700_000_000_123_456_789
+OUT = Entry(TIME, "stdout", b"hello")
+ERR = Entry(TIME, "stderr", b"two\nlines")
+SOURCE = Source(
+    "c" * 64, "web", "sha256:" + "d" * 64, "nginx:1", "nginx -g", TIME, "docker", {"team": "a", "x": "y"}, ("TEAM=b",)
+)
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [("", "c" * 12), ("{{.Name}}/{{ .ImageName }}", "web/nginx:1"), ("plain", "plain"), ("{{.ImageID}}", "d" * 12)],
+)
+def test_tags(template: str, expected: str) -> None:
+    assert message.tag(template, SOURCE) == expected
+
+
+def test_a_tag_with_an_unknown_field_is_refused() -> None:
+    with pytest.raises(InvalidParameter, match="Nope"):
+        message.tag("{{.Nope}}", SOURCE)
+
+
+@pytest.mark.parametrize(
+    ("driver", "given", "told"),
+    [
+        ("splunk", {}, "no log driver named 'splunk' is registered"),
+        ("syslog", {"nope": "1"}, "unknown log opt 'nope' for syslog log driver"),
+        ("syslog", {"syslog-format": "rfc1"}, "invalid syslog-format"),
+        ("syslog", {"syslog-address": "http://x"}, "endpoint needs to be one of"),
+        ("gelf", {}, "gelf-address is a required parameter"),
+        ("gelf", {"gelf-address": "udp://h:99999"}, "no valid port"),
+        ("fluentd", {"labels-regex": "("}, "invalid labels-regex"),
+    ],
+)
+def test_a_wrong_option_is_named(driver: str, given: dict[str, str], told: str) -> None:
+    with pytest.raises(InvalidParameter, match=told):
+        options.check(driver, given)
+
+
+async def test_syslog_writes_priority_and_format() -> None:
+    given = {"syslog-address": "udp://127.0.0.1:5140", "syslog-format": "rfc5424micro", "syslog-facility": "local1"}
+    driver = Syslog(given, SOURCE)
+    told = driver.encode(OUT).decode()
+    assert told.startswith("<142>1 2023-11-14T22:13:20.123456Z ")
+    assert told.endswith(" - hello")
+    assert driver.encode(ERR).startswith(b"<139>1 ")
+    await driver.close()
+
+
+async def test_gelf_carries_the_container_and_chosen_labels() -> None:
+    driver = Gelf({"gelf-address": "udp://127.0.0.1:12201", "labels": "team", "env-regex": "^TE"}, SOURCE)
+    told = json.loads(driver.encode(ERR))
+    assert (told["level"], told["short_message"], told["_container_name"]) == (3, "two\nlines", "web")
+    assert (told["_team"], told["_TEAM"]) == ("a", "b")
+    assert "_x" not in told
+    await driver.close()
+
+
+def test_long_gelf_messages_are_cut_into_chunks() -> None:
+    parts = list(gelf.chunks(bytes(3000)))
+    assert [(part[:2], part[10], part[11]) for part in parts] == [(gelf.MAGIC, n, 3) for n in range(3)]
+    assert sum(len(part) - 12 for part in parts) == 3000
+    with pytest.raises(OSError, match="too long"):
+        list(gelf.chunks(bytes(gelf.CHUNK * 129)))
+
+
+async def test_gelf_datagrams_are_compressed() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(("127.0.0.1", 0))
+        receiver.settimeout(5)
+        driver = Gelf({"gelf-address": f"udp://127.0.0.1:{receiver.getsockname()[1]}"}, SOURCE)
+        await driver.send(OUT)
+        await driver.close()
+        assert json.loads(gzip.decompress(receiver.recv(65536)))["short_message"] == "hello"
+
+
+async def test_fluentd_speaks_the_forward_protocol() -> None:
+    driver = Fluentd({"tag": "docker.{{.Name}}", "fluentd-sub-second-precision": "true"}, SOURCE)
+    tag, when, record = msgspec.msgpack.decode(driver.encode(Entry(TIME, "stdout", b"x", partial=True)))
+    assert tag == "docker.web"
+    assert (when.code, int.from_bytes(when.data[:4]), int.from_bytes(when.data[4:])) == (0, 1700000000, 123456789)
+    assert record == {"container_id": "c" * 64, "container_name": "/web", "source": "stdout", "log": "x",
+                      "partial_message": "true"}  # fmt: skip
+
+
+async def test_journald_frames_values_with_line_feeds(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(str(tmp_path / "journal"))
+        receiver.settimeout(5)
+        driver = Journald({"labels": "team"}, SOURCE, str(tmp_path / "journal"))
+        await driver.send(ERR)
+        await driver.close()
+        told = receiver.recv(65536)
+    assert told.startswith(b"MESSAGE\n" + (9).to_bytes(8, "little") + b"two\nlines\n")
+    assert b"\nPRIORITY=3\n" in told
+    assert b"\nTEAM=a\n" in told
+
+
+class Flaky:
+    """A sink that fails a number of times before each delivery."""
+
+    def __init__(self, failures: int) -> None:
+        self.failures = failures
+        self.got: list[bytes] = []
+        self.closed = False
+
+    async def send(self, entry: Entry) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise OSError("away")
+        self.got.append(entry.line)
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+async def entries() -> AsyncIterator[Entry]:
+    for number in range(3):
+        yield Entry(number, "stdout", str(number).encode())
+
+
+async def test_a_blocking_forwarder_tries_until_everything_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+
+    async def no_sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", no_sleep)
+    sink = Flaky(3)
+    forwarder = forward.Forwarder(sink)
+    await forwarder.run(entries())
+    assert sink.got == [b"0", b"1", b"2"]
+    assert pauses == [0.5, 1.0, 2.0]
+    assert (forwarder.position, sink.closed) == (2, True)
+
+
+async def test_a_non_blocking_forwarder_drops_and_counts() -> None:
+    sink = Flaky(1)
+    forwarder = forward.Forwarder(sink, blocking=False)
+    await forwarder.run(entries())
+    assert (sink.got, forwarder.dropped, forwarder.sent) == ([b"1", b"2"], 1, 2)
