@@ -54,9 +54,11 @@ _COMPRESSORS: dict[str, Callable[[], Compressor]] = {
     "gzip": lambda: isal_zlib.compressobj(2, isal_zlib.DEFLATED, _GZIP_WBITS),
     "zstd": lambda: zstd.ZstdCompressor(level=3),
 }
+_ISAL_ERRORS: tuple[type[Exception], ...] = (isal_zlib.error, igzip_lib.error)  # type: ignore[assignment]
+"""The stubs take these classes for instances."""
 _ERRORS: tuple[type[Exception], ...] = (
-    *(isal_zlib.error, igzip_lib.error, lzma.LZMAError, zstd.ZstdError),
-    *(OSError, EOFError, ValueError),
+    *_ISAL_ERRORS,
+    *(lzma.LZMAError, zstd.ZstdError, OSError, EOFError, ValueError),
 )
 
 

@@ -1,0 +1,62 @@
+"""From an image's layer blobs to its unpacked layers, lowest first, each once."""
+
+from collections.abc import Callable
+
+from sampan.archive.compression import decompressed
+from sampan.archive.reader import Source
+from sampan.archive.stream import ReadAhead
+from sampan.errors import InvalidParameter
+from sampan.oci import digest as digests
+from sampan.oci.digest import ChainID, DiffID
+from sampan.oci.document import Document
+from sampan.oci.image_config import ImageConfig
+from sampan.oci.manifest import Manifest
+from sampan.storage.content import ContentStore
+from sampan.storage.snapshots import Snapshots
+
+Report = Callable[[DiffID, int, int], object]
+"""Told of progress: the layer, bytes of its blob read, bytes in all. Called in the working thread."""
+
+
+def unpack_blob(snapshots: Snapshots, parent: ChainID | None, diff_id: DiffID, blob: Source) -> ChainID:
+    """Unpack one layer from its (compressed) blob, inflating in a thread beside; returns its chain ID."""
+    with ReadAhead(decompressed(blob)) as tar:
+        return snapshots.unpack(parent, diff_id, tar)
+
+
+def unpack_layers(
+    content: ContentStore,
+    snapshots: Snapshots,
+    manifest: Document[Manifest],
+    config: Document[ImageConfig],
+    report: Report | None = None,
+) -> ChainID | None:
+    """Unpack all layers of an image that are not yet; returns the chain ID of the whole stack."""
+    layers, diff_ids = manifest.value.layers, config.value.diff_ids
+    if len(layers) != len(diff_ids):
+        raise InvalidParameter(f"invalid manifest, layers length mismatch: expected {len(layers)}, got {len(diff_ids)}")
+    chain: ChainID | None = None
+    for layer, diff_id in zip(layers, diff_ids, strict=True):
+        parent, chain = chain, digests.extend(chain, diff_id)
+        if chain not in snapshots:
+            with content.open(layer.digest) as blob:
+                source = blob if report is None else _Reporting(blob, diff_id, layer.size, report)
+                unpack_blob(snapshots, parent, diff_id, source)
+    return chain
+
+
+class _Reporting:
+    """A source that tells how much of it was read."""
+
+    def __init__(self, source: Source, diff_id: DiffID, total: int, report: Report) -> None:
+        self._source = source
+        self._diff_id = diff_id
+        self._total = total
+        self._report = report
+        self._position = 0
+
+    def read(self, size: int, /) -> bytes:
+        data = self._source.read(size)
+        self._position += len(data)
+        self._report(self._diff_id, self._position, self._total)
+        return data
