@@ -84,7 +84,9 @@ class Connection(RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Sort what arrives: ordinary requests, those that may take over, HTTP/2."""
-        if self._splitter is not None:
+        if not data:  # aiohttp itself, going on with what it has
+            super().data_received(data)
+        elif self._splitter is not None:
             self._split(data)
         elif data.startswith(b"P") and self._current_request is None and MAY_TAKE_OVER.match(data):
             self._splitter = Splitter()
@@ -105,6 +107,15 @@ class Connection(RequestHandler):
         if splitter.complete:
             self.transport.pause_reading()
             super().data_received(request)
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]
+        """A client may end its side early and still expect what it attached to."""
+        return True if self._splitter is not None else super().eof_received()
+
+    def _resume_transport_reading(self) -> None:
+        """aiohttp reads on when it has a request's body; what follows one that may take over is not its own."""
+        if self._splitter is None or not self._splitter.complete:
+            super()._resume_transport_reading()
 
     def decline(self) -> None:
         """The request at hand is answered like any other; what came after it is the next request."""
