@@ -63,6 +63,8 @@ def decode_value(body: bytes) -> Any:
 def _malformed(error: str) -> str:
     if "trailing characters" in error:
         return "unexpected content after JSON"
+    if "truncated" in error:
+        return "invalid JSON: unexpected EOF"
     return f"invalid JSON: {error}"
 
 
@@ -78,7 +80,8 @@ def _where(error: str) -> str:
     """msgspec's "Expected `int`, got `str` - at `$.HostConfig.Memory`" with the field first."""
     what, _, path = error.partition(" - at `$")
     name = path.rstrip("`").lstrip(".")
-    return f"{name}: {what[:1].lower()}{what[1:]}" if name else what
+    what = what[:1].lower() + what[1:]
+    return f"{name}: {what}" if name else what
 
 
 def normalise(value: Any, plan: Plan | None) -> Any:

@@ -137,9 +137,9 @@ class Call:
         return bytes(data)
 
     def _expect_json(self, data: bytes) -> None:
-        declared = self.request.headers.get("Content-Type", "")
-        if not declared and not data:
+        if not data:
             return
+        declared = self.request.headers.get("Content-Type", "")
         media_type = declared.partition(";")[0].strip().lower()
         if media_type != "application/json":
             raise InvalidParameter(f"unsupported Content-Type header ({declared}): must be 'application/json'")

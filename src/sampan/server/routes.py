@@ -3,6 +3,7 @@
 Every operation is served as ``/x`` and as ``/v{version}/x``; the version is taken off before.
 
     {id}      one segment of the path
+    {path}    anything at all, as the first segment: routes for every path
     {name}    anything, slashes included: images, plugins and volumes have them in their names
 """
 
@@ -17,6 +18,7 @@ from sampan.server.call import Call
 
 Handler = Callable[[Call], Awaitable[web.StreamResponse]]
 
+ANYWHERE = "{path}"
 SEGMENTS = {"id": "[^/]+", "name": ".+", "path": ".*"}
 
 
@@ -55,7 +57,8 @@ class Router:
 
     def find(self, method: str, path: str) -> tuple[Route, Mapping[str, str]] | None:
         """The route and the names in the path; ``None`` when nothing is served there."""
-        for pattern, route in self._groups.get((method, _first(path)), ()):
+        rows = self._groups.get((method, _first(path))) or self._groups.get((method, ANYWHERE), [])
+        for pattern, route in rows:
             if match := pattern.fullmatch(path):
                 return route, match.groupdict()
         return None

@@ -21,7 +21,9 @@ from sampan.server.app import make_app
 from sampan.server.listen import Server, tls_context
 from sampan.server.sockets import parse_address
 
-ATTACH = b"POST /containers/web/attach?stream=1&stdin=1 HTTP/1.1\r\nHost: d\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
+ATTACH = (
+    b"POST /containers/web/attach?stream=1&stdin=1 HTTP/1.1\r\nHost: d\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
+)
 
 
 class Certificate(NamedTuple):
