@@ -10,6 +10,7 @@ read along while it grows (``Ingest.follow``): that is how a layer is unpacked w
 
 import hashlib
 import os
+import secrets
 import shutil
 import threading
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from sampan.oci import digest as digests
 from sampan.oci.digest import AnyDigest, Digest
 
 _CHUNK = 1 << 20
+_OWN = "own-"
 
 
 class ContentStore:
@@ -71,13 +73,18 @@ class ContentStore:
         """Store a small blob; returns its digest."""
         digest = digests.of(data)
         if digest not in self:
-            with self.ingest(f"write-{digest}-{threading.get_ident()}") as ingest:
+            with self.ingest() as ingest:
                 ingest.write(data)
                 ingest.commit()
         return digest
 
-    def ingest(self, ref: str, algorithm: str = "sha256") -> "Ingest":
-        """Begin or go on with the download ``ref``; raises Conflict while another writer has it."""
+    def ingest(self, ref: str | None = None, algorithm: str = "sha256") -> "Ingest":
+        """Begin or go on with the download ``ref``; raises Conflict while another writer has it.
+
+        Without a ref it is made here, cannot be gone on with, and a restart leaves nothing of it.
+        """
+        if ref is None:
+            ref = _OWN + secrets.token_hex(16)
         with self._lock:
             if ref in self._busy:
                 raise Conflict(f"content ref {ref} is being written")
@@ -116,10 +123,12 @@ class ContentStore:
             raise _no_content(digest) from None
 
     def drop_ingests(self, older_than: float) -> None:
-        """Remove unfinished downloads untouched since ``older_than`` (seconds since 1970) with no writer."""
+        """Remove what has no writer: downloads untouched since ``older_than`` (seconds since 1970), and all
+        that cannot be gone on with."""
         for entry in list(os.scandir(self._ingests)):
             path = Path(entry.path)
-            if entry.stat().st_mtime < older_than and _ref_of(path) not in self._busy:
+            ref = _ref_of(path)
+            if ref not in self._busy and (ref.startswith(_OWN) or entry.stat().st_mtime < older_than):
                 shutil.rmtree(path, ignore_errors=True)
 
 
@@ -157,6 +166,11 @@ class Ingest:
                 self.offset += written
                 self._progress.notify_all()
 
+    @property
+    def digest(self) -> Digest:
+        """Digest of what arrived so far."""
+        return digests.of_hash(self._hash)
+
     def restart(self) -> None:
         """Throw away what arrived: the source cannot go on where it stopped. Not while anyone follows."""
         os.ftruncate(self._fd, 0)
@@ -165,7 +179,7 @@ class Ingest:
 
     def commit(self, expected: Digest | None = None, size: int | None = None) -> Digest:
         """Make it a blob; returns its digest. A wrong digest or size raises DataLoss, and nothing stays."""
-        digest = digests.of_hash(self._hash)
+        digest = self.digest
         if size is not None and size != self.offset:
             self._fail(DataLoss(f"unexpected size {self.offset}, expected {size} for {expected or digest}"))
         if expected is not None and digest != expected:

@@ -1,0 +1,317 @@
+"""Image archives, read: what ``docker load`` takes.
+
+    OCI layout      oci-layout  index.json  blobs/sha256/<hex>…              (Docker 25 and later adds manifest.json)
+    docker-archive  manifest.json  <hex>.json or blobs/…  <id>/layer.tar or <hex>.tar …
+
+The stream is read once. Nothing is written but blobs: a member is data under a digest, never a path, so there is
+nothing to climb out of. Large members go to the content store as they pass; what turns out to belong to no image is
+left to the garbage collector.
+"""
+
+import posixpath
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from sampan.archive import entry as kinds
+from sampan.archive.compression import decompressed, detect
+from sampan.archive.entry import Entry
+from sampan.archive.errors import MalformedArchive
+from sampan.archive.reader import Source, TarReader
+from sampan.archive.stream import ReadAhead
+from sampan.errors import EngineError, InvalidParameter, NotFound
+from sampan.oci import descriptor as types
+from sampan.oci import digest as digests
+from sampan.oci import image_config, manifest
+from sampan.oci.descriptor import Descriptor
+from sampan.oci.digest import Digest
+from sampan.oci.document import Document, without_nulls
+from sampan.oci.image_config import ImageConfig
+from sampan.oci.manifest import Index
+from sampan.oci.platform import Platform
+from sampan.oci.reference import Reference
+from sampan.storage.images import Image
+from sampan.storage.leases import Lease
+from sampan.storage.store import Storage
+from sampan.storage.unpack import Report
+
+_SMALL = 8 << 20
+_MEMORY = 64 << 20
+_BLOBS = "blobs/"
+_LAYER_TYPES = {None: types.DOCKER_LAYER, "gzip": types.DOCKER_LAYER_GZIP, "zstd": types.DOCKER_LAYER_ZSTD}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """An image that came, the references it got, and those that another image lost."""
+
+    image: Image
+    references: Sequence[Reference]
+    displaced: Sequence[tuple[Reference, Digest]] = ()
+
+
+class _Item(msgspec.Struct, rename="pascal"):
+    """One element of manifest.json."""
+
+    config: str
+    repo_tags: list[str] = field(default_factory=list)
+    layers: list[str] = field(default_factory=list)
+    parent: str = ""
+
+
+@dataclass
+class _Contents:
+    """What the archive held: small members in memory, the digest of each other, and links between names."""
+
+    small: dict[str, bytes] = field(default_factory=dict)
+    blobs: dict[str, Digest] = field(default_factory=dict)
+    links: dict[str, str] = field(default_factory=dict)
+
+    def resolve(self, name: str) -> str:
+        """Follow links from ``name``, as often as there are links."""
+        name = posixpath.normpath(name)
+        for _ in range(len(self.links) + 1):
+            if name not in self.links:
+                return name
+            name = self.links[name]
+        raise MalformedArchive(f"invalid archive: {name} is a loop of links")
+
+
+def load(
+    storage: Storage,
+    archive: Source,
+    *,
+    platforms: Sequence[Platform] = (),
+    unpack: bool = True,
+    report: Report | None = None,
+) -> list[Loaded]:
+    """Add the images in ``archive`` (compressed or not); with ``platforms`` only theirs. Names move to them.
+
+    Raises InvalidParameter for an archive that is none or is damaged, DiskFull.
+    """
+    with storage.leases.take() as lease:
+        with ReadAhead(decompressed(archive)) as tar:
+            contents = _read(storage, TarReader(tar), lease)
+        loaded = _register(storage, contents, lease, platforms)
+        for one in loaded:
+            lease.hold(*chain_ids(one.image.config.value))
+            if unpack:
+                storage.images.unpack(one.image, report)
+    return loaded
+
+
+def chain_ids(config: ImageConfig) -> list[digests.ChainID]:
+    """Chain IDs of all layers of an image, lowest first."""
+    return [digests.extend(*pair) for pair in _stacked(config)]
+
+
+def _stacked(config: ImageConfig) -> list[tuple[digests.ChainID | None, digests.DiffID]]:
+    return [(digests.chain_id(config.diff_ids[:at]), diff) for at, diff in enumerate(config.diff_ids)]
+
+
+def _read(storage: Storage, reader: TarReader, lease: Lease) -> _Contents:
+    contents = _Contents()
+    kept = 0
+    for entry in reader:
+        name = posixpath.normpath(entry.name).lstrip("/")
+        if entry.type in (kinds.SYMLINK, kinds.HARD_LINK):
+            base = posixpath.dirname(name) if entry.type == kinds.SYMLINK else ""
+            contents.links[name] = posixpath.normpath(posixpath.join(base, entry.linkname))
+        elif entry.type == kinds.REGULAR and name.startswith(_BLOBS):
+            contents.blobs[name] = _store(storage, reader, lease, _digest_of_name(name))
+        elif entry.type == kinds.REGULAR and _is_document(entry):
+            contents.small[name] = reader.read(_SMALL)
+            kept += entry.size
+            if kept > _MEMORY:
+                raise MalformedArchive("invalid archive: too many metadata files")
+        elif entry.type == kinds.REGULAR:
+            contents.blobs[name] = _store(storage, reader, lease, None)
+    return contents
+
+
+def _is_document(entry: Entry) -> bool:
+    """JSON and markers at the top; layers are named ``layer.tar`` or ``<hex>.tar``."""
+    return entry.size <= _SMALL and not entry.name.endswith(".tar")
+
+
+def _digest_of_name(name: str) -> Digest | None:
+    """The digest that ``blobs/<algorithm>/<hex>`` promises; None for another name below blobs."""
+    parts = name.split("/")
+    try:
+        return digests.parse(":".join(parts[1:])) if len(parts) == 3 else None
+    except InvalidParameter:
+        return None
+
+
+def _store(storage: Storage, reader: TarReader, lease: Lease, expected: Digest | None) -> Digest:
+    """Put the current member into the content store under its digest."""
+    if expected is not None:
+        lease.hold(expected)
+        if expected in storage.content:
+            return expected
+    algorithm = digests.algorithm(expected) if expected else "sha256"
+    with storage.content.ingest(algorithm=algorithm) as ingest:
+        try:
+            for _, chunk in reader.data():
+                ingest.write(chunk)
+            lease.hold(ingest.digest)
+            return ingest.commit(expected)
+        except (EngineError, OSError):
+            ingest.abort()
+            raise
+
+
+def _register(storage: Storage, contents: _Contents, lease: Lease, platforms: Sequence[Platform]) -> list[Loaded]:
+    """An OCI index says more than manifest.json (platforms, manifests as they were), so it goes first."""
+    index, legacy = contents.small.get("index.json"), contents.small.get("manifest.json")
+    if index is not None and (found := _register_layout(storage, index, platforms)):
+        return found
+    if legacy is not None:
+        return _register_legacy(storage, contents, legacy, lease, platforms)
+    if index is not None:
+        raise _no_platform(platforms) if platforms else MalformedArchive("invalid archive: it holds no image")
+    raise MalformedArchive("invalid archive: does not contain a manifest.json")
+
+
+def _no_platform(platforms: Sequence[Platform]) -> NotFound:
+    wanted = ", ".join(map(str, platforms))
+    return NotFound(f"no image of the requested platform ({wanted}) is in the archive")
+
+
+# OCI layout.
+
+
+def _register_layout(storage: Storage, raw: bytes, platforms: Sequence[Platform]) -> list[Loaded]:
+    index = Document.decode(raw, Index, "index.json")
+    images: dict[Digest, Image] = {}
+    names: dict[Digest, list[tuple[Reference, Descriptor]]] = {}
+    for entry in index.value.manifests:
+        if entry.digest not in storage.content or entry.is_attestation:
+            continue
+        target = _of_platforms(storage, _bare(entry), platforms)
+        if target is None:
+            continue
+        try:
+            image = storage.images.register(target)[0]
+        except NotFound:
+            continue  # an artifact, or an image whose layers are not in the archive
+        images[image.id] = image
+        named = _name_of(entry)
+        names.setdefault(image.id, []).extend([(named, target)] if named else [])
+    return [_named(storage, image, names[image.id]) for image in images.values()]
+
+
+def _bare(entry: Descriptor) -> Descriptor:
+    return Descriptor(media_type=entry.media_type, digest=entry.digest, size=entry.size)
+
+
+def _of_platforms(storage: Storage, target: Descriptor, platforms: Sequence[Platform]) -> Descriptor | None:
+    """``target`` itself, or the manifest in it of the first of ``platforms``; None when it has none of them."""
+    if not platforms:
+        return target
+    document = storage.images.document(target.digest).value
+    if not isinstance(document, Index):
+        config = storage.images.config(document.config.digest).value
+        return target if any(config.platform.matches(wanted) for wanted in platforms) else None
+    for wanted in platforms:
+        for entry in document.manifests:
+            if entry.platform is not None and entry.platform.matches(wanted) and entry.digest in storage.content:
+                return _bare(entry)
+    return None
+
+
+def _name_of(entry: Descriptor) -> Reference | None:
+    """The reference an index entry is annotated with: containerd's annotation, or OCI's where it is a full name."""
+    annotations = entry.annotations or {}
+    text = annotations.get(types.IMAGE_NAME) or annotations.get(types.REF_NAME, "")
+    if types.IMAGE_NAME not in annotations and not set(text) & set(":/"):
+        return None  # only a tag
+    try:
+        return Reference.parse(text).tagged()
+    except InvalidParameter:
+        return None
+
+
+def _named(storage: Storage, image: Image, names: Sequence[tuple[Reference, Descriptor]]) -> Loaded:
+    displaced = []
+    for reference, target in names:
+        before = storage.images.target(reference)
+        if before is not None and (old := storage.images.members(before.digest)) and old[0].id != image.id:
+            displaced.append((reference, old[0].id))
+        storage.images.tag(reference, target)
+    return Loaded(storage.images.get(image.id), [reference for reference, _ in names], displaced)
+
+
+# docker-archive.
+
+
+def _register_legacy(
+    storage: Storage, contents: _Contents, raw: bytes, lease: Lease, platforms: Sequence[Platform]
+) -> list[Loaded]:
+    loaded = []
+    ids: dict[str, Image] = {}
+    for item in _items(raw):
+        config = _legacy_config(storage, contents, item, lease)
+        if platforms and not any(config.value.platform.matches(wanted) for wanted in platforms):
+            continue
+        if len(item.layers) != len(config.value.diff_ids):
+            raise InvalidParameter(
+                f"invalid manifest, layers length mismatch: expected {len(item.layers)}, "
+                f"got {len(config.value.diff_ids)}"
+            )
+        layers = [_layer_of(storage, contents, name) for name in item.layers]
+        pointer = Descriptor(media_type=types.DOCKER_CONFIG, digest=config.digest, size=config.size)
+        document = manifest.image_manifest(pointer, layers)
+        lease.hold(document.digest)
+        storage.content.write(document.raw)
+        parent = ids.get(item.parent)
+        target = manifest.describe(document)
+        image = storage.images.register(target, parent.id if parent else None)[0]
+        ids[image.id] = image
+        loaded.append(_named(storage, image, [(_tagged(tag), target) for tag in item.repo_tags]))
+    if platforms and not loaded:
+        raise _no_platform(platforms)
+    return loaded
+
+
+def _items(raw: bytes) -> list[_Item]:
+    try:
+        decoded = msgspec.json.decode(raw)
+        if decoded is None:
+            raise MalformedArchive("invalid manifest, manifest cannot be null (but can be [])")
+        return msgspec.convert(without_nulls(decoded), list[_Item])
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise MalformedArchive(f"invalid archive: failed to decode manifest.json: {error}") from error
+
+
+def _legacy_config(storage: Storage, contents: _Contents, item: _Item, lease: Lease) -> Document[ImageConfig]:
+    name = contents.resolve(item.config)
+    raw = contents.small.get(name)
+    if raw is None and name in contents.blobs:
+        raw = storage.content.read(contents.blobs[name])
+    if raw is None:
+        raise MalformedArchive(f"invalid archive: {item.config} is missing")
+    config = image_config.decode(raw)
+    if config.value.os not in ("", "linux"):
+        raise InvalidParameter(f"cannot load {config.value.os} image on linux")
+    lease.hold(config.digest)
+    storage.content.write(raw)
+    return config
+
+
+def _layer_of(storage: Storage, contents: _Contents, name: str) -> Descriptor:
+    digest = contents.blobs.get(contents.resolve(name))
+    if digest is None:
+        raise MalformedArchive(f"invalid archive: {name} is missing")
+    with storage.content.open(digest) as blob:
+        compression = detect(blob.read(6))
+    media_type = _LAYER_TYPES.get(compression, types.DOCKER_LAYER)
+    return Descriptor(media_type=media_type, digest=digest, size=storage.content.size(digest))
+
+
+def _tagged(text: str) -> Reference:
+    reference = Reference.parse(text)
+    if reference.tag is None:
+        raise InvalidParameter(f'invalid tag "{text}"')
+    return reference
