@@ -7,38 +7,100 @@ One Monitor is one container whose first process was made. The monitor's process
     await monitor.attach(stream); ending = await stream.done
     handle = await monitor.exec(exec_launch); exit = await handle.wait()
     exit = await monitor.wait()
+
+In ``run_dir`` lies monitor.sock, in ``state_dir`` the file ``exit`` once the first process ended: lines of status,
+signal, finished (ns since the epoch) and oom, written before anyone hears of the end. If the monitor itself is killed,
+the kernel kills the first process with it (DieWithParent) and no such file appears.
 """
 
-from collections.abc import Awaitable, Callable
+import asyncio
+import errno
+import itertools
+import os
+import signal
+import socket
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from sampan.runtime.launch import AttachedStream, Ending, ExecLaunch, Exit, Launch
+from sampan.linux.memfd import memory_file
+from sampan.linux.pidfd import open_process, wait_ended
+from sampan.linux.unix_socket import connect_beneath, peer_pid
+from sampan.runtime.channel import Channel
+from sampan.runtime.launch import AttachedStream, Ending, ExecLaunch, Exit, Launch, MonitorGone, StartFailed
+from sampan.runtime.plan import Plan, encode
+from sampan.runtime.program import start_program
+from sampan.runtime.protocol import (
+    LONGEST_EARLY,
+    LONGEST_KEYS,
+    Message,
+    MessageKind,
+    StartFlag,
+    StreamFlag,
+    strings,
+)
 
 Pause = Callable[[str, int], Awaitable[None]]
+Listener = Callable[[int], None]
+
+SOCKET = "monitor.sock"
+EXIT = "exit"
+_KILLED = 128 + signal.SIGKILL
+_FIRST = 0
 
 
 def read_exit(state_dir: Path) -> Exit | None:
     """The exit status recorded in ``state_dir/exit``; None when none is (yet)."""
-    raise NotImplementedError
+    try:
+        text = (state_dir / EXIT).read_text()
+    except FileNotFoundError:
+        return None
+    values = {key: int(value) for key, _, value in (line.partition("=") for line in text.split())}
+    return Exit(values["status"], values["finished"] / 1e9, bool(values["oom"]), values["signal"])
 
 
 class ExecHandle:
-    """A process run by ``Monitor.exec``."""
+    """A process run by ``Monitor.exec``, or one that a reconnected monitor runs still."""
 
-    exec_id: str
-    pid: int
+    def __init__(self, exec_id: str, number: int, pid: int) -> None:
+        self.exec_id = exec_id
+        self.number = number  # the monitor's
+        self.pid = pid
+        self.exited: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
 
     async def wait(self) -> Exit:
-        """Wait for its end."""
-        raise NotImplementedError
+        """Wait for its end; any number may."""
+        return await asyncio.shield(self.exited)
+
+
+class _Start:
+    """A start under way: what the monitor says of it until the program is executed."""
+
+    def __init__(self, paused: Pause | None) -> None:
+        self.paused = paused
+        self.started: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        self.refused: BaseException | None = None
+        self.pausing: asyncio.Task[None] | None = None
 
 
 class Monitor:
     """One container's monitor."""
 
-    pid: int  # of the container's first process, in the daemon's pid namespace
-    started_at: float
-    execs: dict[str, ExecHandle]
+    def __init__(self, connection: socket.socket, pidfd: int, state_dir: Path, monitor_pid: int) -> None:
+        loop = asyncio.get_running_loop()
+        self.pid = 0  # of the container's first process, in the daemon's pid namespace
+        self.started_at = 0.0
+        self.execs: dict[str, ExecHandle] = {}
+        self.on_listener: Listener | None = None  # takes a seccomp listener's descriptor
+        self._state_dir = state_dir
+        self._exited: asyncio.Future[Exit] = loop.create_future()
+        self._starts: dict[int, _Start] = {}
+        self._streams: dict[int, asyncio.Future[Ending]] = {}
+        self._numbers = itertools.count(time.monotonic_ns() // 1000 % (1 << 31) + 1)
+        self._greeted = loop.create_future()
+        self._channel = Channel(connection, self._received, self._lost)
+        self._gone = loop.create_task(_wait_monitor(pidfd, monitor_pid))
 
     @classmethod
     async def start(cls, launch: Launch, paused: Pause | None = None) -> "Monitor":
@@ -47,37 +109,292 @@ class Monitor:
         ``paused(name, pid)`` is awaited at each ``Pause`` of the plan while the child waits; its exception ends the
         child and is raised here. Raises StartFailed; then nothing is left running.
         """
-        raise NotImplementedError
+        monitor: Monitor | None = None
+        try:
+            launch.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+            monitor = cls._spawn(launch)
+            for stream in launch.attached:
+                await monitor._attach(stream, _FIRST)
+            started = await monitor._start_first(launch, paused)
+        except BaseException:
+            if monitor is not None:
+                monitor._channel.close()
+                await asyncio.shield(monitor._gone)
+            raise
+        finally:
+            _close(launch.plan)
+        monitor.pid, monitor.started_at = started.v[0], started.v[1] / 1e9
+        return monitor
+
+    @classmethod
+    def _spawn(cls, launch: Launch) -> "Monitor":
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs, ExitStack() as undo:
+            undo.callback(ours.close)
+            try:
+                pid = start_program(["monitor", launch.container_id], theirs)
+            except OSError as error:
+                raise StartFailed("monitor", error.errno or 0, "sampan-monitor") from error
+            undo.pop_all()
+            return cls(ours, os.pidfd_open(pid), launch.state_dir, pid)
 
     @classmethod
     async def reconnect(cls, run_dir: Path, state_dir: Path) -> "Monitor | None":
         """The monitor that listens in ``run_dir``, after a restart of the daemon; None when none does."""
-        raise NotImplementedError
+        try:
+            connection = connect_beneath(run_dir, SOCKET)
+        except (FileNotFoundError, ConnectionRefusedError):
+            return None
+        pidfd = open_process(peer_pid(connection))
+        if pidfd is None:
+            connection.close()
+            return None
+        monitor = cls(connection, pidfd, state_dir, 0)
+        await monitor._greeted
+        if not monitor.pid and read_exit(state_dir) is None:
+            await monitor.close()
+            return None
+        return monitor
 
     async def attach(self, stream: AttachedStream) -> "Awaitable[Ending]":
-        """Join a client to the first process's stdio; returns ``stream.done``."""
-        raise NotImplementedError
+        """Join a client to the first process's stdio; returns ``stream.done``. Raises MonitorGone."""
+        return await self._attach(stream, _FIRST)
 
     async def exec(self, process: ExecLaunch) -> ExecHandle:
-        """Run another process; returns once it was executed. Raises StartFailed."""
-        raise NotImplementedError
+        """Run another process; returns once it was executed. Raises StartFailed, MonitorGone."""
+        number = next(self._numbers)
+        try:
+            for stream in process.attached:
+                await self._attach(stream, number)
+            text = [process.exec_id, *_external(process)]
+            flags = _flags(process) | StartFlag.STDIN_ONCE
+            message = Message(MessageKind.START, number, (*process.console_size, 0, 0), strings(text), flags)
+            started = await self._start(message, process.plan, None, None)
+        finally:
+            _close(process.plan)
+        return self._execs_started(process.exec_id, number, started.v[0])
 
     async def resize(self, rows: int, columns: int, exec_id: str | None = None) -> None:
-        """Set the terminal's size; no effect without a terminal."""
-        raise NotImplementedError
+        """Set the terminal's size; no effect without a terminal or on a process that ended."""
+        number = self._number(exec_id)
+        if number is not None:
+            await self._channel.request(Message(MessageKind.RESIZE, number, (rows, columns, 0, 0)))
 
     async def signal(self, number: int, exec_id: str | None = None) -> bool:
         """Send a signal to the first process or an exec; False when it is gone already."""
-        raise NotImplementedError
+        process = self._number(exec_id)
+        if process is None:
+            return False
+        try:
+            failed = await self._channel.request(Message(MessageKind.SIGNAL, process, (number, 0, 0, 0)))
+        except MonitorGone:
+            return False
+        if failed not in (0, errno.ESRCH):
+            raise OSError(failed, f"kill: {os.strerror(failed)}")
+        return failed == 0
 
     async def wait(self) -> Exit:
-        """Wait for the end of the first process."""
-        raise NotImplementedError
+        """Wait for the end of the first process; any number may."""
+        return await asyncio.shield(self._exited)
 
     async def drained(self) -> None:
         """Wait until the monitor itself is gone: all output is in the log and with the clients."""
-        raise NotImplementedError
+        await asyncio.shield(self._gone)
 
     async def close(self) -> None:
-        """Let go of the connection; the container goes on."""
-        raise NotImplementedError
+        """Let go of the connection; the container goes on. Waiters are cancelled."""
+        self._channel.close()
+        self._exited.cancel()
+        for stream in self._streams.values():
+            stream.cancel()
+        for handle in self.execs.values():
+            handle.exited.cancel()
+        self._gone.cancel()
+
+    def _number(self, exec_id: str | None) -> int | None:
+        if exec_id is None:
+            return _FIRST
+        handle = self.execs.get(exec_id)
+        return handle.number if handle else None
+
+    async def _attach(self, stream: AttachedStream, process: int) -> "asyncio.Future[Ending]":
+        if len(stream.early) > LONGEST_EARLY or len(stream.detach_keys) > LONGEST_KEYS:
+            raise ValueError("too many early bytes or detach keys for one stream")
+        number = next(self._numbers)
+        if stream.done is None:
+            stream.done = asyncio.get_running_loop().create_future()
+        self._streams[number] = stream.done
+        sizes = (number, int(stream.at_end), len(stream.detach_keys), len(stream.early))
+        message = Message(MessageKind.ATTACH, process, sizes, stream.detach_keys + stream.early, _stream_flags(stream))
+        failed = await self._channel.request(message, [stream.fd])
+        if failed:
+            self._streams.pop(number, None)
+            raise MonitorGone(f"attach: {os.strerror(failed)}")
+        return stream.done
+
+    async def _start_first(self, launch: Launch, paused: Pause | None) -> Message:
+        log = launch.log
+        text = [launch.container_id, *_external(launch), str(launch.run_dir.absolute())]
+        text += [
+            str(launch.state_dir.absolute()),
+            str(log.path.absolute()) if log else "",
+            log.attributes if log else "",
+        ]
+        sizes = (*launch.console_size, log.max_size if log else 0, log.max_files if log else 0)
+        flags = _flags(launch) | (StartFlag.STDIN_ONCE if launch.stdin_once else 0)
+        message = Message(MessageKind.START, _FIRST, sizes, strings(text), flags)
+        return await self._start(message, launch.plan, launch.oom_events, paused)
+
+    async def _start(self, message: Message, plan: Plan, oom_events: Path | None, paused: Pause | None) -> Message:
+        start = self._starts[message.process] = _Start(paused)
+        try:
+            with ExitStack() as opened:
+                fds = [memory_file("plan", encode(plan.operations))]
+                opened.callback(os.close, fds[0])
+                if oom_events is not None:
+                    fds.append(os.open(oom_events, os.O_RDONLY | os.O_CLOEXEC))
+                    opened.callback(os.close, fds[1])
+                    message = _with_flag(message, StartFlag.OOM)
+                failed = await self._channel.request(message, [*fds, *plan.fds])
+            if failed:
+                raise StartFailed("monitor", failed, "sampan-monitor")
+            return await start.started
+        except StartFailed:
+            if start.refused is not None:
+                raise start.refused from None
+            raise
+        finally:
+            del self._starts[message.process]
+            if start.pausing is not None:
+                start.pausing.cancel()
+
+    def _execs_started(self, exec_id: str, number: int, pid: int) -> ExecHandle:
+        """The handle, which EXITED may have found already (it can come in one read with STARTED)."""
+        handle = self.execs.get(exec_id)
+        if handle is None or handle.number != number:
+            handle = self.execs[exec_id] = ExecHandle(exec_id, number, pid)
+        return handle
+
+    def _received(self, message: Message, fds: list[int]) -> None:
+        handlers = {
+            MessageKind.HELLO: self._hello,
+            MessageKind.STARTED: self._started,
+            MessageKind.PAUSED: self._paused,
+            MessageKind.FAILED: self._failed,
+            MessageKind.EXITED: self._ended,
+            MessageKind.ENDED: self._stream_ended,
+        }
+        if message.kind is MessageKind.DESCRIPTOR and fds and self.on_listener is not None:
+            self.on_listener(fds.pop(0))
+        for fd in fds:
+            os.close(fd)
+        if handler := handlers.get(message.kind):
+            handler(message)
+
+    def _hello(self, message: Message) -> None:
+        self.pid, self.started_at = message.v[0], message.v[1] / 1e9
+        if not self._greeted.done():
+            self._greeted.set_result(None)
+
+    def _started(self, message: Message) -> None:
+        start = self._starts.get(message.process)
+        if message.process != _FIRST:
+            self._execs_started(message.strings[0], message.process, message.v[0])
+        if start and not start.started.done():
+            start.started.set_result(message)
+
+    def _failed(self, message: Message) -> None:
+        start = self._starts.get(message.process)
+        step, object_ = (*message.strings, "", "")[:2]
+        if start and not start.started.done():
+            start.started.set_exception(StartFailed(step, message.v[1], object_))
+
+    def _paused(self, message: Message) -> None:
+        if start := self._starts.get(message.process):
+            start.pausing = asyncio.get_running_loop().create_task(self._pause(start, message))
+
+    async def _pause(self, start: _Start, message: Message) -> None:
+        answer = 0
+        if start.paused is not None:
+            try:
+                await start.paused(message.strings[0], message.v[1])
+            except Exception as error:  # noqa: BLE001  (whatever it is, it is raised from start)
+                start.refused, answer = error, errno.ECANCELED
+        with suppress(MonitorGone):
+            await self._channel.send(Message(MessageKind.CONTINUE, message.process, (answer, 0, 0, 0)))
+
+    def _ended(self, message: Message) -> None:
+        status, number, seconds, nanoseconds = message.v
+        exit_ = Exit(status, seconds + nanoseconds / 1e9, bool(message.flags & 1), number)
+        if message.process == _FIRST:
+            future: asyncio.Future[Exit] | None = self._exited
+        else:
+            future = self._execs_started(message.strings[0], message.process, 0).exited
+        if future is not None and not future.done():
+            future.set_result(exit_)
+
+    def _stream_ended(self, message: Message) -> None:
+        done = self._streams.pop(message.v[0], None)
+        if done is not None and not done.done():
+            done.set_result(Ending(message.v[1]))
+
+    def _lost(self) -> None:
+        """The monitor is gone: what it left on disk is the truth, or it was killed and took the container along."""
+        exit_ = read_exit(self._state_dir) or Exit(_KILLED, time.time(), False, signal.SIGKILL)
+        if not self._greeted.done():
+            self._greeted.set_result(None)
+        for start in self._starts.values():
+            if not start.started.done():
+                start.started.set_exception(StartFailed("monitor", errno.EPIPE, "sampan-monitor"))
+        for done in self._streams.values():
+            if not done.done():
+                done.set_result(Ending.LOST)
+        self._streams.clear()
+        killed = Exit(_KILLED, exit_.finished_at, False, signal.SIGKILL)
+        for future, value in ((self._exited, exit_), *((handle.exited, killed) for handle in self.execs.values())):
+            if not future.done():
+                future.set_result(value)
+
+
+async def _wait_monitor(pidfd: int, child: int) -> None:
+    """Wait for the monitor's end, and reap it where it is our child."""
+    try:
+        await wait_ended(pidfd)
+        if child:
+            with suppress(ChildProcessError):
+                os.waitpid(child, 0)  # noqa: ASYNC222  (it ended: this only reaps)
+    finally:
+        os.close(pidfd)
+
+
+def _close(plan: Plan) -> None:
+    for fd in plan.owned:
+        os.close(fd)
+
+
+def _external(launch: Launch | ExecLaunch) -> Sequence[str]:
+    if launch.external is None:
+        return "", ""
+    console = launch.external.console_socket
+    return str(launch.external.pid_file), str(console) if console else ""
+
+
+def _flags(launch: Launch | ExecLaunch) -> int:
+    return (
+        (StartFlag.TERMINAL if launch.terminal else 0)
+        | (StartFlag.STDIN if launch.open_stdin else 0)
+        | (StartFlag.EXTERNAL if launch.external else 0)
+    )
+
+
+def _stream_flags(stream: AttachedStream) -> int:
+    return (
+        (StreamFlag.STDIN if stream.stdin else 0)
+        | (StreamFlag.STDOUT if stream.stdout else 0)
+        | (StreamFlag.STDERR if stream.stderr else 0)
+        | (StreamFlag.FRAMED if stream.framed else 0)
+    )
+
+
+def _with_flag(message: Message, flag: StartFlag) -> Message:
+    return Message(message.kind, message.process, message.v, message.text, message.flags | flag, message.serial)

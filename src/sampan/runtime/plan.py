@@ -471,7 +471,10 @@ class Reap(Operation):
 
 @dataclass(frozen=True)
 class Execute(Operation):
-    """execve(2) with a search of $PATH (that of ``environment``); descriptors from 3 + ``keep`` on are closed."""
+    """execve(2) with a search of $PATH (that of ``environment``).
+
+    Slots 3 to 2 + ``keep`` become those descriptors; every other is closed.
+    """
 
     CODE: ClassVar[int] = 45
     file: str
@@ -485,6 +488,21 @@ class ChangeRoot(Operation):
     """chroot(2) into the new root in place of PivotRoot (runc's --no-pivot, for a root on initramfs)."""
 
     CODE: ClassVar[int] = 46
+
+
+@dataclass(frozen=True)
+class SetTimeOffsets(Operation):
+    """Write timens_offsets of this process: in the stage, after Unshare(CLONE_NEWTIME) and before Clone."""
+
+    CODE: ClassVar[int] = 47
+    offsets: str
+
+
+@dataclass(frozen=True)
+class RaiseLoopback(Operation):
+    """Set the loopback interface of this network namespace up."""
+
+    CODE: ClassVar[int] = 48
 
 
 OPERATIONS: dict[int, type[Operation]] = {kind.CODE: kind for kind in Operation.__subclasses__()}

@@ -1,0 +1,243 @@
+#define _GNU_SOURCE
+#include "log.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "kernel.h"
+#include "owned.h"
+
+#define LONGEST_ENTRY (6 * LOG_LINE + 4096) /* every byte as \u00xx, and the rest */
+
+static char out[LONGEST_ENTRY + 64 * 1024];
+static size_t out_size;
+
+static int open_file(struct log *log, int flags)
+{
+    return checked(openat(log->directory, log->name, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | flags, 0640));
+}
+
+int log_open(struct log *log, const char *path, int64_t maximum, int files, const char *attributes)
+{
+    struct stat about;
+    const char *slash = strrchr(path, '/');
+    if (!slash || strlen(attributes) > 2048)
+        return -EINVAL;
+    cleanup_free char *parent = strndup(path, (size_t)(slash - path) + 1);
+    log->name = strdup(slash + 1);
+    log->attributes = strdup(attributes);
+    if (!parent || !log->name || !log->attributes)
+        return -ENOMEM;
+    log->directory = checked(open(parent, O_PATH | O_DIRECTORY | O_CLOEXEC));
+    if (log->directory < 0)
+        return log->directory;
+    log->fd = open_file(log, 0);
+    log->size = log->fd >= 0 && fstat(log->fd, &about) == 0 ? about.st_size : 0;
+    log->maximum = maximum;
+    log->files = files;
+    return log->fd;
+}
+
+static void flush(struct log *log)
+{
+    for (size_t at = 0; at < out_size;) {
+        ssize_t written = write(log->fd, out + at, out_size - at);
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written < 0)
+            break; /* a full disk loses entries, never the container */
+        at += (size_t)written;
+    }
+    out_size = 0;
+}
+
+static void rotate(struct log *log)
+{
+    char from[320], to[320];
+    flush(log);
+    for (int i = log->files - 1; i > 0; i--) {
+        snprintf(to, sizeof to, "%s.%d", log->name, i);
+        if (i > 1)
+            snprintf(from, sizeof from, "%s.%d", log->name, i - 1);
+        else
+            snprintf(from, sizeof from, "%s", log->name);
+        renameat(log->directory, from, log->directory, to);
+    }
+    int fd = open_file(log, O_TRUNC);
+    if (fd >= 0)
+        replace_fd(&log->fd, fd);
+    log->size = 0;
+}
+
+static void put(const char *text, size_t size)
+{
+    memcpy(out + out_size, text, size);
+    out_size += size;
+}
+
+static void put_text(const char *text)
+{
+    put(text, strlen(text));
+}
+
+/* Bytes of the UTF-8 character at `text`, 0 where there is none (RFC 3629: no surrogates, nothing overlong). */
+static size_t character(const unsigned char *text, size_t left)
+{
+    unsigned char lead = *text, low = 0x80, high = 0xbf;
+    size_t size = lead < 0x80 ? 1 : lead < 0xc2 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : lead < 0xf5 ? 4 : 0;
+    if (size < 2 || size > left)
+        return size > left ? 0 : size;
+    if (lead == 0xe0)
+        low = 0xa0;
+    if (lead == 0xf0)
+        low = 0x90;
+    if (lead == 0xed)
+        high = 0x9f;
+    if (lead == 0xf4)
+        high = 0x8f;
+    if (text[1] < low || text[1] > high)
+        return 0;
+    for (size_t i = 2; i < size; i++)
+        if ((text[i] & 0xc0) != 0x80)
+            return 0;
+    return size;
+}
+
+/* U+2028 and U+2029, which end lines in JavaScript, are escaped as Go does. */
+static const char *escape_character(const unsigned char *text, size_t size)
+{
+    if (size == 0)
+        return "\\ufffd";
+    if (size == 3 && text[0] == 0xe2 && text[1] == 0x80 && (text[2] & 0xfe) == 0xa8)
+        return text[2] == 0xa8 ? "\\u2028" : "\\u2029";
+    return NULL;
+}
+
+static void put_ascii(unsigned char byte)
+{
+    static const char hex[] = "0123456789abcdef";
+    char escaped[6] = {'\\', 'u', '0', '0', hex[byte >> 4], hex[byte & 15]};
+    if (byte == '"' || byte == '\\')
+        put((char[]){'\\', (char)byte}, 2);
+    else if (byte == '\n')
+        put("\\n", 2);
+    else if (byte == '\r')
+        put("\\r", 2);
+    else if (byte == '\t')
+        put("\\t", 2);
+    else if (byte < 0x20 || byte == '<' || byte == '>' || byte == '&')
+        put(escaped, 6);
+    else
+        out[out_size++] = (char)byte;
+}
+
+static void put_escaped(const char *data, size_t size)
+{
+    const unsigned char *text = (const unsigned char *)data;
+    for (size_t at = 0; at < size;) {
+        if (text[at] < 0x80) {
+            put_ascii(text[at++]);
+            continue;
+        }
+        size_t length = character(text + at, size - at);
+        const char *escaped = escape_character(text + at, length);
+        if (escaped)
+            put_text(escaped);
+        else
+            put(data + at, length);
+        at += length ? length : 1;
+    }
+}
+
+/* RFC 3339 with nanoseconds; Go leaves out the fraction's trailing zeros. */
+static void put_time(void)
+{
+    struct timespec now;
+    struct tm day;
+    char text[48];
+    clock_gettime(CLOCK_REALTIME, &now);
+    gmtime_r(&now.tv_sec, &day);
+    size_t size = strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &day);
+    size += (size_t)snprintf(text + size, sizeof text - size, ".%09ld", now.tv_nsec);
+    while (text[size - 1] == '0')
+        size--;
+    put(text, text[size - 1] == '.' ? size - 1 : size);
+    put_text("Z");
+}
+
+static void entry(struct log *log, int stream, const char *data, size_t size)
+{
+    size_t before = out_size;
+    if (log->maximum > 0 && log->size >= log->maximum) {
+        rotate(log);
+        before = 0;
+    }
+    put_text("{\"log\":\"");
+    put_escaped(data, size);
+    put_text(stream == 1 ? "\",\"stream\":\"stdout\"" : "\",\"stream\":\"stderr\"");
+    if (*log->attributes) {
+        put_text(",\"attrs\":");
+        put_text(log->attributes);
+    }
+    put_text(",\"time\":\"");
+    put_time();
+    put_text("\"}\n");
+    log->size += (int64_t)(out_size - before);
+    if (out_size > sizeof out - LONGEST_ENTRY)
+        flush(log);
+}
+
+/* Keep what has no newline yet; a full 16 KiB is an entry of its own. Returns how much was taken. */
+static size_t keep(struct log *log, int stream, const char *data, size_t size)
+{
+    char **partial = &log->partial[stream - 1].data;
+    size_t *used = &log->partial[stream - 1].size, room = LOG_LINE - *used;
+    if (!*partial && !(*partial = malloc(LOG_LINE)))
+        return size; /* out of memory: the line is lost */
+    size_t taken = size < room ? size : room;
+    memcpy(*partial + *used, data, taken);
+    *used += taken;
+    if (*used == LOG_LINE) {
+        entry(log, stream, *partial, LOG_LINE);
+        *used = 0;
+    }
+    return taken;
+}
+
+static void finish_line(struct log *log, int stream)
+{
+    if (log->partial[stream - 1].size)
+        entry(log, stream, log->partial[stream - 1].data, log->partial[stream - 1].size);
+    free(log->partial[stream - 1].data);
+    log->partial[stream - 1].data = NULL;
+    log->partial[stream - 1].size = 0;
+}
+
+void log_write(struct log *log, int stream, const char *data, size_t size)
+{
+    if (log->fd < 0)
+        return;
+    for (const char *end = data + size; data < end;) {
+        const char *newline = memchr(data, '\n', (size_t)(end - data));
+        const char *stop = newline ? newline + 1 : end;
+        if (newline && !log->partial[stream - 1].size && stop - data <= LOG_LINE) {
+            entry(log, stream, data, (size_t)(stop - data));
+            data = stop;
+            continue;
+        }
+        data += keep(log, stream, data, (size_t)(stop - data));
+        if (newline && data == stop)
+            finish_line(log, stream);
+    }
+    flush(log);
+}
+
+void log_end(struct log *log, int stream)
+{
+    if (log->fd < 0)
+        return;
+    finish_line(log, stream);
+    flush(log);
+}

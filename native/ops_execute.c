@@ -1,0 +1,195 @@
+/* The last operations: find the program, run hooks, wait for `start`, leave an init behind, execute. */
+#define _GNU_SOURCE
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "init.h"
+#include "kernel.h"
+#include "owned.h"
+#include "plan.h"
+
+#define KEPT_AWAY 320 /* above all slots: where kept descriptors wait for their numbers */
+
+/* The list as execve wants it; NULL where memory is out. */
+static char **vector(const struct argument *list)
+{
+    const char *end = list->text + list->size;
+    size_t count = 0;
+    for (const char *item = list->text; item < end; item += strlen(item) + 1)
+        count++;
+    char **items = calloc(count + 1, sizeof *items);
+    if (!items)
+        return NULL;
+    count = 0;
+    for (const char *item = list->text; item < end; item += strlen(item) + 1)
+        items[count++] = (char *)item;
+    return items;
+}
+
+static const char *search_path(const struct argument *environment)
+{
+    const char *end = environment->text + environment->size, *found = "";
+    for (const char *item = environment->text; item < end; item += strlen(item) + 1)
+        if (strncmp(item, "PATH=", 5) == 0)
+            found = item + 5;
+    return found;
+}
+
+static int executable(const char *path)
+{
+    struct stat about;
+    if (stat(path, &about) < 0)
+        return -errno;
+    if (S_ISDIR(about.st_mode))
+        return -EISDIR;
+    return checked(faccessat(AT_FDCWD, path, X_OK, AT_EACCESS));
+}
+
+/* The program's path: `file` itself if it has a slash, else the first executable of that name in $PATH. */
+static int find(const char *file, const struct argument *environment, char *path, size_t size)
+{
+    if (strchr(file, '/')) {
+        snprintf(path, size, "%s", file);
+        return executable(path);
+    }
+    for (const char *at = search_path(environment); *file && *at; at += *at == ':') {
+        size_t length = strcspn(at, ":");
+        if (length && snprintf(path, size, "%.*s/%s", (int)length, at, file) < (int)size && executable(path) >= 0)
+            return 0;
+        at += length;
+    }
+    return -ENOENT;
+}
+
+int perform_find_program(struct performer *performer, const struct operation *operation)
+{
+    (void)performer;
+    char path[4096];
+    return find(operation->a[0].text, &operation->a[1], path, sizeof path);
+}
+
+/* Slots 3 to 2 + keep become those very descriptors; the link moves out of their way. */
+static int keep_descriptors(struct performer *performer, int keep)
+{
+    int link = checked(fcntl(performer->link, F_DUPFD_CLOEXEC, KEPT_AWAY));
+    if (link < 0)
+        return link;
+    performer->link = link;
+    for (int i = 0; i < keep; i++) {
+        performer->slots[FIRST_SLOT + i] = checked(fcntl(performer->slots[FIRST_SLOT + i], F_DUPFD_CLOEXEC, KEPT_AWAY));
+        if (performer->slots[FIRST_SLOT + i] < 0)
+            return performer->slots[FIRST_SLOT + i];
+    }
+    for (int i = 0; i < keep; i++)
+        if (dup2(performer->slots[FIRST_SLOT + i], FIRST_SLOT + i) < 0)
+            return -errno;
+    return 0;
+}
+
+int perform_execute(struct performer *performer, const struct operation *operation)
+{
+    char path[4096];
+    char **arguments = vector(&operation->a[1]), **environment = vector(&operation->a[2]);
+    struct note note = {.kind = NOTE_EXECUTING};
+    int keep = (int)operation->a[3].number;
+    int result = arguments && environment ? find(operation->a[0].text, &operation->a[2], path, sizeof path) : -ENOMEM;
+    if (result < 0)
+        return result;
+    if (keep < 0 || keep > SLOTS - FIRST_SLOT || (keep && (result = keep_descriptors(performer, keep)) < 0))
+        return result < 0 ? result : -EINVAL;
+    result = close_from((unsigned)(3 + keep), KERNEL_CLOSE_RANGE_CLOEXEC);
+    if (result < 0)
+        return result;
+    result = note_send(performer->link, &note, -1);
+    if (result < 0)
+        return result;
+    execve(path, arguments, environment);
+    return -errno;
+}
+
+/* Report "created" to the parent, which leaves; from here on whoever starts us is the parent. */
+int perform_wait_start(struct performer *performer, const struct operation *operation)
+{
+    struct note note = {.kind = NOTE_CREATED};
+    int listener = performer_slot(performer, operation->a[0].number);
+    if (listener < 0)
+        return listener;
+    int result = note_send(performer->link, &note, -1);
+    if (result < 0)
+        return result;
+    int link = checked(accept4(listener, NULL, NULL, SOCK_CLOEXEC));
+    if (link < 0)
+        return link;
+    replace_fd(&performer->link, link);
+    return 0;
+}
+
+/* The hook's input as a file in memory. */
+static int input_of(const struct argument *stdin_)
+{
+    cleanup_fd int fd = checked(memfd_create("state", MFD_CLOEXEC));
+    if (fd < 0)
+        return fd;
+    if (write(fd, stdin_->text, stdin_->size) != (ssize_t)stdin_->size || lseek(fd, 0, SEEK_SET) < 0)
+        return -EIO;
+    return steal_fd(&fd);
+}
+
+static int start_hook(const struct operation *operation)
+{
+    char **arguments = vector(&operation->a[1]), **environment = vector(&operation->a[2]);
+    cleanup_fd int input = input_of(&operation->a[3]);
+    if (input < 0 || !arguments || !environment)
+        return input < 0 ? input : -ENOMEM;
+    int pid = checked(fork());
+    if (pid != 0)
+        return pid;
+    dup2(input, 0);
+    close_from(3, KERNEL_CLOSE_RANGE_CLOEXEC);
+    execve(operation->a[0].text, arguments, environment);
+    _exit(127);
+}
+
+int perform_run_hook(struct performer *performer, const struct operation *operation)
+{
+    int status, limit = (int)operation->a[4].number, pid = start_hook(operation);
+    if (pid < 0)
+        return pid;
+    cleanup_fd int process = pidfd_open(pid);
+    struct pollfd end = {.fd = process, .events = POLLIN};
+    int ended = checked(poll(&end, 1, limit > 0 ? limit : -1));
+    if (ended <= 0)
+        kill(pid, SIGKILL);
+    if (waitpid(pid, &status, 0) < 0)
+        return -errno;
+    if (ended <= 0)
+        return ended < 0 ? ended : -ETIMEDOUT;
+    if (status == 0)
+        return 0;
+    performer_about(performer, "%s: %s %d", operation->a[0].text, WIFSIGNALED(status) ? "signal" : "exit status",
+                    WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+    return -ECHILD;
+}
+
+int perform_reap(struct performer *performer, const struct operation *operation)
+{
+    (void)performer, (void)operation;
+    sigset_t all, before;
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, &before); /* nothing is lost between fork and init's first wait */
+    int pid = checked(fork());
+    if (pid < 0)
+        return pid;
+    if (pid > 0)
+        init_run(pid);
+    prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    init_isolate();
+    return checked(sigprocmask(SIG_SETMASK, &before, NULL));
+}
