@@ -8,10 +8,10 @@ from typing import Any, cast
 from aiohttp import web
 
 from sampan.api import json, progress
+from sampan.api.output import Bytes
 from sampan.api.progress import Message
 from sampan.errors import EngineError
 from sampan.server.call import Call
-from sampan.server.contract import Bytes
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ Rules for every method:
 """
 
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from sampan.api import containers as c
 from sampan.api import images as i
@@ -25,25 +25,9 @@ from sampan.api.events import EventMessage, EventsOptions
 from sampan.api.exec import ExecCreateRequest, ExecCreateResponse, ExecInspect, ExecStartRequest
 from sampan.api.filters import Filters
 from sampan.api.hijack import Accept, Hijacked
+from sampan.api.output import Archive, Bytes, Output
 from sampan.api.progress import Progress
 from sampan.api.stats import ContainerStats
-
-Bytes = AsyncIterator[bytes]
-"""A body in pieces of any size; bounded: the next piece is not made before the last was taken."""
-
-
-class Output(NamedTuple):
-    """A container's output: ``chunks`` are ready for the wire, raw for a terminal, otherwise frames of ``stdcopy``."""
-
-    terminal: bool
-    chunks: Bytes
-
-
-class Archive(NamedTuple):
-    """A path of a container as a tar stream, and what the path itself is."""
-
-    stat: c.PathStat
-    chunks: Bytes
 
 
 class Containers(Protocol):

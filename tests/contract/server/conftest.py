@@ -20,12 +20,12 @@ from sampan.api.events import EventActor, EventMessage, EventsOptions
 from sampan.api.exec import ExecCreateRequest, ExecCreateResponse, ExecInspect, ExecStartRequest
 from sampan.api.filters import Filters
 from sampan.api.hijack import Accept, Hijacked
+from sampan.api.output import Archive, Output
 from sampan.api.progress import Progress
 from sampan.api.stats import ContainerStats
 from sampan.api.stdcopy import Stream, frame
 from sampan.errors import CommandNotFound, NoSuchContainer, NoSuchExec, NoSuchImage
 from sampan.server.app import make_app
-from sampan.server.contract import Archive, Output
 from sampan.server.listen import Server
 from sampan.server.sockets import parse_address
 
