@@ -1,0 +1,214 @@
+"""The DNS server of one container, at 127.0.0.11: names of its networks first, then the upstream servers.
+
+    query ── A, AAAA ─ known name? ── yes: addresses of that family, in turn (or an empty answer)
+      │      PTR ───── known address? ─ yes: the endpoint's full name
+      └──────────────── no: the upstream servers one after the other; on an internal network: SERVFAIL
+
+Only tables of networks that the container is on are asked, so no name leaks to others. The sockets are in the
+container's namespace, the upstream's in the daemon's own.
+"""
+
+import asyncio
+import random
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from ipaddress import ip_address
+from typing import Protocol
+
+from dnslib import AAAA, PTR, QTYPE, RCODE, RR, A, DNSError, DNSRecord
+
+from sampan.linux.rtnetlink import Address
+
+TTL = 600
+TIMEOUT = 4.0
+MAXIMUM_UDP = 512
+MAXIMUM_MESSAGE = 65535
+MAXIMUM_QUERIES = 256
+
+Upstream = tuple[str, int]
+
+
+class Names(Protocol):
+    """What the resolver asks of its container's networks."""
+
+    def resolve(self, name: str) -> list[Address] | None:
+        """Addresses of ``name``, lower case without the final dot; None if unknown."""
+
+    def reverse(self, address: Address) -> str | None:
+        """The full name of the endpoint with this address."""
+
+
+def answer(
+    query: DNSRecord, names: Names, shuffle: Callable[[list[Address]], None] = random.shuffle
+) -> DNSRecord | None:
+    """The reply to ``query`` out of ``names`` alone; None if it is not theirs to answer."""
+    name = str(query.q.qname).removesuffix(".").lower()
+    kind = QTYPE.get(query.q.qtype)
+    if kind == "PTR":
+        return answer_reverse(query, name, names)
+    addresses = names.resolve(name) if kind in ("A", "AAAA") else None
+    if addresses is None:
+        return None
+    reply: DNSRecord = query.reply(ra=1, aa=0)
+    fitting = [address for address in addresses if (address.version == 4) == (kind == "A")]
+    shuffle(fitting)
+    for address in fitting:
+        data = A(str(address)) if kind == "A" else AAAA(str(address))
+        reply.add_answer(RR(query.q.qname, query.q.qtype, ttl=TTL, rdata=data))
+    return reply
+
+
+def answer_reverse(query: DNSRecord, name: str, names: Names) -> DNSRecord | None:
+    """The reply to a reverse look-up of one of ours."""
+    address = reverse_address(name)
+    found = names.reverse(address) if address else None
+    if not found:
+        return None
+    reply: DNSRecord = query.reply(ra=1, aa=0)
+    reply.add_answer(RR(query.q.qname, QTYPE.PTR, ttl=TTL, rdata=PTR(found)))
+    return reply
+
+
+def reverse_address(name: str) -> Address | None:
+    """The address of ``2.0.18.172.in-addr.arpa`` or its like in ip6.arpa."""
+    with suppress(ValueError):
+        if name.endswith(".in-addr.arpa"):
+            return ip_address(".".join(reversed(name.removesuffix(".in-addr.arpa").split("."))))
+        if name.endswith(".ip6.arpa"):
+            digits = "".join(reversed(name.removesuffix(".ip6.arpa").split(".")))
+            return ip_address(int(digits, 16).to_bytes(16, "big")) if len(digits) == 32 else None
+    return None
+
+
+def truncated(reply: DNSRecord, limit: int) -> bytes:
+    """``reply`` packed; with the TC bit and no answers when it is over ``limit`` bytes."""
+    packed: bytes = reply.pack()
+    return packed if len(packed) <= limit else reply.truncate().pack()
+
+
+class Resolver:
+    """Serves a container's two DNS sockets until ``close``."""
+
+    def __init__(
+        self, sockets: tuple[socket.socket, socket.socket], names: Names, upstreams: Callable[[], Sequence[Upstream]]
+    ) -> None:
+        self._udp, self._tcp = sockets
+        self._names = names
+        self._upstreams = upstreams
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._udp, self._datagram)
+        self._loop.add_reader(self._tcp, self._accept)
+
+    def close(self) -> None:
+        """Stop serving and close the sockets."""
+        for one in (self._udp, self._tcp):
+            self._loop.remove_reader(one)
+            one.close()
+        for task in self._tasks:
+            task.cancel()
+
+    def _start(self, work: "asyncio._CoroutineLike[None]") -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _datagram(self) -> None:
+        with suppress(OSError):
+            data, client = self._udp.recvfrom(MAXIMUM_MESSAGE)
+            if (reply := self._own_answer(data, MAXIMUM_UDP)) is not None:
+                self._udp.sendto(reply, client)
+            elif len(self._tasks) < MAXIMUM_QUERIES:
+                self._start(self._forward_datagram(data, client))
+
+    async def _forward_datagram(self, data: bytes, client: tuple[str, int]) -> None:
+        reply = await self._ask(data, stream=False)
+        with suppress(OSError):
+            self._udp.sendto(reply, client)
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            client, _ = self._tcp.accept()
+            if len(self._tasks) < MAXIMUM_QUERIES:
+                self._start(self._serve_stream(client))
+            else:
+                client.close()
+
+    async def _serve_stream(self, client: socket.socket) -> None:
+        with client, suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
+            client.setblocking(False)
+            reader, writer = await asyncio.open_connection(sock=client)
+            try:
+                while True:
+                    data = await asyncio.wait_for(read_message(reader), TIMEOUT * 2)
+                    reply = self._own_answer(data, MAXIMUM_MESSAGE) or await self._ask(data, stream=True)
+                    writer.write(len(reply).to_bytes(2, "big") + reply)
+                    await writer.drain()
+            finally:
+                writer.close()
+
+    def _own_answer(self, data: bytes, limit: int) -> bytes | None:
+        """The packed reply if the names answer it (or it is no query at all); None to forward."""
+        try:
+            query = DNSRecord.parse(data)
+            reply = answer(query, self._names) if query.questions else None
+        except (DNSError, ValueError, IndexError, UnicodeError):
+            return failure(data, RCODE.FORMERR)
+        return truncated(reply, max(limit, payload_size(query))) if reply else None
+
+    async def _ask(self, data: bytes, *, stream: bool) -> bytes:
+        """The first usable reply of an upstream server; SERVFAIL when there is none."""
+        last = b""
+        for upstream in self._upstreams():
+            with suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
+                reply = await asyncio.wait_for((ask_stream if stream else ask_datagram)(upstream, data), TIMEOUT)
+                if reply[:2] == data[:2] and reply[3] & 0x0F not in (RCODE.SERVFAIL, RCODE.REFUSED):
+                    return reply
+                last = reply
+        return last or failure(data, RCODE.SERVFAIL)
+
+
+def payload_size(query: DNSRecord) -> int:
+    """The size of datagrams the client says it takes (EDNS), 512 if it does not say."""
+    sizes = [record.rclass for record in query.ar if record.rtype == QTYPE.OPT]
+    return sizes[0] if sizes else MAXIMUM_UDP
+
+
+def failure(data: bytes, code: int) -> bytes:
+    """A reply to the raw query ``data`` that only carries ``code``; empty for what is too short to answer."""
+    if len(data) < 12:
+        return b""
+    flags = int.from_bytes(data[2:4], "big") & 0x7900 | 0x8080 | code
+    counts = data[4:6] + b"\0" * 6 if code != RCODE.FORMERR else b"\0" * 8
+    return data[:2] + flags.to_bytes(2, "big") + counts + (data[12:] if code != RCODE.FORMERR else b"")
+
+
+async def read_message(reader: asyncio.StreamReader) -> bytes:
+    """One length-prefixed message."""
+    length = int.from_bytes(await reader.readexactly(2), "big")
+    return await reader.readexactly(length)
+
+
+async def ask_stream(upstream: Upstream, data: bytes) -> bytes:
+    """Exchange one message over TCP."""
+    reader, writer = await asyncio.open_connection(*upstream)
+    try:
+        writer.write(len(data).to_bytes(2, "big") + data)
+        await writer.drain()
+        return await read_message(reader)
+    finally:
+        writer.close()
+
+
+async def ask_datagram(upstream: Upstream, data: bytes) -> bytes:
+    """Exchange one message over UDP; the socket's connection keeps strangers' replies out."""
+    family = socket.AF_INET6 if ":" in upstream[0] else socket.AF_INET
+    loop = asyncio.get_running_loop()
+    with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as channel:
+        channel.connect(upstream)
+        await loop.sock_sendall(channel, data)
+        while True:
+            reply = await loop.sock_recv(channel, MAXIMUM_MESSAGE)
+            if reply[:2] == data[:2] and len(reply) >= 12:
+                return reply
