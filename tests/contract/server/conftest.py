@@ -47,12 +47,12 @@ class Recorder:
         self.calls.append((name, arguments))
 
 
-async def echo(connection: Hijacked, terminal: bool) -> None:
+async def echo(connection: Hijacked, terminal: bool, stdin: bool = True) -> None:
     """Send back what comes, as a container running ``cat`` would; ends when the client ends its side."""
     loop = asyncio.get_running_loop()
     connected = connection.take()
     with connected:
-        data = connection.early or await loop.sock_recv(connected, 65536)
+        data = connection.early or (stdin and await loop.sock_recv(connected, 65536))
         while data:
             await loop.sock_sendall(connected, data if terminal else frame(Stream.STDOUT, data))
             data = await loop.sock_recv(connected, 65536)
@@ -106,7 +106,7 @@ class FakeContainers(Recorder):
         inspection = c.ContainerInspect(id=ID, name="/web", state=c.ContainerState(status="running", running=True))
         inspection.network_settings.networks = {"bridge": bridge}
         inspection.host_config.network_mode = "bridge"
-        inspection.config.tty = self.terminal
+        inspection.config.tty, inspection.config.open_stdin = self.terminal, True
         return inspection
 
     async def top(self, reference: str, ps_args: str) -> c.ContainerTop:
@@ -210,9 +210,11 @@ class FakeContainers(Recorder):
 
 class FakeExecs(Recorder):
     fails = False
+    stdin = True
 
     async def create(self, reference: str, request: ExecCreateRequest) -> ExecCreateResponse:
         self.note("create", request)
+        self.stdin = request.attach_stdin
         return ExecCreateResponse("e1")
 
     async def start(self, exec_id: str, request: ExecStartRequest, accept: Accept | None) -> None:
@@ -224,7 +226,7 @@ class FakeExecs(Recorder):
         connection = await accept(request.tty)
         if self.fails:
             raise CommandNotFound("nope")
-        await echo(connection, request.tty)
+        await echo(connection, request.tty, self.stdin)
 
     async def resize(self, exec_id: str, rows: int, columns: int) -> None:
         self.note("resize", rows, columns)

@@ -1,0 +1,162 @@
+"""What clients of different versions see of the same object, and what their requests mean."""
+
+from typing import Any
+
+import pytest
+
+
+async def at(client: Any, version: str, path: str) -> Any:
+    return await client.json("GET", f"/v{version}{path}")
+
+
+async def test_container_lists_grow_with_the_version(client: Any) -> None:
+    [newest] = await at(client, "1.52", "/containers/json")
+    [older] = await at(client, "1.51", "/containers/json")
+    assert newest["Health"] == {"Status": "none", "FailingStreak": 0}
+    assert "Health" not in older
+    assert newest["Labels"] == older["Labels"] == {}
+
+
+async def test_inspections_repeat_the_bridge_until_1_51(client: Any) -> None:
+    newest = await at(client, "1.52", "/containers/web/json")
+    older = await at(client, "1.51", "/containers/web/json")
+    assert set(newest["NetworkSettings"]) == {"SandboxID", "SandboxKey", "Ports", "Networks"}
+    assert older["NetworkSettings"]["IPAddress"] == "172.17.0.2"
+    assert older["NetworkSettings"]["HairpinMode"] is False
+    assert older["Config"]["MacAddress"] == "02:42:ac:11:00:02"
+    assert older["Config"]["OnBuild"] is None
+    assert "OnBuild" not in newest["Config"]
+
+
+async def test_image_lists_grow_with_the_version(client: Any, engine: Any) -> None:
+    [newest] = await at(client, "1.51", "/images/json?manifests=1&shared-size=1")
+    [older] = await at(client, "1.42", "/images/json?manifests=1&shared-size=1")
+    assert (newest["Containers"], newest["RepoTags"], "VirtualSize" in newest) == (2, [], False)
+    assert (older["Containers"], older["RepoTags"], older["VirtualSize"]) == (-1, ["<none>:<none>"], 10)
+    assert "Descriptor" in newest
+    assert "Descriptor" not in older
+    asked = [options for _, (options,) in engine.images.calls]
+    assert [(options.manifests, options.shared_size) for options in asked] == [(True, True), (False, True)]
+
+
+async def test_image_inspections_leave_out_what_is_empty_since_1_52(client: Any) -> None:
+    newest = await at(client, "1.52", "/images/a/json")
+    older = await at(client, "1.51", "/images/a/json")
+    oldest = await at(client, "1.43", "/images/a/json")
+    assert newest["Config"] == {"Cmd": ["sh"]}
+    assert {"Parent", "Comment", "Author", "DockerVersion"} & set(newest) == set()
+    assert older["Config"]["User"] == ""
+    assert older["Comment"] == ""
+    assert "Hostname" not in older["Config"]
+    assert oldest["Config"]["Hostname"] == ""
+    assert (oldest["VirtualSize"], oldest["Created"]) == (10, "0001-01-01T00:00:00Z")
+
+
+async def test_information_changes_with_the_version(client: Any) -> None:
+    newest = await at(client, "1.55", "/info")
+    older = await at(client, "1.46", "/info")
+    assert newest["FirewallBackend"] == {"Driver": "nftables"}
+    assert "FirewallBackend" not in older
+    assert older["RuncCommit"] == {"ID": "", "Expected": ""}
+    assert older["BridgeNfIptables"] is False
+    assert older["RegistryConfig"]["AllowNondistributableArtifactsCIDRs"] is None
+
+
+async def test_networks_have_a_status_since_1_52(client: Any) -> None:
+    assert "Status" in await at(client, "1.52", "/networks/n")
+    assert "Status" not in await at(client, "1.51", "/networks/n")
+
+
+async def test_disk_usage_has_lists_for_older_clients(client: Any, engine: Any) -> None:
+    older = await at(client, "1.51", "/system/df")
+    assert older == {"LayersSize": 10, "Images": older["Images"], "Volumes": []}
+    assert older["Images"][0]["Id"] == "sha256:b"
+    brief = await at(client, "1.52", "/system/df?type=image")
+    assert brief["ImageUsage"] == {"TotalCount": 1, "TotalSize": 10}
+    assert "Items" in (await at(client, "1.52", "/system/df?verbose=1"))["ImageUsage"]
+    assert engine.system.calls[1] == ("disk_usage", (frozenset({"image"}),))
+    status, _, _ = await client.call("GET", "/system/df?type=ship")
+    assert status == 400
+
+
+async def created(client: Any, engine: Any, version: str, body: dict[str, Any]) -> tuple[Any, list[str]]:
+    """The request that the engine gets for ``body``, and the warnings of the answer."""
+    answer = await client.json("POST", f"/v{version}/containers/create", {"Image": "i", **body})
+    return engine.containers.calls[-1][1][0], answer["Warnings"]
+
+
+async def refused(client: Any, version: str, body: dict[str, Any]) -> str:
+    status, _, answer = await client.call("POST", f"/v{version}/containers/create", {"Image": "i", **body})
+    assert status == 400
+    return answer.decode()
+
+
+async def test_defaults_were_others_once(client: Any, engine: Any) -> None:
+    body = {"HostConfig": {"AutoRemove": True, "ConsoleSize": [5, 6], "Annotations": {"a": "b"}, "PidsLimit": -1}}
+    oldest, _ = await created(client, engine, "1.24", body)
+    newest, _ = await created(client, engine, "1.55", body)
+    host = oldest.host_config
+    assert (host.auto_remove, host.ipc_mode, host.console_size, host.annotations) == (False, "shareable", [0, 0], {})
+    host = newest.host_config
+    assert (host.auto_remove, host.ipc_mode, host.console_size, host.annotations) == (True, "", [5, 6], {"a": "b"})
+    assert host.pids_limit is None
+
+
+async def test_a_container_wide_mac_address_moves_to_its_network(client: Any, engine: Any) -> None:
+    body = {"MacAddress": "02:00:00:00:00:01", "HostConfig": {"NetworkMode": "net"}}
+    older, warnings = await created(client, engine, "1.43", body)
+    assert older.networking_config.endpoints_config["net"].mac_address == "02:00:00:00:00:01"
+    assert warnings == []
+    newer, warnings = await created(client, engine, "1.44", body)
+    assert newer.networking_config.endpoints_config["net"].mac_address == "02:00:00:00:00:01"
+    assert warnings[0].startswith("The container-wide MacAddress field is now deprecated.")
+    newest, warnings = await created(client, engine, "1.52", body)
+    assert (newest.networking_config.endpoints_config, newest.mac_address, warnings) == ({}, "", [])
+    assert "conflicting options" in await refused(client, "1.43", {**body, "HostConfig": {"NetworkMode": "host"}})
+
+
+async def test_an_empty_list_of_bindings_changed_its_meaning(client: Any, engine: Any) -> None:
+    body = {"HostConfig": {"PortBindings": {"80/tcp": []}}}
+    older, warnings = await created(client, engine, "1.51", body)
+    assert (len(older.host_config.port_bindings["80/tcp"]), warnings) == (1, [])
+    between, warnings = await created(client, engine, "1.52", body)
+    assert len(between.host_config.port_bindings["80/tcp"]) == 1
+    assert "80/tcp" in warnings[0]
+    newest, warnings = await created(client, engine, "1.53", body)
+    assert (newest.host_config.port_bindings, warnings) == ({}, [])
+
+
+@pytest.mark.parametrize(
+    ("version", "mount", "sentence"),
+    [
+        ("1.43", {"Type": "bind", "BindOptions": {"ReadOnlyForceRecursive": True}}, "needs API v1.44 or newer"),
+        ("1.44", {"Type": "volume", "VolumeOptions": {"Subpath": "a"}}, "needs API v1.45 or newer"),
+        ("1.47", {"Type": "image"}, "needs API v1.48 or newer"),
+        ("1.55", {"Type": "bind", "TmpfsOptions": {}}, "TmpfsOptions must not be specified on mount type"),
+    ],
+)
+async def test_mounts_are_checked_against_the_version(
+    client: Any, version: str, mount: dict[str, Any], sentence: str
+) -> None:
+    assert sentence in await refused(client, version, {"HostConfig": {"Mounts": [mount]}})
+
+
+async def test_read_only_binds_were_not_recursive(client: Any, engine: Any) -> None:
+    body = {"HostConfig": {"Mounts": [{"Type": "bind", "ReadOnly": True, "BindOptions": {}}]}}
+    older, _ = await created(client, engine, "1.43", body)
+    newer, _ = await created(client, engine, "1.44", body)
+    assert older.host_config.mounts[0].bind_options.read_only_non_recursive is True
+    assert newer.host_config.mounts[0].bind_options.read_only_non_recursive is False
+
+
+async def test_many_networks_at_creation_came_with_1_44(client: Any, engine: Any) -> None:
+    body = {"NetworkingConfig": {"EndpointsConfig": {"a": {}, "b": {"GwPriority": 3}}}}
+    assert "multiple network endpoints: a, b" in await refused(client, "1.43", body)
+    middle, _ = await created(client, engine, "1.47", body)
+    assert middle.networking_config.endpoints_config["b"].gw_priority == 0
+
+
+async def test_named_volumes_were_pruned_before_1_42(client: Any, engine: Any) -> None:
+    await client.call("POST", "/v1.41/volumes/prune")
+    await client.call("POST", "/v1.42/volumes/prune")
+    assert [filters.get("all") for _, (filters,) in engine.volumes.calls] == [["true"], []]
