@@ -1,0 +1,117 @@
+"""The registry's database: SQLite or PostgreSQL behind two doors, ``read`` and ``write``.
+
+``write`` runs a function in one serialisable transaction, committed (and durable) before it returns; it is run again
+when another transaction got in its way, so it must do nothing but query. On SQLite there is one writer thread, and
+reads go straight from the event loop: they take tens of microseconds and never wait for the writer (WAL). On
+PostgreSQL both go through threads.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from alembic import command
+from alembic.config import Config as AlembicConfig
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+
+from sampan.errors import EngineError, Unavailable
+
+T = TypeVar("T")
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+_POSTGRESQL_THREADS = 8
+_ATTEMPTS = 8
+_SERIALIZATION_FAILURES = {"40001", "40P01"}
+
+
+class Database:
+    """The open database; make it with ``open_database``, ``close`` it at the end."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.sqlite = engine.dialect.name == "sqlite"
+        self._threads = ThreadPoolExecutor(1 if self.sqlite else _POSTGRESQL_THREADS, "registry-db")
+        self._reader = engine.connect().execution_options(isolation_level="AUTOCOMMIT") if self.sqlite else None
+
+    async def read(self, query: Callable[[Connection], T]) -> T:
+        """What ``query`` finds now."""
+        if self._reader is not None:
+            return query(self._reader)
+        return await self._run(self._read, query)
+
+    async def write(self, change: Callable[[Connection], T]) -> T:
+        """Do ``change`` in one transaction; shielded, so a client going away does not undo half of a request."""
+        return await asyncio.shield(self._run(self._write, change))
+
+    async def _run(self, do: Callable[[Callable[[Connection], T]], T], query: Callable[[Connection], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, do, query)
+        except OperationalError as error:
+            raise Unavailable(f"the registry's database is unavailable: {error.orig}") from error
+
+    def _read(self, query: Callable[[Connection], T]) -> T:
+        with self._engine.connect() as connection:
+            return query(connection)
+
+    def _write(self, change: Callable[[Connection], T]) -> T:
+        for attempt in range(_ATTEMPTS):
+            try:
+                with self._engine.begin() as connection:
+                    return change(connection)
+            except DBAPIError as error:
+                lost_a_race = getattr(error.orig, "sqlstate", None) in _SERIALIZATION_FAILURES
+                if not lost_a_race or attempt == _ATTEMPTS - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+    async def close(self) -> None:
+        """Wait for what is being written and close all connections."""
+        await asyncio.to_thread(self._threads.shutdown)
+        if self._reader is not None:
+            self._reader.close()
+        self._engine.dispose()
+
+
+def open_database(url: str) -> Database:
+    """Connect, bring the tables up to date; raises EngineError when the database cannot be used."""
+    try:
+        engine = _engine(url)
+        _migrate(engine)
+        return Database(engine)
+    except SQLAlchemyError as error:
+        raise EngineError(f"cannot use the registry's database: {error}") from error
+
+
+def _engine(url: str) -> Engine:
+    if not url.startswith("sqlite"):
+        return create_engine(url, isolation_level="SERIALIZABLE", pool_size=_POSTGRESQL_THREADS, pool_pre_ping=True)
+    engine = create_engine(url, connect_args={"check_same_thread": False, "timeout": 30})
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_immediate)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    """Write-ahead log; every commit reaches the disk before it is acknowledged."""
+    connection.isolation_level = None
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_immediate(connection: Connection) -> None:
+    """Take the write lock at once: a transaction that reads first could not upgrade without failing."""
+    if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _migrate(engine: Engine) -> None:
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    config = AlembicConfig()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")

@@ -1,0 +1,41 @@
+"""The registry: what its handlers work on, made from the configuration and closed in reverse order."""
+
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Self
+
+from sampan.registry.server.access import Access
+from sampan.registry.server.collector import Collector
+from sampan.registry.server.config import Config
+from sampan.registry.server.database import Database, open_database
+from sampan.registry.server.metrics import Metrics
+from sampan.registry.server.store import Store
+from sampan.registry.server.store.filesystem import FilesystemStore
+from sampan.registry.server.store.s3 import BucketStore
+from sampan.registry.server.uploads import Uploads
+
+
+class Registry:
+    """Everything of one running registry. Use as ``async with Registry(config) as registry``."""
+
+    def __init__(self, config: Config) -> None:
+        root = Path(config.root)
+        root.mkdir(parents=True, exist_ok=True)
+        self.config = config
+        self.metrics = Metrics()
+        self.uploads = Uploads(root)
+        self.store: Store = BucketStore(config.storage.s3) if config.storage.s3 else FilesystemStore(root)
+        self.database: Database = open_database(config.database_url)
+        self.access = Access(config.auth, root)
+        self.collector = Collector(config.gc, self.database, self.store, self.uploads, self.metrics)
+
+        self._closing = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        self._closing.push_async_callback(self.database.close)
+        self._closing.push_async_callback(self.store.close)
+        await self._closing.enter_async_context(self.collector)
+        return self
+
+    async def __aexit__(self, *failure: object) -> None:
+        await self._closing.aclose()

@@ -1,0 +1,190 @@
+"""Uploads under way: bytes of blobs not yet whole.
+
+    <root>/uploads/<uuid>.<name>       what arrived; <name> is a hash of the repository's name
+
+The file's length is the upload's offset, so an upload survives a restart of the registry. Its running hash is kept in
+memory and taken up again from the file where it is lost. One request at a time may write; another gets a refusal.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import hashlib
+import os
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sampan.errors import DataLoss
+from sampan.oci import digest as digests
+from sampan.oci.digest import Digest
+from sampan.registry.protocol import Code
+from sampan.registry.server.refusal import Refusal
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+_BATCH = 1 << 20
+_REMEMBERED = 1000
+
+
+@dataclass
+class _Running:
+    """A hash and the offset it has come to."""
+
+    hash: "_Hash"
+    offset: int
+
+
+class Uploads:
+    """Every upload under ``root``."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root / "uploads"
+        self.root.mkdir(parents=True, exist_ok=True)
+        self._running: dict[Path, _Running] = {}
+
+    def begin(self, name: str) -> str:
+        """Start an upload to the repository; returns its UUID."""
+        upload = str(uuid.uuid4())
+        self._path(name, upload).touch(mode=0o600, exist_ok=False)
+        return upload
+
+    def _path(self, name: str, upload: str) -> Path:
+        return self.root / f"{upload}.{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+
+    def find(self, name: str, upload: str) -> Path:
+        """The upload's file; raises Refusal BLOB_UPLOAD_UNKNOWN."""
+        try:
+            path = self._path(name, str(uuid.UUID(upload)))
+        except ValueError:
+            raise Refusal(Code.BLOB_UPLOAD_UNKNOWN, {"upload": upload}) from None
+        if not path.exists():
+            raise Refusal(Code.BLOB_UPLOAD_UNKNOWN, {"upload": upload})
+        return path
+
+    def cancel(self, path: Path) -> None:
+        """Throw the upload away."""
+        self._running.pop(path, None)
+        path.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def writing(self, path: Path) -> Iterator["Writer"]:
+        """The one writer of the upload; raises Refusal while another request writes, or it is gone."""
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise Refusal(Code.BLOB_UPLOAD_UNKNOWN) from None
+        try:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Refusal(Code.BLOB_UPLOAD_INVALID, message="another request is writing to this upload") from None
+            yield Writer(self, path, fd)
+        finally:
+            os.close(fd)
+
+    def running(self, path: Path, algorithm: str) -> _Running:
+        """The hash of all bytes the file has; reads them where no earlier request of this process hashed them."""
+        size = path.stat().st_size
+        known = self._running.get(path)
+        if known is None or known.offset > size or known.hash.name != algorithm:
+            known = _Running(hashlib.new(algorithm), 0)
+        with path.open("rb", buffering=0) as file:
+            file.seek(known.offset)
+            while piece := file.read(_BATCH):
+                known.hash.update(piece)
+                known.offset += len(piece)
+        self._remember(path, known)
+        return known
+
+    def _remember(self, path: Path, running: _Running) -> None:
+        self._running[path] = running
+        while len(self._running) > _REMEMBERED:
+            del self._running[next(iter(self._running))]
+
+    def finish(self, path: Path, digest: Digest) -> int:
+        """Check that the upload has ``digest``; returns its size. Raises Refusal and throws it away otherwise."""
+        running = self.running(path, digests.algorithm(digest))
+        if digests.of_hash(running.hash) != digest:
+            self.cancel(path)
+            raise Refusal(Code.DIGEST_INVALID, {"expected": digest, "got": digests.of_hash(running.hash)})
+        del self._running[path]
+        return running.offset
+
+    def drop_stale(self, before: float) -> int:
+        """Throw away uploads nobody wrote to since ``before`` (seconds since 1970); returns how many."""
+        stale = [path for path in self.root.iterdir() if _modified(path) < before]
+        for path in stale:
+            self.cancel(path)
+        return len(stale)
+
+
+class Writer:
+    """Appends to one upload."""
+
+    def __init__(self, uploads: Uploads, path: Path, fd: int) -> None:
+        self._uploads = uploads
+        self._path = path
+        self._fd = fd
+
+    @property
+    def offset(self) -> int:
+        """Bytes the upload has."""
+        return os.fstat(self._fd).st_size
+
+    async def append(self, body: AsyncIterator[bytes], limit: int | None = None) -> None:
+        """Write the body to its end, a batch in a thread while the next arrives; what arrived before a cut is kept.
+
+        Raises DataLoss when it is longer than ``limit`` bytes.
+        """
+        running = await asyncio.to_thread(self._uploads.running, self._path, self._algorithm())
+        writing: asyncio.Future[None] | None = None
+        try:
+            async for batch in batches(body, limit):
+                if writing is not None:
+                    await writing
+                writing = asyncio.ensure_future(asyncio.to_thread(self._write, running, batch))
+        finally:
+            if writing is not None:
+                await writing
+
+    def _algorithm(self) -> str:
+        known = self._uploads._running.get(self._path)
+        return known.hash.name if known else "sha256"
+
+    def _write(self, running: _Running, batch: list[bytes]) -> None:
+        for piece in batch:
+            view = memoryview(piece)
+            while view:
+                written = os.write(self._fd, view)
+                running.hash.update(view[:written])
+                running.offset += written
+                view = view[written:]
+
+
+async def batches(body: AsyncIterator[bytes], limit: int | None = None) -> AsyncIterator[list[bytes]]:
+    """Pieces of the body gathered to about 1 MiB each time; raises DataLoss past ``limit`` bytes."""
+    batch: list[bytes] = []
+    size = total = 0
+    async for piece in body:
+        total += len(piece)
+        if limit is not None and total > limit:
+            raise DataLoss(f"the body is longer than the {limit} bytes it announced")
+        batch.append(piece)
+        size += len(piece)
+        if size >= _BATCH:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return time.time()
