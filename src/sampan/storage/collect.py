@@ -8,6 +8,8 @@ The leases' lock is held from the first mark to the last delete, so work that ta
 """
 
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sampan.oci import digest as digests
 from sampan.oci.digest import ChainID
@@ -17,12 +19,26 @@ from sampan.storage.leases import Leases
 from sampan.storage.snapshots import Snapshots
 
 
-def collect(content: ContentStore, snapshots: Snapshots, images: Images, leases: Leases, keep_younger: float) -> int:
-    """Sweep; returns the bytes freed."""
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What a sweep removed: layers, bytes of their files, bytes of blobs."""
+
+    layers: Sequence[ChainID]
+    layers_size: int
+    blobs_size: int
+
+
+def collect(
+    content: ContentStore, snapshots: Snapshots, images: Images, leases: Leases, keep_younger: float
+) -> Collected:
+    """Sweep once."""
     with leases.lock:
         held = set(leases.held)
-        freed = _sweep_layers(snapshots, needed_layers(snapshots, images) | held)
-        return freed + _sweep_blobs(content, images.needed_blobs() | held, keep_younger)
+        needed = needed_layers(snapshots, images) | held
+        unneeded = [layer.chain_id for layer in snapshots.layers() if layer.chain_id not in needed]
+        layers_size = sum(snapshots.remove_layer(chain_id) for chain_id in unneeded)
+        blobs_size = _sweep_blobs(content, images.needed_blobs() | held, keep_younger)
+        return Collected(unneeded, layers_size, blobs_size)
 
 
 def needed_layers(snapshots: Snapshots, images: Images) -> set[str]:
@@ -40,10 +56,6 @@ def needed_layers(snapshots: Snapshots, images: Images) -> set[str]:
             chain = digests.extend(chain, diff_id)
             needed.add(chain)
     return needed
-
-
-def _sweep_layers(snapshots: Snapshots, needed: set[str]) -> int:
-    return sum(snapshots.remove_layer(layer.chain_id) for layer in snapshots.layers() if layer.chain_id not in needed)
 
 
 def _sweep_blobs(content: ContentStore, needed: set[str], keep_younger: float) -> int:

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from sampan.errors import EngineError
-from sampan.storage.collect import collect
+from sampan.storage.collect import Collected, collect
 from sampan.storage.content import ContentStore
 from sampan.storage.database import Database
 from sampan.storage.images import Images
@@ -56,8 +56,8 @@ class Storage:
         self.content.drop_ingests(older_than=time.time() - _KEEP_PARTIAL)
         self.collect(keep_younger=_KEEP_PARTIAL)
 
-    def collect(self, keep_younger: float = 0.0) -> int:
-        """Remove blobs and layers that no image, writable layer or lease needs; returns the bytes freed.
+    def collect(self, keep_younger: float = 0.0) -> Collected:
+        """Remove blobs and layers that no image, writable layer or lease needs.
 
         Blobs younger than ``keep_younger`` seconds stay: they may belong to a pull that is taken up again.
         """

@@ -1,0 +1,37 @@
+"""What the image service asks of the containers' service: who uses which image, and a container to commit."""
+
+from collections.abc import Iterable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from sampan.api.containers import ContainerConfig
+
+
+@dataclass(frozen=True, slots=True)
+class ImageUser:
+    """A container that uses an image, as its root or as a mount (one value for each such image)."""
+
+    container_id: str
+    image_id: str
+    running: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CommitSource:
+    """A container as a commit needs it: the key of its writable layer, its image (empty: none), its config."""
+
+    container_id: str
+    key: str
+    image_id: str
+    config: ContainerConfig
+
+
+class Containers(Protocol):
+    """The side of the containers' service that images see."""
+
+    def image_users(self) -> Iterable[ImageUser]:
+        """All uses of images by containers that exist, running or not."""
+
+    def commit_source(self, reference: str, *, pause: bool) -> AbstractAsyncContextManager[CommitSource]:
+        """The container, paused for the time of the block if it runs and ``pause``. NoSuchContainer, Conflict."""
