@@ -113,8 +113,7 @@ def bar(current: int, total: int) -> str:
     if total <= 0:
         return f"{size(current):>8}"
     done = min(50, current * 50 // total)
-    drawn = "=" * done + (">" if done < 50 else "")
-    return f"[{drawn:<50}] {size(current):>8}/{size(total)}"
+    return f"[{'=' * done}>{' ' * (50 - done)}] {size(current):>8}/{size(total)}"
 
 
 def size(count: int) -> str:
