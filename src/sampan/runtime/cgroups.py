@@ -1,0 +1,118 @@
+"""The cgroup of a container: its path, making it, applying and changing limits, its device list.
+
+A container's rules come first, then those every container has (``DEFAULT_DEVICES``): what the
+specification puts into every container must be usable there.
+"""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from posixpath import normpath
+
+from sampan.errors import EngineError, InvalidParameter
+from sampan.linux import device_filter
+from sampan.linux.cgroup import Cgroup, hierarchies
+from sampan.linux.cgroup1 import Cgroup1
+from sampan.linux.cgroup2 import Cgroup2
+from sampan.linux.device_filter import DeviceRule
+from sampan.oci.runtime_spec import DeviceCgroup, Resources
+from sampan.runtime import resources1, resources2
+from sampan.runtime.resources import Setting, write
+
+DEFAULT_PARENT = "/sampan"
+
+_CGROUPS: dict[int, type[Cgroup1] | type[Cgroup2]] = {1: Cgroup1, 2: Cgroup2}
+
+DEFAULT_DEVICES = (
+    DeviceCgroup(True, "c", None, None, "m"),
+    DeviceCgroup(True, "b", None, None, "m"),
+    DeviceCgroup(True, "c", 1, 3, "rwm"),  # null
+    DeviceCgroup(True, "c", 1, 5, "rwm"),  # zero
+    DeviceCgroup(True, "c", 1, 7, "rwm"),  # full
+    DeviceCgroup(True, "c", 1, 8, "rwm"),  # random
+    DeviceCgroup(True, "c", 1, 9, "rwm"),  # urandom
+    DeviceCgroup(True, "c", 5, 0, "rwm"),  # tty
+    DeviceCgroup(True, "c", 5, 1, "rwm"),  # console
+    DeviceCgroup(True, "c", 5, 2, "rwm"),  # ptmx
+    DeviceCgroup(True, "c", 136, None, "rwm"),  # pts
+)
+
+
+def cgroup_path(container_id: str, parent: str = "") -> str:
+    """Path of a container's cgroup from the root of every hierarchy: ``/sampan/<id>`` or below ``parent``.
+
+    ``..`` in ``parent`` stays below the root.
+    """
+    return normpath(f"/{parent or DEFAULT_PARENT}/{container_id}").replace("//", "/")
+
+
+def open_cgroup(path: str) -> Cgroup:
+    """The cgroup at ``path``, of the host's version; nothing is made."""
+    return _CGROUPS[hierarchies().version](normpath(f"/{path}").replace("//", "/"))
+
+
+def prepare_cgroup(path: str, resources: Resources | None = None) -> Cgroup:
+    """Make the cgroup ``path`` and apply ``resources`` and the device list; on failure nothing of it stays.
+
+    Raises InvalidParameter for a value the kernel refuses (naming file, value and reason) and for a limit
+    whose controller this host lacks; EngineError where the cgroup itself cannot be made.
+    """
+    cgroup = open_cgroup(path)
+    if cgroup.path == "/":
+        raise InvalidParameter(f'cgroup path "{path}" is the root of the hierarchy')
+    with ExitStack() as undo:
+        undo.callback(cgroup.remove)
+        try:
+            cgroup.create()
+        except OSError as error:
+            raise EngineError(f"cannot make cgroup {path}: {error}") from error
+        resources = resources or Resources()
+        _apply_devices(cgroup, resources.devices)
+        update(cgroup, resources)
+        undo.pop_all()
+    return cgroup
+
+
+def update(cgroup: Cgroup, resources: Resources) -> None:
+    """Apply limits; members left out stay as they are. The device list of a running container is not changed."""
+    for setting in settings(resources, cgroup.version):
+        write(cgroup, setting)
+
+
+def settings(resources: Resources, version: int) -> Sequence[Setting]:
+    """The writes ``resources`` mean on this cgroup version."""
+    return list((resources1 if version == 1 else resources2).settings(resources))
+
+
+def device_rules(rules: Sequence[DeviceCgroup]) -> tuple[DeviceCgroup, ...]:
+    """The whole list for a container: nothing, then its own rules, then the defaults."""
+    return (DeviceCgroup(False), *rules, *DEFAULT_DEVICES)
+
+
+def _apply_devices(cgroup: Cgroup, rules: Sequence[DeviceCgroup]) -> None:
+    whole = device_rules(rules)
+    if cgroup.version == 1:
+        if "devices" in cgroup.controllers:
+            _write_devices(cgroup, whole)
+        return
+    try:
+        device_filter.install(next(iter(cgroup.directories())), [_filter_rule(rule) for rule in whole])
+    except OSError as error:
+        raise EngineError(f"cannot set the device list of cgroup {cgroup.path}: {error}") from error
+
+
+def _write_devices(cgroup: Cgroup, rules: tuple[DeviceCgroup, ...]) -> None:
+    """The rules after the last that settles everything; with an allowing one the list stays the parent's."""
+    whole = [index for index, rule in enumerate(rules) if _is_everything(rule)]
+    for setting in resources1.device_writes(rules[whole[-1] :]):
+        write(cgroup, setting)
+        if setting.file == "devices.allow" and setting.value == "a":
+            return
+
+
+def _is_everything(rule: DeviceCgroup) -> bool:
+    numbers = (rule.major, rule.minor)
+    return rule.type in {"", "a"} and all(number is None or number < 0 for number in numbers)
+
+
+def _filter_rule(rule: DeviceCgroup) -> DeviceRule:
+    return DeviceRule(rule.allow, rule.type or "a", rule.major, rule.minor, rule.access or "rwm")

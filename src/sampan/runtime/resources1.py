@@ -1,0 +1,97 @@
+"""OCI resources as writes to cgroup v1 control files, in the order the kernel accepts them.
+
+Source: runtime-spec config-linux.md "Control groups"; Documentation/admin-guide/cgroup-v1/.
+"""
+
+from collections.abc import Iterator
+
+from sampan.errors import InvalidParameter
+from sampan.oci.runtime_spec import CPU, BlockIO, DeviceCgroup, Memory, NetworkResources, Resources
+from sampan.runtime.resources import Setting, each, rdma_limits, throttles
+
+
+def settings(resources: Resources) -> Iterator[Setting]:
+    """Every write ``resources`` asks for except the device list; members left out ask for none."""
+    if resources.unified:
+        raise InvalidParameter("linux.resources.unified cannot be used: this host has cgroup v1")
+    if resources.memory:
+        yield from _memory(resources.memory)
+    if resources.cpu:
+        yield from _cpu(resources.cpu)
+    if resources.pids and resources.pids.limit is not None:
+        limit = resources.pids.limit
+        yield Setting("pids.max", str(limit) if limit > 0 else "max")
+    if resources.block_io:
+        yield from _block_io(resources.block_io)
+    for page in resources.hugepage_limits:
+        yield Setting(f"hugetlb.{page.page_size}.limit_in_bytes", str(page.limit))
+    yield from rdma_limits(resources.rdma)
+    if resources.network:
+        yield from _network(resources.network)
+
+
+def _memory(memory: Memory) -> Iterator[Setting]:
+    """``limit`` and ``swap`` bound each other; ``Setting.alternative`` lets the writer try them the other way."""
+    swap = -1 if memory.limit == -1 and not memory.swap else memory.swap
+    limit = Setting("memory.limit_in_bytes", str(memory.limit)) if memory.limit else None
+    both = Setting("memory.memsw.limit_in_bytes", str(swap)) if swap else None
+    if limit and both:
+        yield Setting(limit.file, limit.value, alternative=both)
+    elif limit or both:
+        yield limit or both  # type: ignore[misc]
+    yield from each(
+        ("memory.soft_limit_in_bytes", memory.reservation),
+        ("memory.kmem.tcp.limit_in_bytes", memory.kernel_tcp or None),
+        ("memory.swappiness", memory.swappiness),
+        ("memory.oom_control", 1 if memory.disable_oom_killer else None),
+    )
+
+
+def _cpu(cpu: CPU) -> Iterator[Setting]:
+    """The period first: a quota is checked against it."""
+    yield from each(
+        ("cpu.idle", cpu.idle),
+        ("cpu.shares", cpu.shares or None),
+        ("cpu.cfs_period_us", cpu.period or None),
+        ("cpu.cfs_quota_us", cpu.quota or None),
+        ("cpu.cfs_burst_us", cpu.burst),
+        ("cpu.rt_period_us", cpu.realtime_period or None),
+        ("cpu.rt_runtime_us", cpu.realtime_runtime or None),
+        ("cpuset.cpus", cpu.cpus or None),
+        ("cpuset.mems", cpu.mems or None),
+    )
+
+
+def _block_io(block: BlockIO) -> Iterator[Setting]:
+    """Weights are bfq's on current kernels; ``fallback`` names the file of those before 5.0 (cfq)."""
+    if block.weight:
+        yield Setting("blkio.bfq.weight", str(block.weight), fallback="blkio.weight")
+    if block.leaf_weight:
+        yield Setting("blkio.leaf_weight", str(block.leaf_weight))
+    for device in block.weight_device:
+        node = f"{device.major}:{device.minor}"
+        if device.weight:
+            value = f"{node} {device.weight}"
+            yield Setting("blkio.bfq.weight_device", value, fallback="blkio.weight_device")
+        if device.leaf_weight:
+            yield Setting("blkio.leaf_weight_device", f"{node} {device.leaf_weight}")
+    for kind, number, rate in throttles(block):
+        yield Setting(f"blkio.throttle.{_THROTTLE[kind]}_device", f"{number} {rate}")
+
+
+_THROTTLE = {"rbps": "read_bps", "wbps": "write_bps", "riops": "read_iops", "wiops": "write_iops"}
+
+
+def _network(network: NetworkResources) -> Iterator[Setting]:
+    yield from each(("net_cls.classid", network.class_id))
+    for interface in network.priorities:
+        yield Setting("net_prio.ifpriomap", f"{interface.name} {interface.priority}")
+
+
+def device_writes(rules: tuple[DeviceCgroup, ...]) -> Iterator[Setting]:
+    """The device rules in order: each is one write to ``devices.allow`` or ``devices.deny``."""
+    for rule in rules:
+        file = "devices.allow" if rule.allow else "devices.deny"
+        numbers = ":".join("*" if number is None or number < 0 else str(number) for number in (rule.major, rule.minor))
+        kind = rule.type or "a"
+        yield Setting(file, "a" if kind == "a" else f"{kind} {numbers} {rule.access or 'rwm'}")
