@@ -1,0 +1,34 @@
+"""“(did you mean RUN?)”: the nearest of the known names, if it is at most two edits away."""
+
+from collections.abc import Iterable
+
+NEAREST = 2
+
+
+def distance(a: str, b: str) -> int:
+    """Levenshtein distance: insertions, deletions and substitutions from ``a`` to ``b``."""
+    row = list(range(len(b) + 1))
+    for i, left in enumerate(a, 1):
+        previous, row[0] = row[0], i
+        for j, right in enumerate(b, 1):
+            previous, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, previous + (left != right))
+    return row[-1]
+
+
+def nearest(word: str, known: Iterable[str], *, case_sensitive: bool = True) -> str:
+    """The known name closest to ``word``, in ``word``'s case; empty if none is near or one is equal."""
+    wanted = word if case_sensitive else word.lower()
+    best, best_distance = "", NEAREST + 1
+    for name in known:
+        candidate = name if case_sensitive else name.lower()
+        if candidate == wanted:
+            return ""
+        if abs(len(candidate) - len(wanted)) <= NEAREST and (far := distance(wanted, candidate)) < best_distance:
+            best, best_distance = candidate, far
+    return best.upper() if not case_sensitive and word.isupper() else best
+
+
+def suggestion(word: str, known: Iterable[str], *, case_sensitive: bool = True) -> str:
+    """`` (did you mean X?)`` or nothing."""
+    match = nearest(word, known, case_sensitive=case_sensitive)
+    return f" (did you mean {match}?)" if match else ""
