@@ -16,15 +16,16 @@ def distance(a: str, b: str) -> int:
 
 
 def nearest(word: str, known: Iterable[str], *, case_sensitive: bool = True) -> str:
-    """The known name closest to ``word``, in ``word``'s case; empty if none is near or one is equal."""
+    """The known name closest to ``word``, in ``word``'s case; empty if none is near or one is equal.
+
+    Of two equally near, the one with the same letters wins (RNU is RUN rather than ENV).
+    """
     wanted = word if case_sensitive else word.lower()
-    best, best_distance = "", NEAREST + 1
-    for name in known:
-        candidate = name if case_sensitive else name.lower()
-        if candidate == wanted:
-            return ""
-        if abs(len(candidate) - len(wanted)) <= NEAREST and (far := distance(wanted, candidate)) < best_distance:
-            best, best_distance = candidate, far
+    names = [name if case_sensitive else name.lower() for name in known]
+    if wanted in names:
+        return ""
+    near = [name for name in names if abs(len(name) - len(wanted)) <= NEAREST and distance(wanted, name) <= NEAREST]
+    best = min(near, key=lambda name: (distance(wanted, name), sorted(name) != sorted(wanted)), default="")
     return best.upper() if not case_sensitive and word.isupper() else best
 
 
