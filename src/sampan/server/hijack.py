@@ -12,7 +12,9 @@ The operation runs in the background: as far as HTTP goes the connection ends wh
 """
 
 import asyncio
+import fcntl
 import socket
+import termios
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, cast
 
@@ -27,6 +29,9 @@ from sampan.server.connection import Connection
 from sampan.server.websocket import Pump
 
 BACKGROUND: web.AppKey[Background] = web.AppKey("background", Background)
+
+LOSES_OUTPUT = "docker-sdk-python/"
+"""The user agent that needs ``head_read``."""
 
 Operation = Callable[[Accept], Coroutine[Any, Any, None]]
 
@@ -45,7 +50,26 @@ async def take_over(call: Call, protocol: str, content_type: str) -> Hijacked:
     if upgrading:
         lines += ["Connection: Upgrade", f"Upgrade: {protocol}"]
     head = "\r\n".join([*lines, "", ""]).encode()
-    return await cast(Connection, call.request.protocol).take(head)
+    connection = await cast(Connection, call.request.protocol).take(head)
+    if call.request.headers.get("User-Agent", "").startswith(LOSES_OUTPUT):
+        await head_read(connection.sock)
+    return connection
+
+
+async def head_read(connected: socket.socket) -> None:
+    """Wait until the client has read the head of the answer, a tenth of a second at the most.
+
+    docker-py reads the head through a buffer and the output past it: what arrives together with the head is lost.
+    Other engines are slow enough not to meet that. The kernel tells what is unread on unix sockets (SIOCOUTQ).
+    """
+    if connected.family != socket.AF_UNIX:
+        return
+    unread = bytearray(4)
+    for _ in range(100):
+        fcntl.ioctl(connected, termios.TIOCOUTQ, unread)
+        if not any(unread):
+            return
+        await asyncio.sleep(0.001)
 
 
 async def run(call: Call, operation: Operation) -> web.StreamResponse:
