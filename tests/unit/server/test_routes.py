@@ -1,6 +1,7 @@
 """Every operation of the Engine API reference, version 1.55, is in the route table under its own name."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -183,3 +184,9 @@ def test_a_path_finds_its_operation(method: str, path: str, operation: str, name
 )
 def test_other_paths_find_nothing(method: str, path: str) -> None:
     assert Router(ROUTES).find(method, path) is None
+
+
+def test_the_coverage_document_lists_every_route() -> None:
+    document = (Path(__file__).parents[3] / "docs" / "api-coverage.md").read_text()
+    listed = re.findall(r"^\| \S+ \| `(\w+) (\S+)` \|", document, re.MULTILINE)
+    assert sorted(listed) == sorted((route.method, route.path) for route in ROUTES)
