@@ -1,7 +1,7 @@
 """The engine: opens what is on disk, wires the services together, and closes in the reverse order.
 
-    open    data root → database → content, snapshots → images, volumes → networks → containers (adopts those running)
-    close   background tasks → containers' monitors let go (they go on) → networks → database
+    open    data root → storage → volumes → networks → containers (adopts those that run) → images, system
+    close   background tasks → monitors let go (the containers go on) → networks → storage
 
 One attribute per service, one method per operation of the API; no operation lives here.
 """
@@ -13,76 +13,76 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from sampan.config import Config
+from sampan.engine.catalog import Catalog
+from sampan.engine.containers import Containers
+from sampan.engine.context import Context, Roots
 from sampan.engine.events import Events
+from sampan.engine.execs import Execs
+from sampan.engine.images import Images
+from sampan.engine.membership import Directory
 from sampan.engine.supervisor import Supervisor
-from sampan.storage.content import ContentStore
-from sampan.storage.database import Database
+from sampan.engine.system import System
+from sampan.engine.volumes import Volumes
+from sampan.network.networks import Networks
+from sampan.storage.store import Storage
 
 log = logging.getLogger("sampan.engine")
 
-THREADS = 8
-
-
-class Roots:
-    """Where the engine keeps things; see docs/architecture.md, "On disk"."""
-
-    def __init__(self, config: Config) -> None:
-        self.data = Path(config.data_root)
-        self.run = Path(config.exec_root)
-        self.containers = self.data / "containers"
-        self.volumes = self.data / "volumes"
-        self.content = self.data / "content"
-        self.snapshots = self.data / "snapshots"
-        self.temporary = self.data / "tmp"
-        self.monitors = self.run / "containers"
-
-    def make(self) -> None:
-        """Make the directories; only root may look into them."""
-        for path in (self.containers, self.volumes, self.content, self.snapshots, self.temporary, self.monitors):
-            path.mkdir(mode=0o710, parents=True, exist_ok=True)
+THREADS = 16
 
 
 class Engine:
     """All services of one data root."""
 
-    config: Config
-    roots: Roots
-    database: Database
-    content: ContentStore
+    context: Context
     events: Events
-    supervisor: Supervisor
-    threads: ThreadPoolExecutor
+    containers: Containers
+    execs: Execs
+    images: Images
+    networks: Networks
+    volumes: Volumes
+    system: System
 
-    def __init__(self, config: Config, stack: AsyncExitStack) -> None:
-        self.config = config
+    def __init__(self, stack: AsyncExitStack) -> None:
         self._stack = stack
 
     @classmethod
     async def open(cls, config: Config) -> "Engine":
         """Open everything under ``config.data_root``; containers that run are adopted before this returns."""
         async with AsyncExitStack() as stack:
-            engine = cls(config, stack)
-            await engine._open()
+            engine = cls(stack)
+            await engine._open(config)
             engine._stack = stack.pop_all()
-            return engine
-        raise AssertionError("unreachable")
+        return engine
 
-    async def _open(self) -> None:
+    async def _open(self, config: Config) -> None:
         stack = self._stack
-        self.roots = Roots(self.config)
-        self.roots.make()
-        self.threads = stack.enter_context(ThreadPoolExecutor(THREADS, "engine"))
-        asyncio.get_running_loop().set_default_executor(self.threads)
-        self.database = Database(self.roots.data / "engine.db")
-        stack.callback(self.database.close)
+        roots = Roots(Path(config.data_root), Path(config.exec_root))
+        roots.make()
+        threads = stack.enter_context(ThreadPoolExecutor(THREADS, "engine"))
+        asyncio.get_running_loop().set_default_executor(threads)
+        storage = stack.enter_context(Storage.open(roots.data))
         self.events = Events()
-        self.supervisor = Supervisor()
-        stack.push_async_callback(self.supervisor.close)
+        publish = self.events.publish
+        self.volumes = Volumes(roots.data, storage.database, publish)
+        self.networks = Networks(config, storage.database, roots.run, publish)
+        self.context = Context(config, roots, storage, self.networks, self.volumes, self.events, Supervisor(), threads)
+        catalog = Catalog(self.context)
+        self.networks.directory = Directory(catalog)
+        await self.networks.open()
+        stack.push_async_callback(self.networks.close)
+        self.execs = Execs(self.context, catalog)
+        self.containers = Containers(self.context, catalog, self.execs)
+        self.images = Images(storage, self.events, self.containers)
+        self.system = System(self.context, catalog, self.containers, self.images)
+        stack.push_async_callback(self.containers.close)
+        stack.push_async_callback(self.context.supervisor.close)
+        await self.containers.restore()
 
     def reconfigure(self, config: Config) -> None:
-        """Take over the settings that may change while running (SIGHUP): labels, debug, runtimes, mirrors…"""
-        self.config = config
-        self.events.publish("daemon", "reload", self.config.data_root, {"name": self.config.data_root})
+        """Take over the settings that may change while running (SIGHUP): labels, debug, runtimes, log options…"""
+        self.context.config = config
+        self.events.publish("daemon", "reload", config.data_root, {"name": config.data_root})
 
     async def close(self) -> None:
         """Let go of everything; containers run on under their monitors."""

@@ -1,0 +1,203 @@
+"""A container's files from outside: stat, cp both ways, export, diff. Running or not.
+
+A stopped container's root is mounted detached, with its volumes and binds attached beneath it in a mount tree nobody
+else sees; a running one's is ``/proc/<pid>/root``. Either way it is one fd, and no path is looked up outside of it
+(archive.copy), whatever the container does meanwhile.
+"""
+
+import asyncio
+import errno
+import os
+import posixpath
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+from sampan.api.containers import FilesystemChange, PathStat
+from sampan.api.mounts import MountPoint
+from sampan.api.output import Archive, Bytes
+from sampan.api.times import format_time
+from sampan.archive import copy
+from sampan.archive.compression import decompressed
+from sampan.archive.stream import Sink
+from sampan.engine.blocking import BodySource, apart, stream_of
+from sampan.engine.container import Container
+from sampan.engine.context import Context
+from sampan.errors import Forbidden, NotFound, Unsupported
+from sampan.linux.mount import clone_mount, move_mount
+from sampan.linux.openat2 import open_in_root
+
+T = TypeVar("T")
+
+
+class Files:
+    """The operations on a container's files."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def stat(self, container: Container, path: str) -> PathStat:
+        """What ``path`` is."""
+        return wire(await self._run(lambda: self._stat(container, path)))
+
+    async def get(self, container: Container, path: str) -> Archive:
+        """``path`` as a tar stream."""
+        found = await self._run(lambda: self._stat(container, path))
+
+        def pack(sink: Sink) -> None:
+            with self.root(container) as root:
+                copy.pack(root, path, sink)
+
+        self._announce(container, "archive-path")
+        return Archive(wire(found), stream_of(pack))
+
+    async def put(
+        self,
+        container: Container,
+        path: str,
+        body: Bytes,
+        *,
+        no_overwrite_dir_non_dir: bool,
+        owner: tuple[int, int] | None,
+    ) -> None:
+        """Unpack a tar stream in the directory ``path``."""
+        source = BodySource(body)
+
+        def unpack() -> None:
+            with self.root(container) as root:
+                self._check_writable(container, path)
+                with not_found(container, path):
+                    copy.unpack(
+                        decompressed(source),
+                        root,
+                        path,
+                        overwrite_directories=not no_overwrite_dir_non_dir,
+                        owner=owner,
+                    )
+
+        try:
+            await apart(unpack)
+        finally:
+            source.close()
+        self._announce(container, "extract-to-dir")
+
+    async def export(self, container: Container) -> Bytes:
+        """The root file system without what is mounted on it."""
+        container.allow("export")
+
+        def pack(sink: Sink) -> None:
+            fd = self._context.storage.snapshots.mount(container.id) if not container.live else running_root(container)
+            try:
+                tree = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd)
+                try:
+                    copy.export(tree, sink)
+                finally:
+                    os.close(tree)
+            finally:
+                os.close(fd)
+
+        self._announce(container, "export")
+        return stream_of(pack)
+
+    async def changes(self, container: Container) -> Sequence[FilesystemChange]:
+        """Paths that differ from the image, but for those that every start makes."""
+        found = await self._run(lambda: self._context.storage.snapshots.changes(container.id))
+        return [FilesystemChange(kind=int(change.kind), path=change.path) for change in found]
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._context.threads, work)
+
+    def _stat(self, container: Container, path: str) -> copy.PathStat:
+        with self.root(container) as root, not_found(container, path):
+            return copy.stat_path(root, path)
+
+    def _check_writable(self, container: Container, path: str) -> None:
+        """Refuse to write where the container itself may not."""
+        point = deepest_mount(container, path)
+        if point is not None and not point.rw:
+            raise Forbidden("mounted volume is marked read-only")
+        if point is None and container.record.host_config.readonly_rootfs:
+            raise Forbidden("container rootfs is marked read-only")
+
+    @contextmanager
+    def root(self, container: Container) -> Iterator[int]:
+        """An fd of the container's root directory with its mounts; blocking, for threads."""
+        fd = running_root(container) if container.live else self._stopped_root(container)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+    def _stopped_root(self, container: Container) -> int:
+        """The root of a container that does not run, its volumes and binds attached."""
+        root = self._context.storage.snapshots.mount(container.id)
+        try:
+            for record in sorted(container.record.mounts, key=lambda each: each.point.destination.count("/")):
+                if record.point.type in ("volume", "bind"):
+                    attach(root, record.point.source, record.point.destination)
+        except BaseException:
+            os.close(root)
+            raise
+        return root
+
+    def _announce(self, container: Container, action: str) -> None:
+        self._context.events.publish("container", action, container.id, container.attributes())
+
+
+def running_root(container: Container) -> int:
+    """The root directory of a running container's first process."""
+    return os.open(f"/proc/{container.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def attach(root: int, source: str, destination: str) -> None:
+    """Put what is at the host's ``source`` onto ``destination`` beneath the detached mount ``root``.
+
+    Mounting on a detached mount needs Linux 6.15. A source or place that is not there is left out, as the start will
+    complain about it.
+    """
+    try:
+        target = open_in_root(root, destination)
+    except OSError:
+        return
+    try:
+        tree = clone_mount(source, recursive=True)
+        try:
+            move_mount(tree, "", target)
+        finally:
+            os.close(tree)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            raise Unsupported("files of a stopped container with volumes need Linux 6.15: start it first") from error
+        raise
+    finally:
+        os.close(target)
+
+
+def deepest_mount(container: Container, path: str) -> MountPoint | None:
+    """The mount of the user that ``path`` is on."""
+    clean = posixpath.normpath("/" + path)
+    points = [record.point for record in container.record.mounts]
+    above = [point for point in points if (clean + "/").startswith(point.destination.rstrip("/") + "/")]
+    return max(above, key=lambda point: len(point.destination), default=None)
+
+
+@contextmanager
+def not_found(container: Container, path: str) -> Iterator[None]:
+    """A missing file in Docker's words."""
+    try:
+        yield
+    except (NotFound, FileNotFoundError):
+        raise NotFound(f"Could not find the file {path} in container {container.name}") from None
+
+
+def wire(found: copy.PathStat) -> PathStat:
+    """A status as the header carries it."""
+    return PathStat(
+        name=found.name,
+        size=found.size,
+        mode=found.mode,
+        mtime=format_time(found.mtime_ns),
+        link_target=found.link_target,
+    )

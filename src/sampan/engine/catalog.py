@@ -1,0 +1,97 @@
+"""All containers, by ID and by name, and their records on disk."""
+
+from collections.abc import Iterator
+
+from sampan.api.identifiers import is_prefix
+from sampan.engine.container import Container, Record
+from sampan.engine.context import Context, Roots
+from sampan.errors import InvalidParameter, NameInUse, NoSuchContainer
+from sampan.storage.records import NameTaken
+
+
+class Catalog:
+    """The containers of one data root."""
+
+    def __init__(self, context: Context) -> None:
+        self._records = context.storage.database.records("container", Record)
+        self._roots = context.roots
+        self._by_id: dict[str, Container] = {}
+        self._by_name: dict[str, Container] = {}
+
+    def load(self) -> None:
+        """Take up every record on disk."""
+        for _, record in self._records.all():
+            self._keep(live(record, self._roots))
+
+    def __iter__(self) -> Iterator[Container]:
+        return iter(list(self._by_id.values()))
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def __contains__(self, container_id: object) -> bool:
+        return container_id in self._by_id
+
+    def add(self, record: Record) -> Container:
+        """A new container, written to disk; raises NameInUse."""
+        if owner := self._by_name.get(record.name):
+            raise NameInUse(record.name, owner.id)
+        container = live(record, self._roots)
+        self._keep(container)
+        try:
+            self.save(container)
+        except NameTaken as error:
+            self._drop(container)
+            raise NameInUse(record.name, error.owner) from None
+        return container
+
+    def save(self, container: Container) -> None:
+        """Write the record as it stands."""
+        self._records.put(container.id, container.record, container.name)
+
+    def rename(self, container: Container, name: str) -> None:
+        """Another name; raises NameInUse."""
+        owner = self._by_name.get(name)
+        if owner is not None:
+            raise NameInUse(name, owner.id)
+        del self._by_name[container.name]
+        container.record.name = name
+        self._by_name[name] = container
+        self.save(container)
+
+    def forget(self, container: Container) -> None:
+        """The container is gone."""
+        self._records.delete(container.id)
+        self._drop(container)
+
+    def is_free(self, name: str) -> bool:
+        """Whether no container has the name."""
+        return name not in self._by_name
+
+    def find(self, reference: str) -> Container:
+        """The container a user means: ID, name, or an unambiguous beginning of an ID; raises NoSuchContainer."""
+        exact = self._by_id.get(reference) or self._by_name.get(reference.removeprefix("/"))
+        if exact is not None:
+            return exact
+        if not reference or not is_prefix(reference):
+            raise NoSuchContainer(reference)
+        found = [container for container in self._by_id.values() if container.id.startswith(reference)]
+        if len(found) > 1:
+            raise InvalidParameter(f"multiple IDs found with provided prefix: {reference}")
+        if not found:
+            raise NoSuchContainer(reference)
+        return found[0]
+
+    def _keep(self, container: Container) -> None:
+        self._by_id[container.id] = container
+        self._by_name[container.name] = container
+
+    def _drop(self, container: Container) -> None:
+        self._by_id.pop(container.id, None)
+        if self._by_name.get(container.name) is container:
+            del self._by_name[container.name]
+
+
+def live(record: Record, roots: Roots) -> Container:
+    """The live object around a record."""
+    return Container(record, roots.containers / record.id, roots.monitors / record.id)

@@ -1,0 +1,241 @@
+"""The containers service: one method per operation of the API, each a look-up and a call of the part that does it.
+
+create     Creation              attach           Attach        top      top
+start …    Lifecycle             logs             Logs          stats    stats
+list       Listing               cp, export, diff Files         update   update
+inspect    inspect               prune            prune
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
+from contextlib import asynccontextmanager
+
+from sampan.api import containers as c
+from sampan.api.descriptor import OCIPlatform
+from sampan.api.filters import Filters
+from sampan.api.hijack import Accept
+from sampan.api.identifiers import check_container_name
+from sampan.api.output import Archive, Bytes, Output
+from sampan.api.stats import ContainerStats
+from sampan.engine import prune, stats, top
+from sampan.engine.archive import Files
+from sampan.engine.attach import Attach
+from sampan.engine.catalog import Catalog
+from sampan.engine.container import Container
+from sampan.engine.context import Context
+from sampan.engine.create import Creation
+from sampan.engine.execs import Execs, identity_of
+from sampan.engine.image_users import CommitSource, ImageUser
+from sampan.engine.inspect import inspect
+from sampan.engine.lifecycle import Lifecycle
+from sampan.engine.listing import Listing, summary
+from sampan.engine.logs import Logs
+from sampan.engine.membership import refresh_files
+from sampan.engine.restore import Restore
+from sampan.engine.update import update
+from sampan.errors import InvalidParameter, NotRunning
+
+
+class Containers:
+    """``engine.containers``."""
+
+    def __init__(self, context: Context, catalog: Catalog, execs: Execs) -> None:
+        self._context = context
+        self.catalog = catalog
+        self.lifecycle = Lifecycle(context, catalog, execs)
+        self._creation = Creation(context, catalog)
+        self._listing = Listing(context, catalog)
+        self._logs = Logs(context)
+        self._attach = Attach(context, self._logs)
+        self._files = Files(context)
+
+    async def restore(self) -> None:
+        """Load all containers and adopt those that run; once, before the first request."""
+        await Restore(self._context, self.catalog, self.lifecycle).run()
+
+    async def close(self) -> None:
+        """Let go of the monitors; the containers go on."""
+        self.lifecycle.closing = True
+        for container in self.catalog:
+            if container.monitor is not None:
+                await container.monitor.close()
+
+    async def list(self, options: c.ListOptions) -> Sequence[c.ContainerSummary]:
+        """Containers that the options let through, newest first."""
+        summaries = []
+        for container in self._listing.list(options):
+            line = summary(container)
+            if options.size:
+                line.size_rw, line.size_root_fs = await self._sizes(container)
+            summaries.append(line)
+        return summaries
+
+    async def create(
+        self, request: c.ContainerCreateRequest, *, name: str, platform: OCIPlatform | None
+    ) -> c.ContainerCreateResponse:
+        """Make a container."""
+        return await self._creation.create(request, name, platform)
+
+    async def inspect(self, reference: str, *, size: bool = False) -> c.ContainerInspect:
+        """Everything about a container; with ``size`` how large its layers are."""
+        container = self.catalog.find(reference)
+        shown = inspect(container, self._context)
+        if size:
+            shown.size_rw, shown.size_root_fs = await self._sizes(container)
+        return shown
+
+    async def _sizes(self, container: Container) -> tuple[int, int]:
+        """Bytes of the writable layer, and of all layers."""
+        snapshots = self._context.storage.snapshots
+
+        def measure() -> tuple[int, int]:
+            own = snapshots.usage(container.id).size
+            return own, own + sum(layer.size for layer in snapshots.chain(snapshots.active(container.id).parent))
+
+        return await asyncio.get_running_loop().run_in_executor(self._context.threads, measure)
+
+    async def top(self, reference: str, ps_args: str) -> c.ContainerTop:
+        """Processes as ``ps`` shows them."""
+        container = self.catalog.find(reference)
+        shown = await top.top(container, ps_args)
+        self._announce(container, "top")
+        return shown
+
+    async def logs(self, reference: str, options: c.LogsOptions) -> Output:
+        """Stored output, then what comes."""
+        return await self._logs.read(self.catalog.find(reference), options)
+
+    async def changes(self, reference: str) -> Sequence[c.FilesystemChange]:
+        """Paths that differ from the image."""
+        return await self._files.changes(self.catalog.find(reference))
+
+    async def export(self, reference: str) -> Bytes:
+        """The root file system as a tar stream."""
+        return await self._files.export(self.catalog.find(reference))
+
+    async def stats(self, reference: str, *, stream: bool, one_shot: bool) -> AsyncIterator[ContainerStats]:
+        """Readings, one a second, or a single one."""
+        if stream and one_shot:
+            raise InvalidParameter("cannot have stream=true and one-shot=true")
+        return stats.stream(self.catalog.find(reference), self.catalog, follow=stream, one_shot=one_shot)
+
+    async def resize(self, reference: str, rows: int, columns: int) -> None:
+        """Size of the terminal."""
+        container = self.catalog.find(reference)
+        container.allow("resize")
+        if container.monitor is None:
+            raise NotRunning(container.id)
+        await container.monitor.resize(rows, columns)
+        self._announce(container, "resize", height=str(rows), width=str(columns))
+
+    async def start(self, reference: str) -> bool:
+        """Start; False when it runs already."""
+        return await self.lifecycle.start(self.catalog.find(reference))
+
+    async def stop(self, reference: str, *, signal: str, timeout: int | None) -> bool:
+        """Stop; False when it does not run."""
+        return await self.lifecycle.stop(self.catalog.find(reference), signal, timeout)
+
+    async def restart(self, reference: str, *, signal: str, timeout: int | None) -> None:
+        """Stop and start."""
+        await self.lifecycle.restart(self.catalog.find(reference), signal, timeout)
+
+    async def kill(self, reference: str, *, signal: str) -> None:
+        """Send a signal."""
+        await self.lifecycle.kill(self.catalog.find(reference), signal)
+
+    async def update(self, reference: str, request: c.ContainerUpdateRequest) -> c.ContainerUpdateResponse:
+        """Other limits, another restart policy."""
+        return await update(self._context, self.catalog, self.catalog.find(reference), request)
+
+    async def rename(self, reference: str, name: str) -> None:
+        """Another name."""
+        container = self.catalog.find(reference)
+        if not name:
+            raise InvalidParameter("Neither old nor new names may be empty")
+        new = check_container_name(name)
+        old = container.name
+        if new == old:
+            raise InvalidParameter("Renaming a container with the same name as its current name")
+        self.catalog.rename(container, new)
+        refresh_files(container)
+        self._announce(container, "rename", oldName="/" + old)
+
+    async def pause(self, reference: str) -> None:
+        """Freeze all processes."""
+        await self.lifecycle.pause(self.catalog.find(reference))
+
+    async def unpause(self, reference: str) -> None:
+        """Thaw all processes."""
+        await self.lifecycle.unpause(self.catalog.find(reference))
+
+    async def attach(self, reference: str, options: c.AttachOptions, accept: Accept) -> None:
+        """Join a client to the container's stdio."""
+        await self._attach.attach(self.catalog.find(reference), options, accept)
+
+    async def wait(self, reference: str, condition: c.WaitCondition) -> Awaitable[c.ContainerWaitResponse]:
+        """Register at once; the awaitable gives how the container ended."""
+        ended = self.catalog.find(reference).wait(condition)
+
+        async def result() -> c.ContainerWaitResponse:
+            code, error = await ended
+            return c.ContainerWaitResponse(
+                status_code=code, error=c.WaitExitError(message=error) if error and code == 128 else None
+            )
+
+        return result()
+
+    async def remove(self, reference: str, options: c.RemoveOptions) -> None:
+        """Remove a container."""
+        container = self.catalog.find(reference)
+        if options.link:
+            raise InvalidParameter("Conflict, cannot remove the default link name of the container")
+        await self.lifecycle.remove(container, options)
+
+    async def stat_path(self, reference: str, path: str) -> c.PathStat:
+        """What ``path`` is."""
+        return await self._files.stat(self.catalog.find(reference), path)
+
+    async def get_archive(self, reference: str, path: str) -> Archive:
+        """``path`` as a tar stream."""
+        return await self._files.get(self.catalog.find(reference), path)
+
+    async def put_archive(
+        self, reference: str, path: str, body: Bytes, *, no_overwrite_dir_non_dir: bool, copy_uid_gid: bool
+    ) -> None:
+        """Unpack a tar stream in ``path``; with ``copy_uid_gid`` everything becomes the container's user's."""
+        container = self.catalog.find(reference)
+        owner = self._owner(container) if copy_uid_gid else None
+        await self._files.put(container, path, body, no_overwrite_dir_non_dir=no_overwrite_dir_non_dir, owner=owner)
+
+    def _owner(self, container: Container) -> tuple[int, int] | None:
+        user = container.record.config.user
+        if not user or not container.live:
+            return None
+        identity = identity_of(container, user)
+        return identity.uid, identity.gid
+
+    def image_users(self) -> Iterator[ImageUser]:
+        """All uses of images by containers, for the image service."""
+        for container in self.catalog:
+            record = container.record
+            mounted = [mount.point.source for mount in record.mounts if mount.point.type == "image"]
+            for image in filter(None, [record.image, *mounted]):
+                yield ImageUser(record.id, image, container.live)
+
+    @asynccontextmanager
+    async def commit_source(self, reference: str, *, pause: bool) -> AsyncIterator[CommitSource]:
+        """The container for a commit, frozen meanwhile if it runs and ``pause``."""
+        container = self.catalog.find(reference)
+        container.allow("commit")
+        async with self.lifecycle.frozen(container, wanted=pause):
+            record = container.record
+            yield CommitSource(record.id, record.id, record.image, record.config)
+        self._announce(container, "commit")
+
+    async def prune(self, filters: Filters) -> c.ContainersPruneReport:
+        """Remove stopped containers."""
+        return await prune.prune(self._context, self.catalog, self.lifecycle, filters)
+
+    def _announce(self, container: Container, action: str, **attributes: str) -> None:
+        self._context.events.publish("container", action, container.id, container.attributes(**attributes))

@@ -1,0 +1,245 @@
+"""Execs: further processes in running containers; the API's four operations.
+
+    created ─start─▶ running ─▶ ended (exit_code)          kept until its container is gone, or EXPIRY after its end
+
+An exec lives in memory only: after a restart of the daemon its process goes on under the monitor, without a name.
+"""
+
+import asyncio
+import os
+from dataclasses import dataclass, field
+
+from sampan.api import identifiers
+from sampan.api.exec import ExecCreateRequest, ExecCreateResponse, ExecInspect, ExecProcess, ExecStartRequest
+from sampan.api.hijack import Accept
+from sampan.engine.archive import running_root
+from sampan.engine.attach import DETACH_KEYS
+from sampan.engine.catalog import Catalog
+from sampan.engine.container import Container
+from sampan.engine.context import Context
+from sampan.engine.detach_keys import parse_detach_keys
+from sampan.engine.environment import environment_of
+from sampan.engine.security import CAPABILITIES, capabilities_of, parse_security
+from sampan.engine.spec import Findings, capability_sets, spec_of, user_of
+from sampan.engine.starting import explain
+from sampan.engine.users import Identity, resolve
+from sampan.errors import Conflict, EngineError, InvalidParameter, NoSuchContainer, NoSuchExec, NotRunning
+from sampan.oci import runtime_spec as oci
+from sampan.runtime.container import exec_from
+from sampan.runtime.launch import AtEnd, AttachedStream, Ending, ExecLaunch, MonitorGone, StartFailed
+from sampan.runtime.monitor import ExecHandle
+
+EXPIRY = 300.0
+"""Seconds after its end for which an exec can be inspected."""
+
+
+@dataclass(eq=False)
+class Exec:
+    """One exec instance."""
+
+    id: str
+    container: Container
+    request: ExecCreateRequest
+    detach_keys: bytes = b""
+    handle: ExecHandle | None = None
+    running: bool = False
+    exit_code: int | None = None
+    started: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def lost(self) -> None:
+        """The container is gone, and the process with it."""
+        if self.running:
+            self.running, self.exit_code = False, 137
+
+
+class Execs:
+    """The service; ``engine.execs``."""
+
+    def __init__(self, context: Context, catalog: Catalog) -> None:
+        self._context = context
+        self._catalog = catalog
+        self._all: dict[str, Exec] = {}
+
+    async def create(self, reference: str, request: ExecCreateRequest) -> ExecCreateResponse:
+        """Prepare an exec; raises NotRunning, Conflict, InvalidParameter."""
+        container = self._catalog.find(reference)
+        if not request.cmd:
+            raise InvalidParameter("No exec command specified")
+        container.allow("exec")
+        keys = parse_detach_keys(request.detach_keys) if request.detach_keys else DETACH_KEYS
+        if request.user:
+            identity_of(container, request.user)
+        process = Exec(identifiers.generate(), container, request, keys)
+        self._all[process.id] = container.execs[process.id] = process
+        self._announce(process, f"exec_create: {' '.join(request.cmd)}")
+        return ExecCreateResponse(id=process.id)
+
+    async def start(self, exec_id: str, request: ExecStartRequest, accept: Accept | None) -> None:
+        """Run it; with ``accept`` the client's connection becomes its stdio."""
+        process = self._find(exec_id)
+        self._check_startable(process)
+        process.running = True
+        try:
+            await self._start(process, request, accept)
+        except EngineError:
+            process.running = False
+            process.exit_code = 126 if process.exit_code is None else process.exit_code
+            raise
+
+    def _check_startable(self, process: Exec) -> None:
+        container = process.container
+        if container.id not in self._catalog:
+            raise NoSuchContainer(container.id)
+        if process.exit_code is not None:
+            raise Conflict(f"exec command {process.id} has already run")
+        if process.running:
+            raise Conflict(f"exec command {process.id} is already running")
+        container.allow("exec")
+
+    async def _start(self, process: Exec, request: ExecStartRequest, accept: Accept | None) -> None:
+        streams: list[AttachedStream] = []
+        if accept is not None:
+            connection = await accept(process.request.tty)
+            streams.append(
+                AttachedStream(
+                    fd=connection.sock.fileno(),
+                    stdin=process.request.attach_stdin,
+                    stdout=process.request.attach_stdout,
+                    stderr=process.request.attach_stderr,
+                    detach_keys=process.detach_keys if process.request.tty else b"",
+                    early=connection.early,
+                    at_end=AtEnd.CLOSE_STDIN,
+                )
+            )
+            await self.run(process, streams, request.console_size)
+            connection.take().close()
+        else:
+            await self.run(process, streams, request.console_size)
+
+    async def run(self, process: Exec, streams: list[AttachedStream], size: list[int] | None = None) -> ExecHandle:
+        """Start the process of an exec with ``streams`` as its stdio; raises EngineError."""
+        container = process.container
+        command = process.request.cmd or []
+        self._announce(process, f"exec_start: {' '.join(command)}")
+        process.running = True
+        try:
+            if container.monitor is None:
+                raise NotRunning(container.id)
+            process.handle = await container.monitor.exec(self._launch(process, streams, size))
+        except StartFailed as error:
+            failure = explain(error, command[0])
+            process.exit_code = 126 if error.errno != 2 else 127
+            raise failure from error
+        except MonitorGone:
+            raise NotRunning(container.id) from None
+        process.started.set()
+        self._context.supervisor.spawn(self._until_end(process, streams), f"exec {process.id[:12]}")
+        return process.handle
+
+    def _launch(self, process: Exec, streams: list[AttachedStream], size: list[int] | None) -> ExecLaunch:
+        container = process.container
+        spec = self.spec_of(container)
+        return exec_from(
+            self._process(process, size),
+            spec,
+            pid=container.pid,
+            cgroup=container.cgroup,
+            exec_id=process.id,
+            privileged=process.request.privileged,
+            open_stdin=process.request.attach_stdin,
+            attached=streams,
+        )
+
+    def spec_of(self, container: Container) -> oci.Spec:
+        """The container's spec as far as an exec inherits from it."""
+        path = container.cgroup.path if container.cgroup else ""
+        security = parse_security(container.record.host_config, self._context.config)
+        return spec_of(container.record, security, self._context.config, Findings(Identity()), path)
+
+    def _process(self, process: Exec, size: list[int] | None) -> oci.Process:
+        """The process as the specification has it."""
+        request, record = process.request, process.container.record
+        identity = identity_of(process.container, request.user or record.config.user)
+        names = CAPABILITIES if request.privileged else capabilities_of(record.host_config)
+        height, width = (*(size or request.console_size or ()), 0, 0)[:2]
+        return oci.Process(
+            terminal=request.tty,
+            console_size=oci.Box(height, width) if request.tty and height and width else None,
+            user=user_of(identity),
+            args=request.cmd or (),
+            env=environment_of(record.config, identity.home, more=request.env or (), terminal=request.tty),
+            cwd=request.working_dir or record.config.working_dir or "/",
+            capabilities=capability_sets(names, identity.uid),
+            no_new_privileges=parse_security(record.host_config, self._context.config).no_new_privileges,
+            oom_score_adj=record.host_config.oom_score_adj or None,
+        )
+
+    async def _until_end(self, process: Exec, streams: list[AttachedStream]) -> None:
+        assert process.handle is not None
+        try:
+            status = (await process.handle.wait()).status
+        except MonitorGone:
+            status = 137
+        process.running, process.exit_code = False, status
+        process.container.execs.pop(process.id, None)
+        self._announce(process, "exec_die", exitCode=str(status))
+        if any(stream.done and stream.done.done() and stream.done.result() == Ending.DETACHED for stream in streams):
+            self._announce(process, "exec_detach")
+        await asyncio.sleep(EXPIRY)
+        self._all.pop(process.id, None)
+
+    async def resize(self, exec_id: str, rows: int, columns: int) -> None:
+        """Size of the terminal; raises InvalidParameter before the start."""
+        process = self._find(exec_id)
+        if process.handle is None or process.container.monitor is None:
+            raise InvalidParameter("exec process is not started")
+        await process.container.monitor.resize(rows, columns, process.id)
+
+    async def inspect(self, exec_id: str) -> ExecInspect:
+        """State and exit status."""
+        process = self._find(exec_id)
+        request = process.request
+        program, *arguments = request.cmd or [""]
+        return ExecInspect(
+            id=process.id,
+            running=process.running,
+            exit_code=process.exit_code,
+            process_config=ExecProcess(
+                tty=request.tty,
+                entrypoint=program,
+                arguments=arguments,
+                privileged=request.privileged,
+                user=request.user,
+            ),
+            open_stdin=request.attach_stdin,
+            open_stderr=request.attach_stderr,
+            open_stdout=request.attach_stdout,
+            can_remove=process.exit_code is not None,
+            container_id=process.container.id,
+            detach_keys=process.request.detach_keys,
+            pid=process.handle.pid if process.handle else 0,
+        )
+
+    def _find(self, exec_id: str) -> Exec:
+        process = self._all.get(exec_id)
+        if process is None:
+            raise NoSuchExec(exec_id)
+        return process
+
+    def _announce(self, process: Exec, action: str, **attributes: str) -> None:
+        container = process.container
+        self._context.events.publish(
+            "container", action, container.id, container.attributes(execID=process.id, **attributes)
+        )
+
+
+def identity_of(container: Container, user: str) -> Identity:
+    """Who ``user`` is in a running container; raises InvalidParameter, NotRunning."""
+    try:
+        root = running_root(container)
+    except (FileNotFoundError, ProcessLookupError):
+        raise NotRunning(container.id) from None
+    try:
+        return resolve(root, user, container.record.host_config.group_add or ())
+    finally:
+        os.close(root)

@@ -1,0 +1,172 @@
+"""Health checks: a command run in the container at intervals, and what its results say.
+
+    starting ─ success ─▶ healthy ─ retries failures in a row ─▶ unhealthy ─ success ─▶ healthy
+
+During the start period failures do not count, and the check runs at the (shorter) start interval. The last five
+results are kept. A container's label ``com.sampan.health.on-failure`` says what to do when it becomes unhealthy:
+``none``, ``kill``, ``stop`` or ``restart`` (the last two by ending it: its restart policy decides what follows).
+"""
+
+import asyncio
+import signal
+import socket
+from contextlib import suppress
+
+from sampan.api import containers as c
+from sampan.api import identifiers
+from sampan.api.exec import ExecCreateRequest
+from sampan.api.times import format_time
+from sampan.engine.catalog import Catalog
+from sampan.engine.container import Container, now
+from sampan.engine.context import Context
+from sampan.engine.execs import Exec, Execs
+from sampan.engine.states import Status
+from sampan.errors import EngineError
+from sampan.runtime.launch import AttachedStream, MonitorGone
+
+SECOND = 1_000_000_000
+INTERVAL, TIMEOUT, START_INTERVAL, RETRIES = 30 * SECOND, 30 * SECOND, 5 * SECOND, 3
+RESULTS = 5
+MAXIMUM_OUTPUT = 4096
+ON_FAILURE = "com.sampan.health.on-failure"
+SHELL = ["/bin/sh", "-c"]
+
+
+class Health:
+    """Runs the health checks of all containers."""
+
+    def __init__(self, context: Context, catalog: Catalog, execs: Execs) -> None:
+        self._context = context
+        self._catalog = catalog
+        self._execs = execs
+
+    def begin(self, container: Container) -> None:
+        """The container runs: check it from now on, if it has a check."""
+        command = command_of(container)
+        if not command:
+            container.record.state.health = None
+            return
+        container.record.state.health = c.Health(status="starting", log=[])
+        container.checking = self._context.supervisor.spawn(
+            self._check_for_ever(container, command), f"health of {container.id[:12]}"
+        )
+
+    def resume(self, container: Container) -> None:
+        """The container runs still, after a restart of the daemon."""
+        if command := command_of(container):
+            container.checking = self._context.supervisor.spawn(
+                self._check_for_ever(container, command), f"health of {container.id[:12]}"
+            )
+
+    def end(self, container: Container) -> None:
+        """The container does not run any more."""
+        if container.checking is not None:
+            container.checking.cancel()
+            container.checking = None
+        if container.record.state.health is not None and container.record.state.health.status != "unhealthy":
+            container.record.state.health.status = "unhealthy"
+
+    async def _check_for_ever(self, container: Container, command: list[str]) -> None:
+        config = container.record.config.healthcheck
+        assert config is not None
+        period_ends = container.record.state.started_at + config.start_period
+        while True:
+            starting = now() < period_ends and status_of(container) == "starting"
+            wait = (config.start_interval or START_INTERVAL) if starting else (config.interval or INTERVAL)
+            await asyncio.sleep(wait / SECOND)
+            if container.status != Status.RUNNING:
+                continue
+            result = await self._check(container, command, (config.timeout or TIMEOUT) / SECOND)
+            self._record(container, result, config.retries or RETRIES, in_period=now() < period_ends)
+
+    async def _check(self, container: Container, command: list[str], timeout: float) -> c.HealthcheckResult:
+        """Run the check once."""
+        begun = now()
+        try:
+            code, output = await self._run(container, command, timeout)
+        except EngineError as error:
+            code, output = -1, error.message
+        return c.HealthcheckResult(start=format_time(begun), end=format_time(now()), exit_code=code, output=output)
+
+    async def _run(self, container: Container, command: list[str], timeout: float) -> tuple[int, str]:
+        """Exit status and output of the check's command; it is killed after ``timeout`` seconds."""
+        request = ExecCreateRequest(cmd=command, attach_stdout=True, attach_stderr=True)
+        process = Exec(identifiers.generate(), container, request)
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        try:
+            stream = AttachedStream(fd=theirs.fileno(), stdin=False, framed=False)
+            handle = await self._execs.run(process, [stream])
+            theirs.close()
+            try:
+                output = await asyncio.wait_for(read_all(ours), timeout)
+                ended = await asyncio.wait_for(handle.wait(), timeout)
+            except TimeoutError:
+                if container.monitor is not None:
+                    with suppress(MonitorGone):
+                        await container.monitor.signal(signal.SIGKILL, process.id)
+                return -1, f"Health check exceeded timeout ({timeout:g}s)"
+            return ended.status, output.decode(errors="replace")
+        finally:
+            theirs.close()
+            ours.close()
+
+    def _record(self, container: Container, result: c.HealthcheckResult, retries: int, *, in_period: bool) -> None:
+        """Count a result, and announce a change."""
+        health = container.record.state.health
+        if health is None or not container.live:
+            return
+        before = health.status
+        health.log = [*(health.log or []), result][-RESULTS:]
+        if result.exit_code == 0:
+            health.status, health.failing_streak = "healthy", 0
+        elif not (in_period and before == "starting"):
+            health.failing_streak += 1
+            if health.failing_streak >= retries:
+                health.status = "unhealthy"
+        self._catalog.save(container)
+        if health.status != before:
+            self._context.events.publish(
+                "container", f"health_status: {health.status}", container.id, container.attributes()
+            )
+            if health.status == "unhealthy":
+                self._react(container)
+
+    def _react(self, container: Container) -> None:
+        """Do what the container's label asks for."""
+        action = (container.record.config.labels or {}).get(ON_FAILURE, "none")
+        number = {"kill": signal.SIGKILL, "stop": signal.SIGTERM, "restart": signal.SIGTERM}.get(action)
+        if number is not None and container.monitor is not None:
+            self._context.supervisor.spawn(self._signal(container, number), f"health of {container.id[:12]}")
+
+    async def _signal(self, container: Container, number: int) -> None:
+        if container.monitor is not None:
+            with suppress(MonitorGone):
+                await container.monitor.signal(number)
+
+
+def command_of(container: Container) -> list[str]:
+    """The check's command; none for no check."""
+    config = container.record.config
+    match (config.healthcheck or c.HealthConfig()).test:
+        case ["CMD", *command]:
+            return command
+        case ["CMD-SHELL", *command]:
+            return [*(config.shell or SHELL), *command]
+        case _:
+            return []
+
+
+def status_of(container: Container) -> str:
+    """``none`` for a container without health check."""
+    health = container.record.state.health
+    return health.status if health else "none"
+
+
+async def read_all(connection: socket.socket) -> bytes:
+    """What comes until the end, but no more than is kept."""
+    loop = asyncio.get_running_loop()
+    kept = bytearray()
+    while data := await loop.sock_recv(connection, 16384):
+        kept += data[: MAXIMUM_OUTPUT - len(kept)]
+    return bytes(kept)

@@ -1,0 +1,380 @@
+"""What happens to containers over time: start, exit, restart, stop, kill, pause, remove; and adoption by a new daemon.
+
+    start ─▶ launch ─▶ running ─▶ (monitor says exit) ─▶ end ─┬▶ exited ─▶ auto-remove
+                                                              └▶ restarting ─ delay ─▶ launch
+
+Each operation takes the container's lock for what it changes and lets go of it to wait for a process. The end of a
+process is handled in one place, ``_end``, whoever caused it.
+"""
+
+import asyncio
+import logging
+import signal as signals
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from sampan.api.containers import RemoveOptions
+from sampan.api.signals import parse_signal
+from sampan.engine.attach import close_pending
+from sampan.engine.catalog import Catalog
+from sampan.engine.container import Container, now
+from sampan.engine.context import Context
+from sampan.engine.execs import Execs
+from sampan.engine.health import Health
+from sampan.engine.restart import next_delay, should_restart
+from sampan.engine.starting import Starter, exit_code_of, settle
+from sampan.engine.states import Status
+from sampan.errors import Conflict, EngineError, NoSuchContainer
+from sampan.runtime.launch import Exit, MonitorGone
+from sampan.runtime.monitor import Monitor
+from sampan.storage.snapshots import remove_path
+
+log = logging.getLogger("sampan.engine")
+
+STOP_TIMEOUT = 10
+DRAIN_TIMEOUT = 2.0
+SECOND = 1_000_000_000
+
+
+class Lifecycle:
+    """The operations that change a container's state."""
+
+    def __init__(self, context: Context, catalog: Catalog, execs: Execs) -> None:
+        self._context = context
+        self._catalog = catalog
+        self._starter = Starter(context, catalog)
+        self._health = Health(context, catalog, execs)
+        self.closing = False
+
+    # start
+
+    async def start(self, container: Container) -> bool:
+        """Start a container; False when it runs already."""
+        async with container.lock:
+            if not container.allow("start"):
+                return False
+            container.restarts, container.backoff = 0, 0.0
+            container.record.manually_stopped = False
+            await self._launch(container)
+        return True
+
+    async def _launch(self, container: Container) -> None:
+        """Start the process and record it; a failure is recorded too, then raised."""
+        try:
+            await self._starter.launch(container)
+        except EngineError as error:
+            await self._failed(container, error)
+            raise
+        except OSError as error:
+            failure = EngineError(f"failed to start container {container.id}: {error}")
+            await self._failed(container, failure)
+            raise failure from error
+        state = container.record.state
+        state.status, state.exit_code, state.error, state.oom_killed = Status.RUNNING, 0, "", False
+        state.started_at, state.finished_at = now(), state.finished_at
+        container.record.started_before = True
+        self._watch(container)
+        self._health.begin(container)
+        self._catalog.save(container)
+        self._announce(container, "start")
+
+    async def _failed(self, container: Container, error: EngineError) -> None:
+        """Record why a start failed."""
+        state = container.record.state
+        state.error, state.exit_code, state.finished_at = error.message, exit_code_of(error), now()
+        if state.status == Status.RESTARTING:
+            state.status = Status.EXITED
+        container.monitor = container.cgroup = container.sandbox = None
+        self._catalog.save(container)
+        close_pending(container)
+        container.tell("next-exit", "not-running")
+        if container.record.host_config.auto_remove:
+            self._context.supervisor.spawn(self._auto_remove(container), f"removal of {container.id[:12]}")
+
+    def _watch(self, container: Container) -> None:
+        assert container.monitor is not None
+        container.watching = self._context.supervisor.spawn(
+            self._until_end(container, container.monitor), f"watch of {container.id[:12]}"
+        )
+
+    async def _until_end(self, container: Container, monitor: Monitor) -> None:
+        """Wait for the process's end and handle it."""
+        try:
+            ended = await monitor.wait()
+        except MonitorGone:
+            ended = Exit(status=137, finished_at=now() / SECOND)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(monitor.drained(), DRAIN_TIMEOUT)
+        async with container.lock:
+            if container.monitor is monitor:
+                await self._end(container, ended)
+
+    # end
+
+    async def _end(self, container: Container, ended: Exit) -> None:
+        """The process is gone: record it, give everything back, tell everybody, restart or remove."""
+        record = container.record
+        record.state.exit_code = ended.status
+        record.state.oom_killed = ended.oom_killed
+        record.state.finished_at = int(ended.finished_at * SECOND)
+        self._health.end(container)
+        await self.give_back(container)
+        again = self._wants_restart(container)
+        record.state.status = Status.RESTARTING if again else Status.EXITED
+        self._catalog.save(container)
+        if ended.oom_killed:
+            self._announce(container, "oom")
+        run_time = max(0, record.state.finished_at - record.state.started_at) // SECOND
+        self._announce(container, "die", exitCode=str(ended.status), execDuration=str(run_time))
+        if again:
+            container.tell("next-exit")
+            self._schedule_restart(container, run_time)
+            return
+        container.tell("next-exit", "not-running")
+        if record.host_config.auto_remove and not container.restart_on_exit:
+            self._context.supervisor.spawn(self._auto_remove(container), f"removal of {container.id[:12]}")
+
+    async def give_back(self, container: Container) -> None:
+        """Return what a running container holds: execs, cgroup, sandbox, volumes, monitor. Idempotent."""
+        for process in list(container.execs.values()):
+            process.lost()
+        if container.cgroup is not None:
+            cgroup, container.cgroup = container.cgroup, None
+            await asyncio.get_running_loop().run_in_executor(self._context.threads, cgroup.remove)
+        if container.sandbox is not None:
+            container.sandbox = None
+            await self._context.networks.leave(container.id)
+        await self._starter.mounter.release(container)
+        if container.monitor is not None:
+            await container.monitor.close()
+            container.monitor = None
+
+    def _wants_restart(self, container: Container) -> bool:
+        record = container.record
+        stopped = record.manually_stopped or container.restart_on_exit or self.closing
+        return should_restart(
+            record.host_config.restart_policy, record.state.exit_code, stopped=stopped, restarts=container.restarts
+        )
+
+    def _schedule_restart(self, container: Container, run_time: float) -> None:
+        container.backoff = next_delay(container.backoff, run_time)
+        container.restarts += 1
+        container.record.restart_count += 1
+        container.restarting = self._context.supervisor.spawn(
+            self._restart_later(container), f"restart of {container.id[:12]}"
+        )
+
+    async def _restart_later(self, container: Container) -> None:
+        await asyncio.sleep(container.backoff)
+        async with container.lock:
+            if container.status != Status.RESTARTING:
+                return
+            try:
+                await self._launch(container)
+            except EngineError as error:
+                log.warning("container %s could not be restarted: %s", container.id, error)
+
+    async def _auto_remove(self, container: Container) -> None:
+        with suppress(NoSuchContainer, Conflict):
+            await self.remove(container, RemoveOptions(force=True, volumes=True))
+
+    # adoption
+
+    def adopt(self, container: Container) -> None:
+        """A container that a former daemon started, found running."""
+        self._watch(container)
+        self._health.resume(container)
+        self._catalog.save(container)
+
+    async def ended_meanwhile(self, container: Container, ended: Exit) -> None:
+        """A container that ended while there was no daemon."""
+        async with container.lock:
+            await self._end(container, ended)
+
+    # stop, kill, restart
+
+    async def stop(self, container: Container, signal: str = "", timeout: int | None = None) -> bool:
+        """Signal, wait, kill; False when it does not run."""
+        number = parse_signal(signal) if signal else self._stop_signal(container)
+        if not container.allow("stop"):
+            return False
+        async with container.lock:
+            if await self._give_up_restart(container):
+                return True
+            if not container.live:
+                return False
+            container.record.manually_stopped = True
+            self._catalog.save(container)
+            ended = container.wait("not-running" if not container.restart_on_exit else "next-exit")
+            await self._signal(container, number)
+        if timeout is None:
+            timeout = container.record.config.stop_timeout
+        patience = STOP_TIMEOUT if timeout is None else timeout
+        try:
+            await asyncio.wait_for(asyncio.shield(ended), None if patience < 0 else patience)
+        except TimeoutError:
+            await self._kill(container, signals.SIGKILL)
+            await ended
+        self._announce(container, "stop")
+        return True
+
+    async def _give_up_restart(self, container: Container) -> bool:
+        """End a restart that waits for its time; the caller holds the lock."""
+        if container.status != Status.RESTARTING:
+            return False
+        await settle(container.restarting)
+        container.restarting = None
+        container.record.manually_stopped = True
+        container.record.state.status = Status.EXITED
+        self._catalog.save(container)
+        container.tell("not-running")
+        self._announce(container, "stop")
+        return True
+
+    def _stop_signal(self, container: Container) -> int:
+        named = container.record.config.stop_signal
+        return parse_signal(named) if named else signals.SIGTERM
+
+    async def _signal(self, container: Container, number: int) -> None:
+        """Send a signal to the first process; a deadly one also thaws a paused container."""
+        if container.monitor is None:
+            return
+        with suppress(MonitorGone):
+            await container.monitor.signal(number)
+        self._announce(container, "kill", signal=str(int(number)))
+        if container.record.state.status == Status.PAUSED and number in (signals.SIGKILL, self._stop_signal(container)):
+            self._thaw(container)
+
+    async def _kill(self, container: Container, number: int) -> None:
+        async with container.lock:
+            if container.live:
+                await self._signal(container, number)
+
+    async def kill(self, container: Container, signal: str = "") -> None:
+        """Send a signal; SIGKILL returns once the container is dead. Raises NotRunning."""
+        number = parse_signal(signal) if signal else int(signals.SIGKILL)
+        async with container.lock:
+            container.allow("kill")
+            deadly = number in (signals.SIGKILL, self._stop_signal(container))
+            if await self._give_up_restart(container):
+                return
+            if deadly or not container.record.config.stop_signal:
+                container.record.manually_stopped = True
+                self._catalog.save(container)
+            ended = container.wait("next-exit")
+            await self._signal(container, number)
+        if number == signals.SIGKILL:
+            await ended
+        else:
+            ended.cancel()
+
+    async def restart(self, container: Container, signal: str = "", timeout: int | None = None) -> None:
+        """Stop, then start; auto-removal waits meanwhile."""
+        container.restart_on_exit = True
+        try:
+            await self.stop(container, signal, timeout)
+        finally:
+            container.restart_on_exit = False
+        await self.start(container)
+        self._announce(container, "restart")
+
+    # pause
+
+    async def pause(self, container: Container) -> None:
+        """Freeze all processes."""
+        async with container.lock:
+            container.allow("pause")
+            if container.cgroup is not None:
+                await asyncio.get_running_loop().run_in_executor(self._context.threads, container.cgroup.freeze)
+            container.record.state.status = Status.PAUSED
+            self._catalog.save(container)
+            self._announce(container, "pause")
+
+    async def unpause(self, container: Container) -> None:
+        """Thaw all processes."""
+        async with container.lock:
+            container.allow("unpause")
+            self._thaw(container)
+
+    @asynccontextmanager
+    async def frozen(self, container: Container, *, wanted: bool) -> AsyncIterator[None]:
+        """Hold all processes still for the time of the block, without a word to anybody."""
+        async with container.lock:
+            cgroup = container.cgroup
+            if not wanted or cgroup is None or container.record.state.status != Status.RUNNING:
+                yield
+                return
+            await asyncio.get_running_loop().run_in_executor(self._context.threads, cgroup.freeze)
+            try:
+                yield
+            finally:
+                cgroup.thaw()
+
+    def _thaw(self, container: Container) -> None:
+        if container.cgroup is not None:
+            container.cgroup.thaw()
+        container.record.state.status = Status.RUNNING
+        self._catalog.save(container)
+        self._announce(container, "unpause")
+
+    # remove
+
+    async def remove(self, container: Container, options: RemoveOptions) -> None:
+        """Remove a container and all that is only its own."""
+        if container.removing:
+            raise Conflict(f"removal of container {container.name} is already in progress")
+        if not options.force:
+            try:
+                container.allow("remove")
+            except Conflict as error:
+                raise Conflict(f'cannot remove container "/{container.name}": {error.message}') from None
+        container.removing = True
+        try:
+            await self._remove(container, volumes=options.volumes)
+        finally:
+            container.removing = False
+
+    async def _remove(self, container: Container, *, volumes: bool) -> None:
+        if container.live or container.record.state.status == Status.RESTARTING:
+            await self._end_for_removal(container)
+        async with container.lock:
+            if container.id not in self._catalog:
+                return
+            await settle(container.restarting)
+            container.record.state.status = Status.DEAD
+            self._catalog.save(container)
+            close_pending(container)
+            await asyncio.get_running_loop().run_in_executor(self._context.threads, self._remove_files, container)
+            self._catalog.forget(container)
+            await self._release_volumes(container, remove=volumes)
+            await self._context.networks.leave(container.id)
+        container.tell("removed", "next-exit", "not-running")
+        self._announce(container, "destroy")
+
+    async def _end_for_removal(self, container: Container) -> None:
+        async with container.lock:
+            container.record.manually_stopped = True
+            if await self._give_up_restart(container) or not container.live:
+                return
+            ended = container.wait("next-exit")
+            await self._signal(container, signals.SIGKILL)
+        await ended
+
+    def _remove_files(self, container: Container) -> None:
+        """The writable layer, log and state; in a thread, for it may be much."""
+        self._context.storage.snapshots.remove(container.id)
+        remove_path(container.state_dir)
+        remove_path(container.run_dir)
+
+    async def _release_volumes(self, container: Container, *, remove: bool) -> None:
+        volumes = self._context.volumes
+        for mount in container.record.mounts:
+            if mount.point.type != "volume":
+                continue
+            volumes.dereference(mount.point.name, container.id)
+            if remove and volumes.is_anonymous(mount.point.name):
+                with suppress(Conflict):
+                    await volumes.remove(mount.point.name, force=True)
+
+    def _announce(self, container: Container, action: str, **attributes: str) -> None:
+        self._context.events.publish("container", action, container.id, container.attributes(**attributes))

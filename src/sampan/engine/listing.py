@@ -1,0 +1,220 @@
+"""``docker ps``: which containers a filter lets through, and one line for each."""
+
+import time
+from collections.abc import Callable, Sequence
+
+from sampan.api import containers as c
+from sampan.api.filters import Filters
+from sampan.api.ports import PortSummary, parse_port, parse_ports
+from sampan.engine.catalog import Catalog
+from sampan.engine.container import Container
+from sampan.engine.context import Context
+from sampan.engine.health import status_of
+from sampan.engine.inspect import network_settings
+from sampan.engine.states import LIVE, Status
+from sampan.errors import InvalidParameter, NoSuchContainer, NotFound
+
+SECOND = 1_000_000_000
+HEALTHS = ("starting", "healthy", "unhealthy", "none")
+ACCEPTED = (
+    "ancestor", "before", "exited", "expose", "health", "id", "is-task", "isolation", "label", "label!", "name",
+    "network", "publish", "since", "status", "volume",
+)  # fmt: skip
+# Asking for one of these also shows containers that do not run.
+IMPLY_ALL = ("status", "exited")
+
+
+class Listing:
+    """The operation ``list``."""
+
+    def __init__(self, context: Context, catalog: Catalog) -> None:
+        self._context = context
+        self._catalog = catalog
+
+    def list(self, options: c.ListOptions) -> Sequence[Container]:
+        """Containers the options let through, newest first; raises InvalidParameter."""
+        filters = options.filters
+        filters.validate(ACCEPTED)
+        check_words(filters)
+        everything = options.all or options.limit > 0 or any(term in filters for term in IMPLY_ALL)
+        ancestors = self._ancestors(filters)
+        window = self._window(filters)
+        chosen = [
+            container
+            for container in sorted(self._catalog, key=lambda each: each.record.created, reverse=True)
+            if (everything or container.live or container.status == Status.RESTARTING)
+            and window(container)
+            and (ancestors is None or container.record.image in ancestors)
+            and matches(container, filters)
+        ]
+        return chosen[: options.limit] if options.limit > 0 else chosen
+
+    def _window(self, filters: Filters) -> Callable[[Container], bool]:
+        """``before`` and ``since``: created on the right side of the containers named."""
+        before = [self._named(text).record.created for text in filters.get("before")]
+        since = [self._named(text).record.created for text in filters.get("since")]
+        return lambda container: (
+            all(container.record.created < each for each in before)
+            and all(container.record.created > each for each in since)
+        )
+
+    def _named(self, text: str) -> Container:
+        try:
+            return self._catalog.find(text)
+        except NoSuchContainer as error:
+            raise InvalidParameter(error.message) from None
+
+    def _ancestors(self, filters: Filters) -> set[str] | None:
+        """IDs of the images named by ``ancestor`` and of those made from them; None when not asked."""
+        if "ancestor" not in filters:
+            return None
+        images = self._context.storage.images
+        found: set[str] = set()
+        for name in filters.get("ancestor"):
+            try:
+                wanted = images.resolve(name).config.value.diff_ids
+            except (NotFound, InvalidParameter):
+                continue
+            found |= {image.id for image in images.all() if image.config.value.diff_ids[: len(wanted)] == wanted}
+        return found
+
+
+def check_words(filters: Filters) -> None:
+    """Values that are one of a few words, or numbers."""
+    for value in filters.get("status"):
+        if value not in set(Status):
+            raise InvalidParameter(f"invalid filter 'status={value}': invalid value for state ({value})")
+    for value in filters.get("health"):
+        if value not in HEALTHS:
+            raise InvalidParameter(f"invalid filter 'health={value}': invalid value for health status ({value})")
+    for value in filters.get("exited"):
+        if not value.lstrip("-").isdecimal():
+            raise InvalidParameter(f"invalid filter 'exited={value}': invalid syntax")
+    filters.flag("is-task")
+
+
+def matches(container: Container, filters: Filters) -> bool:
+    """Whether a container passes the filters that concern it alone."""
+    record = container.record
+    return (
+        filters.any_of("id", record.id.startswith)
+        and filters.pattern("name", record.name, "/" + record.name)
+        and filters.labels(record.config.labels)
+        and filters.exact("status", container.status.value)
+        and filters.any_of("exited", lambda code: has_exited(container) and int(code) == record.state.exit_code)
+        and filters.exact("health", status_of(container))
+        and not filters.flag("is-task")
+        and filters.exact("isolation", record.host_config.isolation)
+        and filters.any_of("volume", lambda wanted: has_volume(container, wanted))
+        and filters.any_of("network", lambda wanted: on_network(container, wanted))
+        and filters.any_of("expose", lambda wanted: any_port(wanted, list(record.config.exposed_ports)))
+        and filters.any_of("publish", lambda wanted: any_port(wanted, list(record.host_config.port_bindings or {})))
+    )
+
+
+def has_exited(container: Container) -> bool:
+    """Whether there is an exit status of a run that is over."""
+    return container.status == Status.EXITED
+
+
+def has_volume(container: Container, wanted: str) -> bool:
+    """By the volume's name, or the place in the container."""
+    return any(wanted in (mount.point.name, mount.point.destination) for mount in container.record.mounts)
+
+
+def on_network(container: Container, wanted: str) -> bool:
+    """By a network's name or ID."""
+    networks = network_settings(container).networks
+    return any(
+        wanted == name or (bool(each.network_id) and each.network_id.startswith(wanted))
+        for name, each in networks.items()
+    )
+
+
+def any_port(wanted: str, keys: Sequence[str]) -> bool:
+    """Whether a port (or one of a range) is among ``keys``."""
+    return bool(set(parse_ports(wanted)) & {port for key in keys for port in parse_ports(key)})
+
+
+def summary(container: Container) -> c.ContainerSummary:
+    """One line of the list."""
+    record = container.record
+    networks = network_settings(container)
+    return c.ContainerSummary(
+        id=record.id,
+        names=["/" + record.name],
+        image=record.config.image or record.image,
+        image_id=record.image,
+        command=" ".join([record.path, *record.args]),
+        created=record.created // SECOND,
+        ports=ports_of(container),
+        labels=record.config.labels or {},
+        state=container.status.value,
+        status=described(container),
+        host_config=c.SummaryHostConfig(
+            network_mode=record.host_config.network_mode, annotations=record.host_config.annotations
+        ),
+        network_settings=c.SummaryNetworkSettings(networks=networks.networks),
+        mounts=[mount.point for mount in record.mounts],
+        health=summary_health(container),
+    )
+
+
+def summary_health(container: Container) -> c.SummaryHealth:
+    """Health in short."""
+    health = container.record.state.health
+    return c.SummaryHealth(status_of(container), health.failing_streak if health else 0)
+
+
+def ports_of(container: Container) -> list[PortSummary]:
+    """Published ports, then those only exposed."""
+    published = network_settings(container).ports if container.live else {}
+    ports = []
+    for key in {**container.record.config.exposed_ports, **published}:
+        port = parse_port(key) if "-" not in key else None
+        if port is None:
+            ports += [PortSummary(private_port=each.number, type=each.protocol) for each in parse_ports(key)]
+            continue
+        bindings = published.get(key) or []
+        ports += [
+            PortSummary(binding.host_ip, port.number, int(binding.host_port or 0), port.protocol)
+            for binding in bindings
+        ] or [PortSummary(private_port=port.number, type=port.protocol)]
+    return ports
+
+
+def described(container: Container) -> str:
+    """The state as a person reads it: ``Up 3 minutes (healthy)``, ``Exited (0) 2 hours ago``."""
+    state, status = container.record.state, container.status
+    ago = human((time.time_ns() - state.finished_at) / SECOND)
+    if state.status in LIVE:
+        up = f"Up {human((time.time_ns() - state.started_at) / SECOND)}"
+        if state.status == Status.PAUSED:
+            return f"{up} (Paused)"
+        health = {"starting": "health: starting", "none": ""}.get(status_of(container), status_of(container))
+        return f"{up} ({health})" if health else up
+    if status == Status.RESTARTING:
+        return f"Restarting ({state.exit_code}) {ago} ago"
+    if status == Status.REMOVING:
+        return "Removal In Progress"
+    if status == Status.DEAD:
+        return "Dead"
+    if not state.started_at:
+        return "Created"
+    return f"Exited ({state.exit_code}) {ago} ago"
+
+
+# Up to this many seconds → how it is said; the last row holds for the rest.
+HUMAN = (
+    (1, "Less than a second", 0), (2, "1 second", 0), (60, "{} seconds", 1), (120, "About a minute", 0),
+    (3600, "{} minutes", 60), (7200, "About an hour", 0), (172800, "{} hours", 3600), (1209600, "{} days", 86400),
+    (5184000, "{} weeks", 604800), (63072000, "{} months", 2592000),
+)  # fmt: skip
+
+
+def human(seconds: float) -> str:
+    """A duration in words, as Docker says it."""
+    for limit, words, unit in HUMAN:
+        if seconds < limit:
+            return words.format(int(seconds / unit)) if unit else words
+    return f"{int(seconds / 31536000)} years"

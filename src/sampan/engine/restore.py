@@ -1,0 +1,102 @@
+"""A daemon that starts finds its containers again.
+
+record says running, monitor answers      adopt: cgroup, sandbox, volumes, watch of its end
+record says running, exit is on disk      it ended meanwhile: record the exit status, apply the restart policy
+record says running, neither              the machine was switched off: exit status 137 … restart policy
+run directory without record              a create that was not finished: removed
+"""
+
+import asyncio
+import logging
+
+from sampan.api.identifiers import LENGTH
+from sampan.engine.catalog import Catalog
+from sampan.engine.container import Container, now
+from sampan.engine.context import Context
+from sampan.engine.lifecycle import SECOND, Lifecycle
+from sampan.engine.membership import member_of
+from sampan.engine.restart import starts_with_daemon
+from sampan.engine.states import LIVE, Status
+from sampan.errors import EngineError
+from sampan.runtime.container import cgroup_path, open_cgroup
+from sampan.runtime.launch import Exit
+from sampan.runtime.monitor import Monitor, read_exit
+from sampan.storage.snapshots import remove_path
+
+log = logging.getLogger("sampan.engine")
+
+
+class Restore:
+    """What is done once, before the first request."""
+
+    def __init__(self, context: Context, catalog: Catalog, lifecycle: Lifecycle) -> None:
+        self._context = context
+        self._catalog = catalog
+        self._lifecycle = lifecycle
+
+    async def run(self) -> None:
+        """Load records, adopt what runs, settle what does not, start what a policy wants started."""
+        self._catalog.load()
+        for container in self._catalog:
+            for mount in container.record.mounts:
+                if mount.point.type == "volume":
+                    self._context.volumes.reference(mount.point.name, container.id)
+        was_live = {container.id for container in self._catalog if container.record.state.status in LIVE}
+        await asyncio.gather(*(self._reconnect(container) for container in self._catalog))
+        await self._restore_networks()
+        for container in self._catalog:
+            await self._settle(container, was_live=container.id in was_live)
+        self._clean()
+
+    async def _reconnect(self, container: Container) -> None:
+        """Find the monitor of a container, if there is one."""
+        container.monitor = await Monitor.reconnect(container.run_dir, container.state_dir)
+        if container.monitor is None:
+            return
+        parent = container.record.host_config.cgroup_parent or self._context.config.cgroup_parent
+        container.cgroup = open_cgroup(cgroup_path(container.id, parent))
+        for mount in container.record.mounts:
+            if mount.point.type == "volume":
+                self._context.volumes.adopt(mount.point.name, container.id)
+        state = container.record.state
+        if state.status not in LIVE:
+            state.status, state.started_at = Status.RUNNING, int(container.monitor.started_at * SECOND)
+
+    async def _restore_networks(self) -> None:
+        members = [
+            member_of(container.record, container.pid)
+            for container in self._catalog
+            if container.monitor is not None and not container.record.host_config.network_mode.startswith("container:")
+        ]
+        for container_id, sandbox in (await self._context.networks.restore(members)).items():
+            self._catalog.find(container_id).sandbox = sandbox
+
+    async def _settle(self, container: Container, *, was_live: bool) -> None:
+        """Bring the record and the container in line."""
+        state = container.record.state
+        if container.monitor is not None:
+            self._lifecycle.adopt(container)
+        elif state.status in LIVE:
+            ended = read_exit(container.state_dir) or Exit(status=137, finished_at=now() / SECOND)
+            await self._lifecycle.ended_meanwhile(container, ended)
+        elif state.status in (Status.RESTARTING, Status.DEAD):
+            state.status = Status.EXITED
+            self._catalog.save(container)
+        policy, record = container.record.host_config.restart_policy, container.record
+        stopped = container.monitor is None and container.status == Status.EXITED
+        if stopped and starts_with_daemon(policy, was_live=was_live, stopped=record.manually_stopped):
+            self._context.supervisor.spawn(self._start(container), f"start of {container.id[:12]}")
+
+    async def _start(self, container: Container) -> None:
+        try:
+            await self._lifecycle.start(container)
+        except EngineError as error:
+            log.warning("container %s could not be started: %s", container.id, error)
+
+    def _clean(self) -> None:
+        """Remove run directories and writable layers that belong to no container."""
+        roots = self._context.roots
+        for path in (*roots.monitors.iterdir(), *roots.containers.iterdir()):
+            if path.name not in self._catalog and len(path.name) == LENGTH:
+                self._context.storage.snapshots.remove(path.name)
+                remove_path(path)

@@ -1,0 +1,244 @@
+"""Start a container's process: everything a running container needs is taken here, and given back if it fails.
+
+    root filesystem (detached mount) → sandbox → files of /etc → user → mounts → spec → cgroup → monitor
+
+The caller holds the container's lock. Nothing here is synced to disk: after a power cut no container runs, and the
+record of one that does not run is on disk already.
+"""
+
+import asyncio
+import errno
+import os
+from contextlib import AsyncExitStack, ExitStack
+
+from sampan.engine import trace as traces
+from sampan.engine.catalog import Catalog
+from sampan.engine.container import Container
+from sampan.engine.context import Context
+from sampan.engine.hosts_files import file_mounts, write_network_files
+from sampan.engine.log_files import log_file_of
+from sampan.engine.membership import member_of, shares_network
+from sampan.engine.mounts import Mounter, by_fd
+from sampan.engine.security import parse_security
+from sampan.engine.spec import Findings, spec_of
+from sampan.engine.users import Identity, resolve
+from sampan.errors import (
+    CommandNotExecutable,
+    CommandNotFound,
+    Conflict,
+    EngineError,
+    InvalidParameter,
+    NoSuchContainer,
+    NotRunning,
+)
+from sampan.linux.openat2 import open_in_root
+from sampan.oci.runtime_spec import Spec
+from sampan.runtime.container import cgroup_path, launch_from, prepare_cgroup
+from sampan.runtime.launch import StartFailed
+from sampan.runtime.monitor import Monitor
+
+JOINABLE = (("pid_mode", "pid"), ("ipc_mode", "ipc"))
+NOT_FOUND = frozenset({errno.ENOENT, errno.ENOTDIR})
+NOT_EXECUTABLE = frozenset({errno.EACCES, errno.EISDIR, errno.ENOEXEC, errno.EPERM})
+
+
+class Starter:
+    """Makes processes of created containers."""
+
+    def __init__(self, context: Context, catalog: Catalog) -> None:
+        self._context = context
+        self._catalog = catalog
+        self.mounter = Mounter(context.volumes, context.storage.images, context.storage.snapshots)
+
+    async def launch(self, container: Container) -> None:
+        """Start the container's process; sets ``monitor``, ``cgroup`` and ``sandbox``. Raises EngineError."""
+        trace = traces.begin(f"start {container.id[:12]}")
+        async with AsyncExitStack() as undo:
+            with ExitStack() as held:
+                rootfs = self._mount_root(container, held)
+                trace.mark("root")
+                await self._join_networks(container, undo)
+                trace.mark("network")
+                undo.push_async_callback(self.mounter.release, container)
+                spec = await self._spec(container, rootfs, held)
+                trace.mark("spec")
+                await self._run(container, spec, rootfs, undo)
+                trace.mark("monitor")
+            undo.pop_all()
+        trace.end()
+
+    def _mount_root(self, container: Container, held: ExitStack) -> int:
+        volatile = container.record.host_config.auto_remove
+        fd = self._context.storage.snapshots.mount(container.id, volatile=volatile)
+        held.callback(self._context.threads.submit, os.close, fd)
+        return fd
+
+    async def _join_networks(self, container: Container, undo: AsyncExitStack) -> None:
+        """Take a sandbox, or find the one that is shared."""
+        record = container.record
+        if donor_id := shares_network(record):
+            self._donor(donor_id, "join network of")
+            return
+        undo.push_async_callback(self._context.networks.leave, container.id)
+        container.sandbox = await self._context.networks.join(member_of(record))
+        record.endpoints = dict(container.sandbox.endpoints)
+        write_network_files(container, container.sandbox)
+
+    def _donor(self, container_id: str, what: str) -> Container:
+        """The running container whose namespace is shared; raises Conflict."""
+        try:
+            donor = self._catalog.find(container_id)
+        except NoSuchContainer as error:
+            raise EngineError(f"cannot {what} container {container_id}: {error.message}") from None
+        if not donor.live or donor.monitor is None:
+            if what.startswith("join network"):
+                raise Conflict(
+                    "cannot join network namespace of a non running container: "
+                    f"container {donor.name} is {donor.status}"
+                )
+            raise NotRunning(donor.id)
+        return donor
+
+    async def _spec(self, container: Container, rootfs: int, held: ExitStack) -> Spec:
+        """Find out what the image and the neighbours say, then decide."""
+        record, context = container.record, self._context
+        host_config = record.host_config
+        identity = resolve(rootfs, record.config.user, host_config.group_add or ())
+        make_directory(rootfs, record.config.working_dir, identity)
+        mounts = await self.mounter.mounts(container, held)
+        taken = {mount.destination for mount in mounts}
+        owner = self._catalog.find(shares_network(record)) if shares_network(record) else container
+        mounts += file_mounts(owner, taken, read_only=host_config.readonly_rootfs)
+        found = Findings(
+            identity=identity,
+            mounts=mounts,
+            joined=self._joined(container),
+            shared_memory=self._shared_memory(container, held),
+            link_environment=container.sandbox.environment if container.sandbox else (),
+        )
+        security = parse_security(host_config, context.config)
+        parent = host_config.cgroup_parent or context.config.cgroup_parent
+        return spec_of(record, security, context.config, found, cgroup_path(container.id, parent))
+
+    def _joined(self, container: Container) -> dict[str, str]:
+        """Paths of the namespaces of other containers."""
+        host_config = container.record.host_config
+        joined = {}
+        for mode, type_ in JOINABLE:
+            kind, _, container_id = getattr(host_config, mode).partition(":")
+            if kind == "container":
+                donor = self._donor(container_id, f"join {type_} namespace of")
+                if type_ == "ipc" and donor.record.host_config.ipc_mode not in ("shareable", "host"):
+                    raise InvalidParameter(
+                        f"container {donor.id}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)"
+                    )
+                joined[type_] = f"/proc/{donor.pid}/ns/{type_}"
+        if donor_id := shares_network(container.record):
+            joined["network"] = f"/proc/{self._donor(donor_id, 'join network of').pid}/ns/net"
+        return joined
+
+    def _shared_memory(self, container: Container, held: ExitStack) -> str:
+        """Source of the donor's /dev/shm: opened beneath its root, so that no link leads elsewhere."""
+        kind, _, container_id = container.record.host_config.ipc_mode.partition(":")
+        if kind != "container":
+            return ""
+        donor = self._donor(container_id, "join ipc namespace of")
+        root = os.open(f"/proc/{donor.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fd = open_in_root(root, "/dev/shm")
+        finally:
+            os.close(root)
+        held.callback(os.close, fd)
+        return by_fd(fd)
+
+    async def _run(self, container: Container, spec: Spec, rootfs: int, undo: AsyncExitStack) -> None:
+        """Make the cgroup and hand over to a monitor."""
+        record = container.record
+        assert spec.linux is not None
+        cgroup = prepare_cgroup(spec.linux.cgroups_path, spec.linux.resources)
+        undo.callback(cgroup.remove)
+        attached, container.pending = container.pending, []
+        launch = launch_from(
+            spec,
+            container.id,
+            cgroup=cgroup,
+            rootfs=rootfs,
+            netns=container.sandbox.netns if container.sandbox and record.host_config.network_mode != "host" else None,
+            run_dir=container.run_dir,
+            state_dir=container.state_dir,
+            open_stdin=record.config.open_stdin,
+            stdin_once=record.config.stdin_once,
+            log=log_file_of(container),
+            attached=attached,
+            init=wants_init(container, self._context.config.init),
+        )
+        (container.state_dir / "exit").unlink(missing_ok=True)
+        try:
+            container.monitor = await Monitor.start(launch)
+        except StartFailed as error:
+            raise explain(error, record.path) from error
+        finally:
+            for stream in attached:
+                os.close(stream.fd)
+        container.cgroup = cgroup
+
+
+def wants_init(container: Container, default: bool) -> bool:
+    """Whether the engine's init comes before the program."""
+    wanted = container.record.host_config.init
+    return default if wanted is None else wanted
+
+
+def explain(error: StartFailed, program: str) -> EngineError:
+    """The error as Docker's clients know it: they choose their exit status by its words."""
+    if error.step == "execute" and error.errno in NOT_FOUND:
+        if "/" in program:
+            detail = f"stat {program}: {os.strerror(error.errno).lower()}"
+            return CommandNotFound(program, detail)
+        return CommandNotFound(program)
+    if error.step == "execute" and error.errno in NOT_EXECUTABLE:
+        return CommandNotExecutable(program, os.strerror(error.errno).lower())
+    return EngineError(
+        "failed to create task for container: failed to create shim task: OCI runtime create failed: "
+        f"unable to start container process: {error.message}: unknown"
+    )
+
+
+def exit_code_of(error: EngineError) -> int:
+    """The exit status that a container has which could not be started (moby daemon/errors.go)."""
+    if isinstance(error, CommandNotFound):
+        return 127
+    if isinstance(error, CommandNotExecutable):
+        return 126
+    return 128
+
+
+def make_directory(root: int, path: str, identity: Identity) -> None:
+    """Make the working directory where the image has none, for the user; raises InvalidParameter for a file."""
+    parts = [part for part in path.split("/") if part]
+    for depth in range(1, len(parts) + 1):
+        current = "/" + "/".join(parts[:depth])
+        try:
+            os.close(open_in_root(root, current, os.O_PATH | os.O_DIRECTORY))
+        except NotADirectoryError:
+            raise InvalidParameter(f"Cannot mkdir: {path} is not a directory") from None
+        except FileNotFoundError:
+            make_child(root, current, identity)
+
+
+def make_child(root: int, path: str, identity: Identity) -> None:
+    """Make one directory whose parent is there, owned by the user."""
+    parent, _, name = path.rpartition("/")
+    above = open_in_root(root, parent or "/", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.mkdir(name, 0o755, dir_fd=above)
+        os.chown(name, identity.uid, identity.gid, dir_fd=above, follow_symlinks=False)
+    finally:
+        os.close(above)
+
+
+async def settle(task: "asyncio.Task[None] | None") -> None:
+    """Cancel a background task of a container and wait until it is over."""
+    if task is not None and task is not asyncio.current_task():
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

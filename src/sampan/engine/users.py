@@ -1,0 +1,93 @@
+"""Users and groups of a container, resolved in its own /etc/passwd and /etc/group.
+
+    user    = name-or-uid [":" group-or-gid]
+    passwd  name:password:uid:gid:gecos:home:shell      group  name:password:gid:member,member
+
+Both files are opened beneath the container's root and read up to a bound; what is malformed in them is skipped. A
+number needs no entry; a name without one is an error.
+Source: passwd(5), group(5); moby/sys user.GetExecUser for what counts.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from sampan.errors import InvalidParameter
+from sampan.linux.openat2 import open_in_root
+
+MAXIMUM_FILE = 16 << 20
+MAXIMUM_ID = (1 << 31) - 1
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who a process runs as; ``groups`` holds the primary group too, ``home`` is for ``HOME``."""
+
+    uid: int = 0
+    gid: int = 0
+    groups: tuple[int, ...] = ()
+    home: str = "/"
+
+
+def resolve(root: int, user: str, group_add: Sequence[str] = ()) -> Identity:
+    """Who ``user`` is in the file system ``root``; raises InvalidParameter for a name that is not there."""
+    wanted, _, wanted_group = user.partition(":")
+    entry = find_user(root, wanted or "0")
+    if entry is None and wanted and not wanted.isdecimal():
+        raise InvalidParameter(f"unable to find user {wanted}: no matching entries in passwd file")
+    name, uid, gid, home = entry or ("", number(wanted or "0"), 0, "/")
+    groups = list(group_entries(root)) if wanted_group or name or group_add else []
+    supplementary: list[int] = []
+    if wanted_group:
+        gid = find_group(groups, wanted_group)
+    elif name:
+        supplementary = [group for _, group, members in groups if name in members]
+    supplementary += [find_group(groups, group) for group in group_add]
+    return Identity(uid, gid, tuple(dict.fromkeys([gid, *supplementary])), home or "/")
+
+
+def number(text: str) -> int:
+    """An ID given as a number; raises InvalidParameter outside of its range."""
+    value = int(text)
+    if value > MAXIMUM_ID:
+        raise InvalidParameter(f"uids and gids must be in range 0-{MAXIMUM_ID}")
+    return value
+
+
+def find_user(root: int, wanted: str) -> tuple[str, int, int, str] | None:
+    """Name, uid, gid and home of the first entry whose name or uid is ``wanted``."""
+    for fields in lines(root, "/etc/passwd"):
+        if len(fields) >= 6 and wanted in (fields[0], fields[2]) and fields[2].isdecimal():
+            gid = int(fields[3]) if fields[3].isdecimal() else 0
+            return fields[0], number(fields[2]), gid, fields[5]
+    return None
+
+
+def group_entries(root: int) -> Iterator[tuple[str, int, list[str]]]:
+    """Name, gid and members of every group."""
+    for fields in lines(root, "/etc/group"):
+        if len(fields) >= 3 and fields[2].isdecimal():
+            yield fields[0], int(fields[2]), fields[3].split(",") if len(fields) > 3 else []
+
+
+def find_group(groups: Sequence[tuple[str, int, list[str]]], wanted: str) -> int:
+    """The gid of a group given by name or number; raises InvalidParameter."""
+    for name, gid, _ in groups:
+        if wanted == name:
+            return gid
+    if wanted.isascii() and wanted.isdecimal():
+        return number(wanted)
+    raise InvalidParameter(f"unable to find group {wanted}: no matching entries in group file")
+
+
+def lines(root: int, path: str) -> Iterator[list[str]]:
+    """Fields of the lines of a colon-separated file; none when there is no such file."""
+    try:
+        fd = open_in_root(root, path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return
+    with os.fdopen(fd, "rb") as file:
+        text = file.read(MAXIMUM_FILE).decode(errors="replace")
+    for line in text.splitlines():
+        if line and not line.startswith("#"):
+            yield [field.strip() for field in line.split(":")]
