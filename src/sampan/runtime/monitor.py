@@ -325,7 +325,7 @@ class Monitor:
 
     def _ended(self, message: Message) -> None:
         status, number, seconds, nanoseconds = message.v
-        exit_ = Exit(status, seconds + nanoseconds / 1e9, bool(message.flags & 1), number)
+        exit_ = Exit(status, (seconds * 10**9 + nanoseconds) / 1e9, bool(message.flags & 1), number)
         if message.process == _FIRST:
             future: asyncio.Future[Exit] | None = self._exited
         else:

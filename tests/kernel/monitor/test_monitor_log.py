@@ -1,0 +1,71 @@
+"""The json-file log: lines, splitting, encoding, rotation."""
+
+import asyncio
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from sampan.runtime.launch import LogFile
+
+
+async def logged(box: Any, start: Any, script: str, log: LogFile | None = None) -> list[dict[str, Any]]:
+    monitor = await start(box.launch("sh", "-c", script, log_file=log or LogFile(box.log)))
+    await asyncio.wait_for(monitor.drained(), 20)
+    return [json.loads(line) for line in box.log.read_text().splitlines()]
+
+
+async def test_time_is_rfc3339_with_nanoseconds_in_utc(box: Any, start: Any) -> None:
+    (entry,) = await logged(box, start, "echo now")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{0,8}[1-9])?Z", entry["time"])
+    assert list(entry) == ["log", "stream", "time"]
+
+
+async def test_long_lines_are_split_at_16_kib(box: Any, start: Any) -> None:
+    entries = await logged(box, start, "printf '%040000d\\n' 0; echo short")
+    assert [len(entry["log"]) for entry in entries] == [16384, 16384, 40001 - 32768, 6]
+    assert [entry["log"].endswith("\n") for entry in entries] == [False, False, True, True]
+
+
+async def test_a_line_written_in_pieces_is_one_entry(box: Any, start: Any) -> None:
+    entries = await logged(box, start, "printf one; sleep 0.1; printf ' two'; sleep 0.1; echo ' three'; printf end")
+    assert [entry["log"] for entry in entries] == ["one two three\n", "end"]
+
+
+async def test_what_is_not_utf8_becomes_the_replacement_character(box: Any, start: Any) -> None:
+    raw = r"\377a\303\251\355\240\200\302\n\342\202\254\360\237\230\200\364\220\200\200\n"
+    first, second = await logged(box, start, f"printf '{raw}'")
+    assert first["log"] == "\ufffdaé\ufffd\ufffd\ufffd\ufffd\n"
+    assert second["log"] == "€😀\ufffd\ufffd\ufffd\ufffd\n"
+
+
+async def test_control_characters_and_markup_are_escaped_as_go_does(box: Any, start: Any) -> None:
+    (entry,) = await logged(box, start, r"""printf '\t\033[0m"\\<&>\r\n'""")
+    assert entry["log"] == '\t\x1b[0m"\\<&>\r\n'
+    assert r"\t\u001b[0m\"\\\u003c\u0026\u003e\r\n" in box.log.read_text()
+
+
+async def test_attributes_stand_in_every_line(box: Any, start: Any) -> None:
+    entries = await logged(box, start, "echo a; echo b >&2", LogFile(box.log, attributes='{"tag":"t"}'))
+    assert [entry["attrs"] for entry in entries] == [{"tag": "t"}] * 2
+
+
+async def test_a_full_file_is_rotated_and_the_oldest_goes(box: Any, start: Any) -> None:
+    await logged(box, start, "seq 1000", LogFile(box.log, max_size=10_000, max_files=3))
+    files = [box.log, Path(f"{box.log}.1"), Path(f"{box.log}.2")]
+    numbers = [int(json.loads(line)["log"]) for file in reversed(files) for line in file.read_text().splitlines()]
+    assert numbers == list(range(numbers[0], 1001)) and numbers[0] > 1
+    assert all(file.stat().st_size < 10_200 for file in files)
+    assert not Path(f"{box.log}.3").exists()
+
+
+async def test_with_one_file_rotation_starts_over(box: Any, start: Any) -> None:
+    entries = await logged(box, start, "seq 1000", LogFile(box.log, max_size=10_000))
+    assert entries[-1]["log"] == "1000\n" and entries[0]["log"] != "1\n"
+    assert not Path(f"{box.log}.1").exists()
+
+
+async def test_without_a_log_nothing_is_written(box: Any, start: Any) -> None:
+    monitor = await start(box.launch("echo", "quiet", log=False))
+    await asyncio.wait_for(monitor.drained(), 10)
+    assert not box.log.exists()
