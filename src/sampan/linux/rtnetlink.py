@@ -46,7 +46,8 @@ IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
 VETH_INFO_PEER = 1
 IFLA_BR_FORWARD_DELAY, IFLA_BR_STP_STATE = 1, 5
 IFLA_MACVLAN_MODE, IFLA_VLAN_ID = 1, 1
-IFLA_BRPORT_ISOLATED = 33
+IFLA_BRPORT_MODE, IFLA_BRPORT_ISOLATED = 4, 33
+IFLA_AF_SPEC, IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE = 26, 8, 1
 IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST, IFA_FLAGS = 1, 2, 4, 8
 IFA_F_NODAD = 0x02
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_TABLE = 1, 4, 5, 15
@@ -216,18 +217,28 @@ class Rtnetlink:
         name: str = "",
         mac: str = "",
         mtu: int = 0,
-        isolated: bool = False,
     ) -> None:
-        """Change a link; a new ``master`` comes before ``up``. ``isolated`` is a bridge port's: see bridge(8)."""
+        """Change a link."""
         change = IFF_UP if up is not None else 0
         parts = [_LINK.pack(0, 0, index, IFF_UP if up else 0, change), self._link_parts(name, mac, mtu)]
         if master is not None:
             parts.append(u32(IFLA_MASTER, master))
         self._do("link_set", str(index), RTM_SETLINK, 0, *parts)
-        if isolated:
-            header = _LINK.pack(socket.AF_BRIDGE, 0, index, 0, 0)
-            port = nested(IFLA_PROTINFO, attribute(IFLA_BRPORT_ISOLATED, b"\1"))
-            self._do("link_set isolated", str(index), RTM_SETLINK, 0, header, port)
+
+    def port_set(self, index: int, *, master: int, mtu: int = 0, isolated: bool = False) -> None:
+        """Make a link a port of the bridge ``master`` and raise it; it gets no address of its own.
+
+        The port sends frames back where they came from if need be (hairpin); an ``isolated`` one exchanges frames
+        with the bridge only, not with other isolated ports.
+        """
+        no_address = attribute(IFLA_INET6_ADDR_GEN_MODE, bytes([IN6_ADDR_GEN_MODE_NONE]))
+        silent = nested(IFLA_AF_SPEC, nested(socket.AF_INET6, no_address))
+        header = _LINK.pack(0, 0, index, IFF_UP, IFF_UP)
+        parts = [header, self._link_parts("", "", mtu), u32(IFLA_MASTER, master), silent]
+        self._do("port_set", str(index), RTM_SETLINK, 0, *parts)
+        port = attribute(IFLA_BRPORT_MODE, b"\1") + attribute(IFLA_BRPORT_ISOLATED, bytes([isolated]))
+        header = _LINK.pack(socket.AF_BRIDGE, 0, index, 0, 0)
+        self._do("port_set", str(index), RTM_SETLINK, 0, header, nested(IFLA_PROTINFO, port))
 
     def link_delete(self, index: int) -> None:
         """Remove a link (of a veth pair: both ends, which takes the kernel 10 ms and more)."""

@@ -15,11 +15,16 @@ Clients keep their source address: only loopback and hairpin traffic is masquera
 translated (there is no route_localnet for IPv6), so the proxy that holds the port serves ``::1``.
 """
 
+import asyncio
+import logging
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sampan.linux import nftables
 from sampan.linux.rtnetlink import Address, Network
+
+log = logging.getLogger("sampan.network")
 
 PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
 
@@ -155,6 +160,28 @@ class Firewall:
         self.table = table
         self.networks: dict[str, Filtered] = {}
         self.published: set[Published] = set()
+        self._monitor: nftables.Monitor | None = None
+        self._repair: asyncio.Task[None] | None = None
+
+    def watch(self) -> None:
+        """From now on write the table again whenever someone else takes something out of it."""
+        self._monitor = nftables.Monitor(self.table)
+        asyncio.get_running_loop().add_reader(self._monitor.socket, self._on_change)
+
+    def close(self) -> None:
+        """Stop watching; the table stays."""
+        if self._monitor:
+            asyncio.get_running_loop().remove_reader(self._monitor.socket)
+            self._monitor.close()
+            self._monitor = None
+        if self._repair:
+            self._repair.cancel()
+
+    def _on_change(self) -> None:
+        strangers = [pid for pid in self._monitor.read() if pid != os.getpid()] if self._monitor else []
+        if strangers and (self._repair is None or self._repair.done()):
+            log.warning("the firewall's table %s was changed by process %d: writing it again", self.table, strangers[0])
+            self._repair = asyncio.get_running_loop().create_task(self.apply())
 
     def ruleset(self) -> str:
         """The table as text that replaces whatever is there."""
@@ -196,6 +223,8 @@ class Firewall:
     async def apply(self) -> None:
         """Write the whole table."""
         await nftables.load(self.ruleset())
+        for _ in self._monitor.read() if self._monitor else ():
+            pass  # what we did ourselves is no news
 
     async def remove(self) -> None:
         """Take the table away."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from sampan.linux.rtnetlink import Address
 
 SHORT = 12
+HOSTS = Path("/etc/hosts")
 RESOLV_CONF = Path("/etc/resolv.conf")
 SYSTEMD_RESOLVED = Path("/run/systemd/resolve/resolv.conf")
 FALLBACK = ("8.8.8.8", "8.8.4.4")
@@ -82,6 +83,11 @@ def host_resolv_conf() -> ResolvConf:
     if conf.nameservers == ["127.0.0.53"] and SYSTEMD_RESOLVED.exists():
         conf = ResolvConf.parse(_read(SYSTEMD_RESOLVED))
     return conf
+
+
+def host_hosts() -> str:
+    """The host's own /etc/hosts: what containers in its namespace see."""
+    return _read(HOSTS)
 
 
 def _read(path: Path) -> str:

@@ -1,15 +1,51 @@
-"""The networks service: the API's seven operations, and the life of a container's sandbox."""
+"""The networks service: the API's seven operations, and the life of a container's sandbox.
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+    open ──▶ links and table as recorded ──▶ restore(running containers) ──▶ join, leave, connect, …  ──▶ close
+
+A network is a record in the database; its link is made again whenever it is missing. What belongs to running
+containers is in ``sandboxes``. After ``close`` running containers go on; with none running, nothing is left.
+"""
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
 from sampan.api import networks as n
 from sampan.api.filters import Filters
 from sampan.api.ports import PortMap
+from sampan.api.times import parse_moment, parse_time
 from sampan.config import Config
+from sampan.errors import Conflict, EngineError, Forbidden, InvalidParameter, NoSuchNetwork, NotFound, NotRunning
+from sampan.linux import netns
+from sampan.linux.netns import Namespaces
+from sampan.linux.rtnetlink import Network as Subnet
+from sampan.linux.rtnetlink import Rtnetlink
+from sampan.network import names, predefined, request
+from sampan.network.drivers import Bridge, Driver, Macvlan, check_mac
+from sampan.network.firewall import Firewall
+from sampan.network.ipam import DEFAULT_POOLS, PoolOverlaps, choose_subnet, overlaps, parse_network
+from sampan.network.live import Live
 from sampan.network.member import Member, Sandbox
+from sampan.network.network import Network
+from sampan.network.pool import Pool, sysctl
+from sampan.network.ports import wanted_ports
+from sampan.network.sandboxes import Sandboxes, Wish
 from sampan.storage.database import Database
+
+log = logging.getLogger("sampan.network")
+
+PREPARED = 8
+"""Namespaces kept ready: enough for a burst of starts, some 0.3 MB of kernel memory each."""
+
+LIST_FILTERS = ("dangling", "driver", "id", "label", "label!", "name", "scope", "type")
+PRUNE_FILTERS = ("label", "label!", "until")
+PROXY_FEATURE = "firewall-friendly"
+"""A key of the settings' ``features``: publish by proxy, so that the host's input policy decides."""
 
 Announce = Callable[[str, str, str, Mapping[str, str]], None]
 """``Events.publish``: type, action, ID, attributes."""
@@ -33,53 +69,410 @@ class Networks:
 
     directory: Directory
 
-    def __init__(self, config: Config, database: Database, run: Path, announce: Announce) -> None: ...
+    def __init__(self, config: Config, database: Database, run: Path, announce: Announce) -> None:
+        self._config = config
+        self._store = database.records("network", n.NetworkSummary)
+        self._announce = announce
+        self._records = run / "network"
+        self._networks: dict[str, Network] = {}
+        self._namespaces = Namespaces()
+        self._rtnetlink = Rtnetlink()
+        self._pool = Pool(self._namespaces, self._rtnetlink, PREPARED)
+        self._firewall = Firewall(predefined.table(config))
+        self._drivers: dict[str, Driver] = {
+            "bridge": Bridge(self._rtnetlink, self._namespaces),
+            "macvlan": Macvlan(self._rtnetlink, self._namespaces),
+        }
+        self._sandboxes = Sandboxes(config, self._records, self._namespaces, self._pool, self._firewall, self._drivers)
+        self._hosts: dict[str, int] = {}
+        self._changing = asyncio.Lock()
 
     async def open(self) -> None:
-        """Make the predefined networks' links and the firewall's table, and fill the pool."""
-        raise NotImplementedError
+        """Make the networks' links and the firewall's table, and fill the pool.
+
+        With containers running, the table is left as it is until ``restore``.
+        """
+        self._records.mkdir(mode=0o710, parents=True, exist_ok=True)
+        for path in self._records.glob("*.tmp"):
+            path.unlink()
+        if self._config.ip_forward:
+            sysctl("ipv4/ip_forward", "1")
+        stored = {summary.name: summary for _, summary in self._store.all()}
+        for summary in self._predefined(stored):
+            self._put(summary)
+        for name, summary in stored.items():
+            if name not in request.PREDEFINED:
+                self._put(summary)
+        for network in self._networks.values():
+            self._make_link(network)
+        if not self._sandboxes.records():
+            await self._firewall.apply()
+        self._firewall.watch()
+        self._sandboxes.host_gateway = self._sandboxes.host_gateway or self._bridge_addresses()
+        await self._pool.fill()
+
+    def _predefined(self, stored: Mapping[str, n.NetworkSummary]) -> Iterator[n.NetworkSummary]:
+        if self._config.bridge != "none":
+            made = predefined.bridge(self._config, stored.get("bridge"))
+            kept = {name: summary for name, summary in stored.items() if name != "bridge"}
+            yield self._complete(made, [s.subnet for o in kept.values() for s in o.ipam.config or []])
+        yield predefined.host(stored.get("host"))
+        yield predefined.none(stored.get("none"))
+
+    def _make_link(self, network: Network) -> None:
+        """Make a recorded network's link; a network that cannot have its link now is left for its next use."""
+        try:
+            if isinstance(driver := self._drivers.get(network.driver), Bridge):
+                driver.make(network)
+        except (OSError, EngineError) as error:
+            log.warning("cannot bring up network %s: %s", network.name, error)
+
+    def _bridge_addresses(self) -> list[str]:
+        default = self._by_name("bridge")
+        return [str(interface.ip) for interface in default.gateways] if default else []
 
     async def close(self) -> None:
-        """Stop serving; running containers keep their namespaces, addresses and published ports."""
-        raise NotImplementedError
+        """Stop serving; running containers keep their namespaces, addresses and translated ports."""
+        idle = not self._sandboxes.live and not self._sandboxes.records()
+        await self._pool.close()
+        self._sandboxes.close()
+        self._firewall.close()
+        if idle:
+            for network in self._networks.values():
+                if isinstance(driver := self._drivers.get(network.driver), Bridge) and not self._config.bridge:
+                    driver.remove(network)
+            await self._firewall.remove()
+        for fd in self._hosts.values():
+            os.close(fd)
+        self._rtnetlink.close()
+        self._namespaces.close()
 
-    async def create(self, request: n.NetworkCreateRequest) -> n.NetworkCreateResponse:
-        raise NotImplementedError
+    # the API's operations
+
+    async def create(self, request_: n.NetworkCreateRequest) -> n.NetworkCreateResponse:
+        """Make a network. InvalidParameter, Forbidden, Conflict for a name that exists."""
+        async with self._changing:
+            made = request.summary(request_, self._template(request_))
+            if self._by_name(made.name):
+                raise Conflict(f"network with name {made.name} already exists")
+            if not made.config_only:
+                made = self._complete(made, [str(s) for other in self._networks.values() for s in other.subnets])
+            self._check_link(made)
+            await self._bring_up(made)
+        self._announce("network", "create", made.id, {"name": made.name, "type": made.driver})
+        return n.NetworkCreateResponse(id=made.id)
+
+    def _template(self, request_: n.NetworkCreateRequest) -> n.NetworkSummary | None:
+        name = request_.config_from.network if request_.config_from else ""
+        if not name:
+            return None
+        found = self._by_name(name)
+        if found is None:
+            raise NotFound(f"could not find configuration network {name!r} as it does not exist")
+        if not found.summary.config_only:
+            raise Forbidden(f"network {name!r} is not a configuration network")
+        if (request_.ipam and request_.ipam.config) or request_.options or request_.labels:
+            raise Forbidden("a network takes its settings from its configuration network, or names them, not both")
+        return found.summary
+
+    def _complete(self, made: n.NetworkSummary, taken: Iterable[str]) -> n.NetworkSummary:
+        """Choose pools and gateways that ``made`` leaves open; raises PoolOverlaps."""
+        others = [parse_network(text, "subnet") for text in taken]
+        configs = list(made.ipam.config or [])
+        for version, wanted in ((4, made.enable_ipv4), (6, made.enable_ipv6)):
+            if wanted and not any((":" in config.subnet) == (version == 6) for config in configs):
+                configs.append(n.IPAMConfig(subnet=str(self._choose(version, others))))
+        for config in configs:
+            chosen = request.pool(config)
+            if any(overlaps(chosen.subnet, other) for other in others):
+                raise PoolOverlaps
+            config.gateway = config.gateway or str(chosen.choose_gateway())
+        made.ipam.config = configs
+        return made
+
+    def _choose(self, version: int, others: Sequence[Subnet]) -> Subnet:
+        configured = self._config.default_address_pools or DEFAULT_POOLS
+        pools = [*configured, predefined.unique_local_pool(self._config)]
+        own = {network.link for network in self._networks.values()} | {predefined.bridge_link(self._config)}
+        indices = {link.ifindex for link in self._rtnetlink.links() if link.name in own}
+        routes = [r.destination for r in self._rtnetlink.routes() if r.destination and r.ifindex not in indices]
+        return choose_subnet(pools, version, [*routes, *others])
+
+    def _check_link(self, made: n.NetworkSummary) -> None:
+        """Raise Conflict when another network has the link that the options ask for."""
+        link = Network(made).link
+        for other in self._networks.values():
+            if made.driver == "bridge" and other.driver == "bridge" and other.link == link:
+                raise Conflict(
+                    f"cannot create network {made.id} ({link}): conflicts with network {other.id} ({link}): "
+                    "networks have same bridge name"
+                )
+
+    async def _bring_up(self, made: n.NetworkSummary) -> None:
+        """Record the network, then make its link and rules; on failure all is as before."""
+        network = self._put(made)
+        try:
+            if driver := self._drivers.get(network.driver):
+                driver.make(network)
+            if network.driver == "bridge":
+                await self._firewall.apply()
+        except OSError as error:
+            await self._forget(network)
+            raise EngineError(f"cannot create network {made.name}: {error}") from error
+        except BaseException:
+            await self._forget(network)
+            raise
 
     async def inspect(self, reference: str, *, verbose: bool = False, scope: str = "") -> n.NetworkInspect:
-        raise NotImplementedError
+        """One network with the running containers on it; ``verbose`` adds nothing outside of a swarm."""
+        del verbose
+        network = self._find(reference)
+        if scope and scope != network.summary.scope:
+            raise NoSuchNetwork(reference)
+        return network.inspect()
 
     async def list(self, filters: Filters) -> Sequence[n.NetworkSummary]:
-        raise NotImplementedError
+        """All networks that ``filters`` let through."""
+        filters.validate(LIST_FILTERS)
+        if unknown := set(filters.get("type")) - {"custom", "builtin"}:
+            raise InvalidParameter(f"invalid filter: 'type'='{sorted(unknown)[0]}'")
+        return [network.summary for network in self._networks.values() if matches(network, filters)]
 
     async def remove(self, reference: str) -> None:
-        raise NotImplementedError
+        """Forbidden for predefined networks and while containers are connected."""
+        async with self._changing:
+            network = self._find(reference)
+            self._check_removable(network)
+            await self._forget(network)
+        self._announce("network", "destroy", network.id, {"name": network.name, "type": network.driver})
+
+    def _check_removable(self, network: Network) -> None:
+        if network.predefined:
+            raise Forbidden(f"{network.name} is a pre-defined network and cannot be removed")
+        if network.endpoints:
+            listed = ", ".join(f'name:"{e.container}" id:"{e.id[:12]}"' for e in network.endpoints.values())
+            raise Forbidden(f"error while removing network: network {network.name} has active endpoints ({listed})")
+        if any(other.summary.config_from.network == network.name for other in self._networks.values()):
+            raise Forbidden(f'configuration network "{network.name}" is in use')
 
     async def prune(self, filters: Filters) -> n.NetworksPruneReport:
-        raise NotImplementedError
+        """Remove networks without running containers."""
+        filters.validate(PRUNE_FILTERS)
+        until = min((parse_moment(text, time.time_ns()) for text in filters.get("until")), default=None)
+        removed = []
+        for network in tuple(self._networks.values()):
+            young = until is not None and parse_time(network.summary.created) >= until
+            if not young and filters.labels(network.summary.labels):
+                with suppress(Forbidden):
+                    await self.remove(network.id)
+                    removed.append(network.name)
+        return n.NetworksPruneReport(networks_deleted=removed)
 
-    async def connect(self, reference: str, request: n.NetworkConnectRequest) -> None:
-        raise NotImplementedError
+    async def connect(self, reference: str, request_: n.NetworkConnectRequest) -> None:
+        """Give a container, running or not, an endpoint."""
+        network = self._find(reference)
+        member = self.directory.member(request_.container)
+        asked = request_.endpoint_config or n.EndpointSettings()
+        self._check_connectable(network, member, asked)
+        settings = asked
+        if live := self._sandboxes.live.get(member.container_id):
+            if network.id in live.plugged:
+                name = member.name.removeprefix("/")
+                raise Forbidden(f"endpoint with name {name} already exists in network {network.name}")
+            await self._sandboxes.connect(live, network, asked)
+            settings = live.sandbox.endpoints[network.name]
+            self._tell("connect", network, member.container_id)
+        await self.directory.set_endpoint(member.container_id, network.name, settings)
 
-    async def disconnect(self, reference: str, request: n.NetworkDisconnectRequest) -> None:
-        raise NotImplementedError
+    def _check_connectable(self, network: Network, member: Member, asked: n.EndpointSettings) -> None:
+        if "host" in (network.name, member.network_mode):
+            raise Forbidden("container cannot be disconnected from host network or connected to host network")
+        if member.network_mode.startswith("container:"):
+            raise Forbidden(
+                "container sharing network namespace with another container or host cannot be connected to any "
+                "other network"
+            )
+        if "none" in (network.name, member.network_mode):
+            raise Forbidden(
+                "container cannot be connected to multiple networks with one of the networks in private (none) mode"
+            )
+        self._check_wish((network, asked))
 
-    async def join(self, member: Member) -> Sandbox:
-        """Give a starting container its namespace; all or nothing. ``host`` gives the host's own namespace."""
-        raise NotImplementedError
+    async def disconnect(self, reference: str, request_: n.NetworkDisconnectRequest) -> None:
+        """Take a container's endpoint away; with ``force`` also one of a container that is gone."""
+        network = self._find(reference)
+        if network.name == "host":
+            raise Forbidden("container cannot be disconnected from host network or connected to host network")
+        member = self.directory.member(request_.container)
+        live = self._sandboxes.live.get(member.container_id)
+        if live and network.id in live.plugged:
+            await self._sandboxes.disconnect(live, network)
+            self._tell("disconnect", network, member.container_id)
+        elif not {network.name, network.id} & self._connected_to(member):
+            raise Forbidden(f"container {member.container_id} is not connected to network {network.name}")
+        await self.directory.set_endpoint(member.container_id, network.name, None)
 
-    async def leave(self, container_id: str) -> None:
-        """Give everything back; idempotent."""
-        raise NotImplementedError
+    @staticmethod
+    def _connected_to(member: Member) -> set[str]:
+        """The names and IDs of the networks of a container that does not run."""
+        return set(member.endpoints) | {settings.network_id for settings in member.endpoints.values()}
 
-    async def restore(self, members: Iterable[Member]) -> dict[str, Sandbox]:
-        """After a daemon restart: adopt running containers; what belongs to no member is given back."""
-        raise NotImplementedError
+    # containers
 
     def check(self, member: Member) -> None:
         """Raise what ``join`` would raise for wishes that can never be met (at container creation)."""
-        raise NotImplementedError
+        for wish in self._wishes(member):
+            self._check_wish(wish)
+        wanted_ports(member.ports, member.exposed, publish_all=False, default=(), labels=member.labels)
+
+    def _check_wish(self, wish: Wish) -> None:
+        network, asked = wish
+        if network.summary.config_only:
+            raise Forbidden(f"cannot connect container to configuration-only network {network.name}")
+        network.check(asked)
+        if asked.mac_address:
+            check_mac(asked.mac_address)
+
+    def _wishes(self, member: Member) -> Sequence[Wish]:
+        """The networks a starting container is to be plugged into, that of its mode first."""
+        mode = "bridge" if member.network_mode in ("", "default") else member.network_mode
+        if mode in ("host", "none"):
+            return []
+        asked = {("bridge" if name == "default" else name): value for name, value in member.endpoints.items()}
+        main = self._find(mode)
+        wishes = {main.id: (main, asked.pop(main.name, None) or asked.pop(main.id, None) or n.EndpointSettings())}
+        for name, settings in asked.items():
+            network = self._find(name)
+            wishes.setdefault(network.id, (network, settings))
+        if member.mac_address and not wishes[main.id][1].mac_address:
+            wishes[main.id][1].mac_address = member.mac_address
+        if member.links and main.has_dns:
+            main_asked = wishes[main.id][1]
+            main_asked.links = list(dict.fromkeys([*(main_asked.links or []), *member.links]))
+        return [*wishes.values()]
+
+    async def join(self, member: Member) -> Sandbox:
+        """Give a starting container its namespace; all or nothing. ``host`` gives the host's own namespace."""
+        if member.network_mode == "host":
+            return self._host_sandbox(member)
+        wishes = self._wishes(member)
+        for wish in wishes:
+            self._check_wish(wish)
+        sandbox = await self._sandboxes.join(member, wishes)
+        for network, _ in wishes:
+            self._tell("connect", network, member.container_id)
+        if member.network_mode == "none":
+            sandbox.endpoints["none"] = self._linkless_endpoint("none")
+        return sandbox
+
+    def _host_sandbox(self, member: Member) -> Sandbox:
+        fd = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        sandbox = Sandbox(member.container_id, fd, netns.identity(fd))
+        self._hosts[member.container_id] = fd
+        sandbox.endpoints["host"] = self._linkless_endpoint("host")
+        host = names.host_resolv_conf().overridden(member.dns, member.dns_search, member.dns_options)
+        sandbox.resolv_conf = host.text()
+        extra = "".join(f"{address}\t{name}\n" for address, name in self._sandboxes.extra_hosts(member))
+        sandbox.hosts = names.host_hosts() + extra
+        return sandbox
+
+    def _linkless_endpoint(self, name: str) -> n.EndpointSettings:
+        network = self._by_name(name)
+        return n.EndpointSettings(network_id=network.id if network else "")
+
+    async def leave(self, container_id: str) -> None:
+        """Give everything back; idempotent."""
+        if (fd := self._hosts.pop(container_id, None)) is not None:
+            os.close(fd)
+        live = self._sandboxes.live.get(container_id)
+        await self._sandboxes.leave(container_id)
+        for network, _ in live.plugged.values() if live else ():
+            self._tell("disconnect", network, container_id)
+
+    async def restore(self, members: Iterable[Member]) -> dict[str, Sandbox]:
+        """After a daemon restart: adopt running containers; what belongs to no member is given back."""
+        records = self._sandboxes.records()
+        adopted = {}
+        for member in members:
+            if member.network_mode == "host":
+                adopted[member.container_id] = self._host_sandbox(member)
+            elif (record := records.pop(member.container_id, None)) and (
+                sandbox := await self._sandboxes.restore(member, record, self._networks)
+            ):
+                adopted[member.container_id] = sandbox
+        for container_id in records:
+            await self._sandboxes.leave(container_id)
+        for network in self._networks.values():
+            self._make_link(network)
+        await self._firewall.apply()
+        return adopted
 
     async def publish(self, container_id: str, ports: PortMap) -> Sandbox:
         """Make ``ports`` the published ports of a running container: the live counterpart of ``-p``."""
-        raise NotImplementedError
+        live = self._live(container_id)
+        return await self._sandboxes.publish(live, ports)
+
+    def sandbox(self, container_id: str) -> Sandbox | None:
+        """The sandbox of a running container, for those that share it (``--network container:``)."""
+        live = self._sandboxes.live.get(container_id)
+        return live.sandbox if live else None
+
+    def _live(self, container_id: str) -> Live:
+        live = self._sandboxes.live.get(container_id)
+        if live is None:
+            raise NotRunning(container_id)
+        return live
+
+    # the table of networks
+
+    def _put(self, summary: n.NetworkSummary) -> Network:
+        """Record a network and let the firewall know it."""
+        self._store.put(summary.id, summary, summary.name)
+        network = Network(summary, proxied=self._config.features.get(PROXY_FEATURE, False))
+        self._networks[network.id] = network
+        if network.driver == "bridge":
+            self._firewall.networks[network.id] = network.filtered()
+        return network
+
+    async def _forget(self, network: Network) -> None:
+        """Take rules, link and record away, in this order: a crash leaves a network that can be removed again."""
+        if self._firewall.networks.pop(network.id, None):
+            await self._firewall.apply()
+        if driver := self._drivers.get(network.driver):
+            driver.remove(network)
+        self._store.delete(network.id)
+        del self._networks[network.id]
+
+    def _by_name(self, name: str) -> Network | None:
+        return next((network for network in self._networks.values() if network.name == name), None)
+
+    def _find(self, reference: str) -> Network:
+        """The network with this ID or name, or whose ID alone begins so; raises NoSuchNetwork."""
+        found = self._networks.get(reference) or self._by_name(reference)
+        if found:
+            return found
+        begun = [network for id_, network in self._networks.items() if reference and id_.startswith(reference)]
+        if len(begun) > 1:
+            raise InvalidParameter(f"network {reference} is ambiguous ({len(begun)} matches found based on ID prefix)")
+        if not begun:
+            raise NoSuchNetwork(reference)
+        return begun[0]
+
+    def _tell(self, action: str, network: Network, container_id: str) -> None:
+        attributes = {"container": container_id, "name": network.name, "type": network.driver}
+        self._announce("network", action, network.id, attributes)
+
+
+def matches(network: Network, filters: Filters) -> bool:
+    """Whether ``filters`` of a list let the network through."""
+    summary = network.summary
+    dangling = not network.predefined and not network.endpoints
+    return (
+        filters.exact("driver", summary.driver)
+        and filters.any_of("id", summary.id.__contains__)
+        and filters.pattern("name", summary.name)
+        and filters.exact("scope", summary.scope)
+        and filters.exact("type", "builtin" if network.predefined else "custom")
+        and filters.labels(summary.labels)
+        and ("dangling" not in filters or filters.flag("dangling") == dangling)
+    )

@@ -117,8 +117,12 @@ class Pool:
         self._start_refill()
         return prepared
 
+    async def bare(self) -> Prepared:
+        """A namespace without a pair, for those that need no bridge."""
+        return await self._namespaces.call(prepare)
+
     async def _make(self) -> Prepared:
-        prepared = await self._namespaces.call(prepare)
+        prepared = await self.bare()
         try:
             name = "veth" + secrets.token_hex(4)
             self._rtnetlink.veth_add(name, PLUG, prepared.netns)

@@ -146,6 +146,10 @@ class Ports:
             raise
         return held
 
+    def hold(self, held: Held) -> Held:
+        """Bind again a port of before a restart; raises PortAllocated or PortUnavailable."""
+        return self._bind(Wanted(held.port, (held.host,), range(0), held.allow), held.host, held.number)
+
     def _bind(self, wanted: Wanted, host: Address, number: int) -> Held:
         protocol = wanted.port.protocol
         if self._is_taken(protocol, host, number):

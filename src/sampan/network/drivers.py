@@ -1,0 +1,162 @@
+"""Drivers: how a network exists in the kernel, and how an endpoint is plugged into it.
+
+    bridge     a bridge in the host; each endpoint a veth pair, one end a port of the bridge
+    macvlan    nothing in the host; each endpoint a macvlan on the parent link, made right inside the namespace
+
+With inter-container communication off the bridge's ports are isolated: frames go to the host only.
+"""
+
+import errno
+import hashlib
+import secrets
+from contextlib import suppress
+
+from sampan.errors import EngineError, InvalidParameter, Unsupported
+from sampan.linux.netns import Namespaces
+from sampan.linux.rtnetlink import Link, Rtnetlink, mac_bytes
+from sampan.network.endpoint import Endpoint
+from sampan.network.network import Network
+from sampan.network.pool import PLUG, Prepared, sysctl
+
+MACVLAN = "macvlan0"
+"""The name of a macvlan until it gets its real one; the prepared pair may still have its own."""
+
+
+class Bridge:
+    """The bridge driver."""
+
+    def __init__(self, rtnetlink: Rtnetlink, namespaces: Namespaces) -> None:
+        self._rtnetlink = rtnetlink
+        self._namespaces = namespaces
+
+    def make(self, network: Network) -> Link:
+        """Make (or complete) the bridge with its addresses, and plug in again what belongs to it."""
+        bridge = self._rtnetlink.link(network.link)
+        if bridge is None:
+            mac = "02:42:" + hashlib.sha256(network.id.encode()).digest()[:4].hex(":")
+            self._rtnetlink.bridge_add(network.link, mac=mac, mtu=network.options.mtu)
+            bridge = self._rtnetlink.link(network.link)
+        if bridge is None or bridge.kind != "bridge":
+            raise InvalidParameter(f"bridge {network.link} is not a bridge: another link has this name")
+        self._configure(network, bridge)
+        for endpoint in network.endpoints.values():
+            self._plug_port(network, bridge, endpoint.veth)
+        return bridge
+
+    def _configure(self, network: Network, bridge: Link) -> None:
+        has_ipv6 = any(subnet.version == 6 for subnet in network.subnets)
+        sysctl(f"ipv6/conf/{network.link}/disable_ipv6", "0" if has_ipv6 else "1")
+        sysctl(f"ipv6/conf/{network.link}/accept_ra", "0")
+        sysctl(f"ipv4/conf/{network.link}/route_localnet", "1")
+        for interface in network.gateways:
+            if interface.version == 6 or not network.options.inhibit_ipv4:
+                with suppress(FileExistsError):
+                    self._rtnetlink.address_add(bridge.ifindex, interface)
+        self._rtnetlink.link_set(bridge.ifindex, up=True)
+
+    def remove(self, network: Network) -> None:
+        """Remove the bridge; one that is gone is ignored."""
+        if bridge := self._rtnetlink.link(network.link):
+            self._rtnetlink.link_delete(bridge.ifindex)
+
+    async def plug(self, network: Network, endpoint: Endpoint, into: Prepared) -> None:
+        """Give the namespace its interface; takes the prepared pair if there still is one."""
+        bridge = self._rtnetlink.link(network.link) or self.make(network)
+        if into.veth:
+            endpoint.veth, into.veth = into.veth, ""
+        else:
+            endpoint.veth = "veth" + secrets.token_hex(4)
+            self._rtnetlink.veth_add(endpoint.veth, PLUG, into.netns)
+        self._plug_port(network, bridge, endpoint.veth)
+        await furnish(self._namespaces, network, endpoint, into, PLUG)
+
+    def _plug_port(self, network: Network, bridge: Link, veth: str) -> None:
+        if port := self._rtnetlink.link(veth):
+            isolated = not network.options.icc
+            self._rtnetlink.port_set(port.ifindex, master=bridge.ifindex, mtu=network.options.mtu, isolated=isolated)
+
+
+class Macvlan:
+    """The macvlan driver."""
+
+    def __init__(self, rtnetlink: Rtnetlink, namespaces: Namespaces) -> None:
+        self._rtnetlink = rtnetlink
+        self._namespaces = namespaces
+
+    def make(self, network: Network) -> Link:
+        """Find the parent link, or make it where it is a VLAN (``eth0.10``); without a parent, a dummy link."""
+        name = network.options.parent or f"dm-{network.id[:12]}"
+        found = self._rtnetlink.link(name)
+        if found is None and network.options.parent:
+            self._make_vlan(name)
+        elif found is None:
+            self._make_dummy(name)
+        parent = self._rtnetlink.link(name)
+        if parent is None:
+            raise EngineError(f"the parent interface {name} went away")
+        if parent.name.startswith("dm-") or "." in name:
+            self._rtnetlink.link_set(parent.ifindex, up=True)
+        return parent
+
+    def _make_vlan(self, name: str) -> None:
+        base, _, number = name.rpartition(".")
+        parent = self._rtnetlink.link(base) if number.isascii() and number.isdigit() else None
+        if parent is None or not 0 < int(number) < 4095:
+            raise InvalidParameter(f"invalid subinterface vlan name {name}: parent interface was not found on the host")
+        self._rtnetlink.vlan_add(name, parent.ifindex, int(number))
+
+    def _make_dummy(self, name: str) -> None:
+        try:
+            self._rtnetlink.link_add(name, "dummy")
+        except OSError as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise
+            raise Unsupported(
+                "a macvlan network without a parent needs dummy links, which this kernel lacks: use -o parent=LINK"
+            ) from None
+
+    def remove(self, network: Network) -> None:
+        """Remove the dummy link that stood for a parent; real parents stay."""
+        if not network.options.parent and (dummy := self._rtnetlink.link(f"dm-{network.id[:12]}")):
+            self._rtnetlink.link_delete(dummy.ifindex)
+
+    async def plug(self, network: Network, endpoint: Endpoint, into: Prepared) -> None:
+        """Make the interface inside the namespace."""
+        parent = self.make(network)
+        mode = network.options.macvlan_mode
+        self._rtnetlink.macvlan_add(MACVLAN, parent.ifindex, mode, mac=endpoint.mac, netns=into.netns)
+        await furnish(self._namespaces, network, endpoint, into, MACVLAN)
+
+
+Driver = Bridge | Macvlan
+
+
+async def furnish(namespaces: Namespaces, network: Network, endpoint: Endpoint, into: Prepared, plug: str) -> None:
+    """Name, number and raise the new inner link ``plug``."""
+    inner = into.rtnetlink
+    link = inner.link(plug)
+    if link is None:
+        raise EngineError(f"the new interface of {endpoint.container} went away")
+    inner.link_set(link.ifindex, name=endpoint.interface, mac=endpoint.mac, mtu=network.options.mtu)
+    if endpoint.ipv6:
+        await namespaces.call(lambda: enable_ipv6(endpoint.interface), into.netns)
+    for interface in endpoint.interfaces:
+        inner.address_add(link.ifindex, interface)
+    inner.link_set(link.ifindex, up=True)
+
+
+def enable_ipv6(interface: str) -> None:
+    """Switch IPv6 on for a link of the calling thread's namespace: addresses are leased, never made up."""
+    for name, value in {"accept_ra": "0", "accept_dad": "0", "disable_ipv6": "0"}.items():
+        sysctl(f"ipv6/conf/{interface}/{name}", value)
+
+
+def check_mac(text: str) -> str:
+    """``text`` in lower case; raises InvalidParameter for what is no unicast MAC."""
+    try:
+        packed = mac_bytes(text)
+    except ValueError:
+        packed = b""
+    if len(packed) != 6 or packed[0] & 1:
+        raise InvalidParameter(f"invalid MAC address: {text!r}")
+    return packed.hex(":")

@@ -1,0 +1,110 @@
+"""An endpoint: one container's interface on one network, as a value that is kept while the container runs.
+
+    <exec-root>/network/<container ID>.json     a ``SandboxRecord``: what a restarted daemon needs to adopt it
+
+The file lies in the exec root, a tmpfs: like the namespace that it describes it is gone after a reboot.
+"""
+
+from ipaddress import IPv4Interface, ip_interface
+
+import msgspec
+
+from sampan.api.networks import EndpointIPAMConfig, EndpointResource, EndpointSettings
+from sampan.linux.rtnetlink import Address, Interface
+
+
+class Endpoint(msgspec.Struct, kw_only=True):
+    """Addresses are with their prefix length, empty for a family the network lacks."""
+
+    id: str
+    network_id: str
+    network: str
+    container_id: str
+    container: str
+    interface: str
+    veth: str = ""
+    ipv4: str = ""
+    ipv6: str = ""
+    mac: str = ""
+    gateway4: str = ""
+    gateway6: str = ""
+    internal: bool = False
+    names: list[str] = []
+    asked: EndpointSettings = msgspec.field(default_factory=EndpointSettings)
+
+    @property
+    def interfaces(self) -> list[Interface]:
+        """The addresses with their prefix lengths."""
+        return [ip_interface(text) for text in (self.ipv4, self.ipv6) if text]
+
+    @property
+    def addresses(self) -> list[Address]:
+        return [interface.ip for interface in self.interfaces]
+
+    def address(self, version: int) -> Address | None:
+        """The address of IP ``version``."""
+        return next((address for address in self.addresses if address.version == version), None)
+
+    def gateway(self, version: int) -> str:
+        """The gateway of IP ``version`` that may become the container's default; empty where there is none."""
+        return "" if self.internal else (self.gateway4 if version == 4 else self.gateway6)
+
+    def settings(self) -> EndpointSettings:
+        """As a container's inspection shows it."""
+        ipv4, ipv6 = (ip_interface(text) if text else None for text in (self.ipv4, self.ipv6))
+        return EndpointSettings(
+            ipam_config=self.asked.ipam_config,
+            links=self.asked.links,
+            aliases=self.asked.aliases,
+            driver_opts=self.asked.driver_opts,
+            gw_priority=self.asked.gw_priority,
+            network_id=self.network_id,
+            endpoint_id=self.id,
+            gateway=self.gateway4,
+            ip_address=str(ipv4.ip) if ipv4 else "",
+            mac_address=self.mac,
+            ip_prefix_len=ipv4.network.prefixlen if ipv4 else 0,
+            ipv6_gateway=self.gateway6,
+            global_ipv6_address=str(ipv6.ip) if ipv6 else "",
+            global_ipv6_prefix_len=ipv6.network.prefixlen if ipv6 else 0,
+            dns_names=self.names or None,
+        )
+
+    def resource(self) -> EndpointResource:
+        """As the network's inspection shows it."""
+        return EndpointResource(
+            name=self.container,
+            endpoint_id=self.id,
+            mac_address=self.mac,
+            ipv4_address=self.ipv4,
+            ipv6_address=self.ipv6,
+        )
+
+
+class PortRecord(msgspec.Struct):
+    """One held port: protocol and container port, host address and port, allowed sources."""
+
+    port: int
+    protocol: str
+    host: str
+    number: int
+    allow: list[str] = []
+
+
+class SandboxRecord(msgspec.Struct):
+    """What is kept of a running container's networking."""
+
+    container_id: str
+    endpoints: list[Endpoint] = []
+    ports: list[PortRecord] = []
+
+
+def mac_of(interface: IPv4Interface) -> str:
+    """The MAC that belongs to an IPv4 address: a successor to the address need not be told apart."""
+    return "02:42:" + interface.ip.packed.hex(":")
+
+
+def asked_address(settings: EndpointSettings, version: int) -> str:
+    """The address of IP ``version`` that the user asked for."""
+    asked = settings.ipam_config or EndpointIPAMConfig()
+    return asked.ipv4_address if version == 4 else asked.ipv6_address

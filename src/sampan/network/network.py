@@ -1,0 +1,179 @@
+"""One network: its record, the meaning of its options, its pools, endpoints and names."""
+
+import secrets
+from ipaddress import IPv4Interface, ip_interface
+
+from sampan.api.networks import (
+    EndpointSettings,
+    IPAMStatus,
+    NetworkInspect,
+    NetworkStatus,
+    NetworkSummary,
+    SubnetStatus,
+)
+from sampan.errors import InvalidParameter
+from sampan.linux.rtnetlink import Address, Interface
+from sampan.linux.rtnetlink import Network as Subnet
+from sampan.network import options
+from sampan.network.endpoint import Endpoint, asked_address, mac_of
+from sampan.network.firewall import Filtered
+from sampan.network.ipam import Pool, parse_address
+from sampan.network.member import Member
+from sampan.network.names import NameTable, dns_names
+from sampan.network.request import PREDEFINED, pool
+
+
+class Network:
+    """A network of this data root; ``endpoints`` by container ID are those of running containers."""
+
+    def __init__(self, summary: NetworkSummary, *, default_link: str = "", proxied: bool = False) -> None:
+        self.summary = summary
+        self.options = options.parse(summary.options or {}, proxied=proxied)
+        self.pools = [pool(config) for config in (summary.ipam.config or [])]
+        self.endpoints: dict[str, Endpoint] = {}
+        self.names = NameTable(summary.name)
+        self.link = self.options.link or default_link or f"br-{summary.id[:12]}"
+
+    @property
+    def id(self) -> str:
+        return self.summary.id
+
+    @property
+    def name(self) -> str:
+        return self.summary.name
+
+    @property
+    def driver(self) -> str:
+        return self.summary.driver
+
+    @property
+    def predefined(self) -> bool:
+        return self.name in PREDEFINED
+
+    @property
+    def has_dns(self) -> bool:
+        """Whether containers find each other by name here: on every network but the predefined ones."""
+        return not self.predefined
+
+    @property
+    def subnets(self) -> list[Subnet]:
+        return [pool.subnet for pool in self.pools]
+
+    @property
+    def gateways(self) -> list[Interface]:
+        """The addresses of the link, one per pool that has a gateway."""
+        return [ip_interface((p.gateway, p.subnet.prefixlen)) for p in self.pools if p.gateway]
+
+    def filtered(self) -> Filtered:
+        """What the firewall needs to know."""
+        hidden = {4: self.options.masquerade and not self.options.routed4}
+        hidden[6] = self.options.masquerade and not self.options.routed6
+        subnets = tuple(self.subnets)
+        masquerade = () if self.summary.internal else tuple(s for s in subnets if hidden[s.version])
+        return Filtered(self.link, subnets, self.summary.internal, self.options.icc, masquerade)
+
+    def check(self, asked: EndpointSettings) -> None:
+        """Raise InvalidParameter for addresses that no lease here could satisfy."""
+        for version in (4, 6):
+            if text := asked_address(asked, version):
+                self._pool_of(parse_address(text, f"IPv{version} address"))
+
+    def _pool_of(self, address: Address) -> Pool:
+        if self.predefined:
+            raise InvalidParameter(
+                f"invalid config for network {self.name}: invalid endpoint settings:\n"
+                "user specified IP address is supported on user defined networks only"
+            )
+        for candidate in self.pools:
+            if address in candidate.subnet:
+                return candidate
+        raise InvalidParameter(
+            f"invalid config for network {self.name}: invalid endpoint settings:\n"
+            f"no configured subnet contains IP address {address}"
+        )
+
+    def add(self, member: Member, asked: EndpointSettings, interface: str) -> Endpoint:
+        """A new endpoint with leased addresses and registered names; raises Conflict when there is no address."""
+        leased: list[tuple[Pool, Address]] = []
+        try:
+            for version in (4, 6):
+                leased += self._lease(version, asked)
+        except BaseException:
+            for source, address in leased:
+                source.release(address)
+            raise
+        endpoint = self._endpoint(member, asked, interface, leased)
+        self.register(endpoint)
+        return endpoint
+
+    def _lease(self, version: int, asked: EndpointSettings) -> list[tuple[Pool, Address]]:
+        text = asked_address(asked, version)
+        if text:
+            wanted = parse_address(text, f"IPv{version} address")
+            source = self._pool_of(wanted)
+            return [(source, source.lease(wanted))]
+        candidates = [candidate for candidate in self.pools if candidate.subnet.version == version]
+        return [(candidates[0], candidates[0].lease())] if candidates else []
+
+    def _endpoint(
+        self, member: Member, asked: EndpointSettings, interface: str, leased: list[tuple[Pool, Address]]
+    ) -> Endpoint:
+        found = {a.version: (str(ip_interface((a, p.subnet.prefixlen))), str(p.gateway or "")) for p, a in leased}
+        ipv4, gateway4 = found.get(4, ("", ""))
+        ipv6, gateway6 = found.get(6, ("", ""))
+        names = dns_names(member.name, member.container_id, member.hostname, asked.aliases or ())
+        return Endpoint(
+            id=secrets.token_hex(32),
+            network_id=self.id,
+            network=self.name,
+            container_id=member.container_id,
+            container=member.name.removeprefix("/"),
+            interface=interface,
+            ipv4=ipv4,
+            ipv6=ipv6,
+            mac=asked.mac_address or (mac_of(IPv4Interface(ipv4)) if ipv4 else random_mac()),
+            gateway4=gateway4,
+            gateway6=gateway6,
+            internal=self.summary.internal,
+            names=names if self.has_dns else [],
+            asked=asked,
+        )
+
+    def register(self, endpoint: Endpoint) -> None:
+        """The endpoint exists: list it, and answer to its names."""
+        self.endpoints[endpoint.container_id] = endpoint
+        if endpoint.names:
+            self.names.add(endpoint.container_id, endpoint.names, endpoint.addresses)
+
+    def adopt(self, endpoint: Endpoint) -> None:
+        """Register an endpoint of before a restart, its addresses leased again."""
+        for address in endpoint.addresses:
+            for candidate in self.pools:
+                if address in candidate.subnet:
+                    candidate.lease(address)
+        self.register(endpoint)
+
+    def remove(self, endpoint: Endpoint) -> None:
+        """Forget the endpoint and give its addresses back."""
+        self.endpoints.pop(endpoint.container_id, None)
+        self.names.remove(endpoint.container_id)
+        for address in endpoint.addresses:
+            for candidate in self.pools:
+                candidate.release(address)
+
+    def inspect(self) -> NetworkInspect:
+        """The answer of the API."""
+        fields = {name: getattr(self.summary, name) for name in self.summary.__struct_fields__}
+        subnets = {
+            str(p.subnet): SubnetStatus(ips_in_use=p.in_use, dynamic_ips_available=p.available) for p in self.pools
+        }
+        return NetworkInspect(
+            **fields,
+            containers={id_: endpoint.resource() for id_, endpoint in self.endpoints.items()},
+            status=NetworkStatus(ipam=IPAMStatus(subnets=subnets)),
+        )
+
+
+def random_mac() -> str:
+    """A locally administered unicast MAC."""
+    return "02:" + secrets.token_bytes(5).hex(":")

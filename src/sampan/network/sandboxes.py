@@ -1,0 +1,341 @@
+"""The sandboxes of running containers: made at start, changed by connect and publish, given back at stop.
+
+    take a namespace → plug endpoints in → default routes → publish ports → serve names → write the record
+
+A failure on the way gives back everything done so far. The record in the exec root is written last and
+removed first: a restarted daemon adopts whole sandboxes only.
+"""
+
+import dataclasses
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from ipaddress import ip_address
+from pathlib import Path
+
+import msgspec
+
+from sampan.api.networks import EndpointSettings
+from sampan.api.ports import PortMap
+from sampan.config import Config
+from sampan.errors import EngineError
+from sampan.linux import netns
+from sampan.linux.netns import Namespaces
+from sampan.linux.rtnetlink import Address, Rtnetlink
+from sampan.network import links, names, proxy
+from sampan.network.drivers import Driver
+from sampan.network.endpoint import Endpoint, SandboxRecord
+from sampan.network.firewall import Firewall
+from sampan.network.live import Live, held_of, translations
+from sampan.network.member import HOST_GATEWAY, Member, Sandbox
+from sampan.network.network import Network
+from sampan.network.pool import DNS_ADDRESS, Pool, Prepared, open_dns
+from sampan.network.ports import ANY4, ANY6, Held, Ports, port_map, wanted_ports
+from sampan.network.resolver import Resolver, Upstream
+
+log = logging.getLogger("sampan.network")
+
+Wish = tuple[Network, EndpointSettings]
+
+
+class Sandboxes:
+    """All live sandboxes, by container ID."""
+
+    def __init__(
+        self,
+        config: Config,
+        records: Path,
+        namespaces: Namespaces,
+        pool: Pool,
+        firewall: Firewall,
+        drivers: Mapping[str, Driver],
+    ) -> None:
+        self.live: dict[str, Live] = {}
+        self.host_gateway: list[str] = list(config.host_gateway_ips)
+        self._config = config
+        self._records = records
+        self._namespaces = namespaces
+        self._pool = pool
+        self._firewall = firewall
+        self._drivers = drivers
+        self._ports = Ports()
+
+    # start and stop
+
+    async def join(self, member: Member, wishes: Sequence[Wish]) -> Sandbox:
+        """A new sandbox with an endpoint for each of ``wishes``; all or nothing."""
+        needs_pair = any(network.driver == "bridge" for network, _ in wishes)
+        prepared = await (self._pool.take() if needs_pair else self._pool.bare())
+        live = Live(member, prepared, Sandbox(member.container_id, prepared.netns, netns.identity(prepared.netns)))
+        self.live[member.container_id] = live
+        try:
+            for network, asked in wishes:
+                await self._plug(live, network, asked)
+            live.route()
+            await self._publish(live, member.ports)
+            self._serve_names(live)
+            self._describe(live)
+            self._save(live)
+        except OSError as error:
+            await self.leave(member.container_id)
+            raise EngineError(f"failed to set up container networking: {error}") from error
+        except BaseException:
+            await self.leave(member.container_id)
+            raise
+        return live.sandbox
+
+    async def leave(self, container_id: str) -> None:
+        """Give everything back; idempotent."""
+        live = self.live.pop(container_id, None)
+        (self._records / f"{container_id}.json").unlink(missing_ok=True)
+        if live is None:
+            return
+        try:
+            await self._unpublish(live)
+        finally:
+            for network, endpoint in live.plugged.values():
+                network.remove(endpoint)
+            live.close()
+
+    def close(self) -> None:
+        """Stop serving; containers keep their namespaces, addresses and translated ports."""
+        for live in self.live.values():
+            live.close()
+            self._ports.release(live.held)
+        self.live.clear()
+
+    # connect and disconnect
+
+    async def connect(self, live: Live, network: Network, asked: EndpointSettings) -> None:
+        """A further endpoint for a running container; on failure it is as before."""
+        await self._plug(live, network, asked)
+        try:
+            await self._settle(live)
+        except BaseException:
+            await self.disconnect(live, network)
+            raise
+
+    async def disconnect(self, live: Live, network: Network) -> None:
+        """Take an endpoint away from a running container."""
+        _, endpoint = live.plugged.pop(network.id)
+        inner = live.rtnetlink
+        if link := inner.link(endpoint.interface):
+            await self._namespaces.call(lambda: inner.link_delete(link.ifindex), live.prepared.netns)
+        network.remove(endpoint)
+        await self._settle(live)
+
+    async def publish(self, live: Live, ports: PortMap) -> Sandbox:
+        """Replace the published ports of a running container; on failure the old ones come back."""
+        before = live.member.ports
+        await self._unpublish(live)
+        live.member = dataclasses.replace(live.member, ports=ports)
+        try:
+            await self._publish(live, ports)
+        except BaseException:
+            live.member = dataclasses.replace(live.member, ports=before)
+            await self._publish(live, before)
+            raise
+        finally:
+            self._describe(live)
+            self._save(live)
+        return live.sandbox
+
+    async def _settle(self, live: Live) -> None:
+        """After a change of endpoints: routes, ports, names and files as they must be now."""
+        live.route()
+        held = live.held
+        await self._untranslate(live)
+        await self._translate(live, held)
+        self._serve_names(live)
+        self._describe(live)
+        self._save(live)
+
+    # plugging
+
+    async def _plug(self, live: Live, network: Network, asked: EndpointSettings) -> None:
+        interface = live.free_interface(network.options.prefix)
+        endpoint = network.add(live.member, asked, interface)
+        try:
+            await self._drivers[network.driver].plug(network, endpoint, live.prepared)
+        except BaseException:
+            network.remove(endpoint)
+            raise
+        live.plugged[network.id] = (network, endpoint)
+
+    # ports
+
+    async def _publish(self, live: Live, ports: PortMap) -> None:
+        """Take ``ports`` on the host and lead them to the container."""
+        way = live.gateway_endpoint()
+        if way is None:
+            return
+        network, endpoint = way
+        member = live.member
+        wanted = wanted_ports(
+            ports,
+            member.exposed,
+            publish_all=member.publish_all,
+            default=self._default_hosts(network),
+            labels=member.labels,
+        )
+        held: list[Held] = []
+        try:
+            for one in wanted:
+                held += self._ports.take(one)
+            await self._translate(live, held)
+        except EngineError as error:
+            self._ports.release(held)
+            raise EngineError(
+                "failed to set up container networking: driver failed programming external connectivity on endpoint "
+                f"{endpoint.container} ({endpoint.id}): {error}"
+            ) from error
+
+    def _default_hosts(self, network: Network) -> list[Address]:
+        """Where ports without a host address are published."""
+        default = ip_address(network.options.host_binding or self._config.ip)
+        return [ANY4, ANY6] if default == ANY4 else [default]
+
+    async def _translate(self, live: Live, held: Sequence[Held]) -> None:
+        live.held = list(held)
+        if (way := live.gateway_endpoint()) is None:
+            return
+        network, endpoint = way
+        published = translations(held, network, endpoint)
+        await self._firewall.publish(published)
+        live.published = published
+        target = endpoint.address(4) or endpoint.address(6)
+        if target and (self._config.userland_proxy or network.options.proxied):
+            live.proxies = [proxy.serve(h.socket, h.port.protocol, target, h.port.number) for h in held if h.socket]
+
+    async def _untranslate(self, live: Live) -> None:
+        for one in live.proxies:
+            one.close()
+        published, live.proxies, live.published = live.published, [], []
+        if published:
+            await self._firewall.unpublish(published)
+
+    async def _unpublish(self, live: Live) -> None:
+        try:
+            await self._untranslate(live)
+        finally:
+            self._ports.release(live.held)
+            live.held = []
+
+    # names
+
+    def _serve_names(self, live: Live) -> None:
+        """Serve the resolver once the container is on a network of the user's."""
+        if live.resolver is None and any(network.has_dns for network, _ in live.plugged.values()):
+            live.resolver = Resolver(live.prepared.dns, live, lambda: self._upstreams(live))
+
+    def _upstreams(self, live: Live) -> Sequence[Upstream]:
+        if live.plugged and all(endpoint.internal for endpoint in live.endpoints):
+            return []
+        servers = list(live.member.dns) or self._config.dns or names.host_resolv_conf().nameservers
+        return [(server, 53) for server in servers]
+
+    def _describe(self, live: Live) -> None:
+        """Fill in what the engine shows and writes into the container."""
+        sandbox, member = live.sandbox, live.member
+        sandbox.endpoints = {endpoint.network: endpoint.settings() for endpoint in live.endpoints}
+        way = live.gateway_endpoint()
+        sandbox.ports = port_map(live.held, member.exposed) if way else {}
+        sandbox.resolv_conf = self.resolv_conf(member, embedded=live.resolver is not None).text()
+        linked = self._links(live)
+        lines = [line for alias, (other, e) in linked.items() if (line := links.host_line(alias, other, e))]
+        own = names.own_names(member.hostname, member.domainname, member.container_id[: names.SHORT])
+        addresses = [(address, own) for endpoint in live.endpoints for address in endpoint.addresses]
+        sandbox.hosts = names.hosts_text(addresses, [*self.extra_hosts(member), *lines])
+        sandbox.environment = [
+            variable
+            for alias, (other, e) in linked.items()
+            if (address := e.address(4))
+            for variable in links.environment(member.name, alias, other, address)
+        ]
+
+    def _links(self, live: Live) -> dict[str, tuple[Live, Endpoint]]:
+        """Legacy links with the other's endpoint on the default bridge."""
+        network = next((network for network, _ in live.plugged.values() if network.predefined), None)
+        if network is None or not live.member.links:
+            return {}
+        others = links.linked(live.member.name, live.member.links, self.live.values())
+        return {
+            alias: (other, other.plugged[network.id][1])
+            for alias, other in others.items()
+            if network.id in other.plugged
+        }
+
+    def resolv_conf(self, member: Member, *, embedded: bool) -> names.ResolvConf:
+        """What goes into the container's /etc/resolv.conf; ``embedded`` with our resolver."""
+        config = self._config
+        conf = names.host_resolv_conf().overridden(config.dns, config.dns_search, config.dns_opts)
+        conf = conf.overridden(member.dns, member.dns_search, member.dns_options)
+        if not embedded:
+            return conf if member.dns else conf.without_loopback(ipv6=True)
+        has_ndots = any(option.startswith("ndots:") for option in conf.options)
+        return names.ResolvConf([DNS_ADDRESS], conf.search, conf.options + ([] if has_ndots else ["ndots:0"]))
+
+    def extra_hosts(self, member: Member) -> list[tuple[str, str]]:
+        """``--add-host`` as lines of /etc/hosts; ``host-gateway`` is the host's address on the default bridge."""
+        lines = []
+        for entry in member.extra_hosts:
+            name, _, address = entry.partition("=") if "=" in entry else entry.partition(":")
+            given = self.host_gateway if address == HOST_GATEWAY else [address.removeprefix("[").removesuffix("]")]
+            lines += [(one, name) for one in given]
+        return lines
+
+    # records
+
+    def _save(self, live: Live) -> None:
+        path = self._records / f"{live.member.container_id}.json"
+        temporary = path.with_suffix(".tmp")
+        temporary.write_bytes(msgspec.json.encode(live.record()))
+        temporary.replace(path)
+
+    def records(self) -> dict[str, SandboxRecord]:
+        """The records of before a restart, by container ID; unreadable ones are removed."""
+        found = {}
+        for path in self._records.glob("*.json"):
+            try:
+                record = msgspec.json.decode(path.read_bytes(), type=SandboxRecord)
+                found[record.container_id] = record
+            except (msgspec.MsgspecError, OSError) as error:
+                log.warning("cannot read %s: %s", path, error)
+                path.unlink(missing_ok=True)
+        return found
+
+    async def restore(self, member: Member, record: SandboxRecord, networks: Mapping[str, Network]) -> Sandbox | None:
+        """Adopt a running container; None if its namespace is gone."""
+        try:
+            fd = netns.open_of(member.pid)
+        except OSError:
+            return None
+        prepared = await self._enter(fd)
+        live = Live(member, prepared, Sandbox(member.container_id, fd, netns.identity(fd)))
+        self.live[member.container_id] = live
+        for endpoint in record.endpoints:
+            if network := networks.get(endpoint.network_id):
+                with suppress(EngineError):  # somebody's lease already: he is reachable as before all the same
+                    network.adopt(endpoint)
+                live.plugged[network.id] = (network, endpoint)
+        live.adopt_routes()
+        await self._translate(live, [self._hold_again(held_of(port)) for port in record.ports])
+        self._serve_names(live)
+        self._describe(live)
+        return live.sandbox
+
+    async def _enter(self, fd: int) -> Prepared:
+        """Open again what a prepared namespace has open."""
+        try:
+            return await self._namespaces.call(lambda: Prepared(fd, Rtnetlink(), open_dns(replace=True)), fd)
+        except BaseException:
+            os.close(fd)
+            raise
+
+    def _hold_again(self, held: Held) -> Held:
+        try:
+            return self._ports.hold(held)
+        except EngineError as error:
+            log.warning("port %s stays translated, though another program has it: %s", held.number, error)
+            return held
