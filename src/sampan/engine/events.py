@@ -12,7 +12,7 @@ Actions and attributes are Docker's: https://docs.docker.com/reference/cli/docke
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 
 from sampan.api.events import EventActor, EventMessage, EventsOptions
 from sampan.api.filters import Filters
@@ -62,29 +62,43 @@ class Events:
             elif queue.qsize() < QUEUE:
                 queue.put_nowait(None)
 
-    async def subscribe(self, options: EventsOptions) -> AsyncIterator[EventMessage]:
+    async def subscribe(self, options: EventsOptions) -> "Subscription":
         """Stored events since ``options.since``, then new ones until ``options.until`` (for ever without)."""
-        queue: asyncio.Queue[EventMessage | None] = asyncio.Queue()
-        past = self._past(options)
-        self._listeners.add(queue)
-        return self._follow(queue, past, options)
+        return Subscription(self._listeners, self._past(options), options)
 
     def _past(self, options: EventsOptions) -> list[EventMessage]:
         if options.since is None and options.until is None:
             return []
         return [event for event in self._history if within(event, options) and matches(event, options)]
 
-    async def _follow(
-        self, queue: asyncio.Queue[EventMessage | None], past: list[EventMessage], options: EventsOptions
-    ) -> AsyncIterator[EventMessage]:
-        try:
-            for event in past:
-                yield event
-            while (event_ := await next_event(queue, options.until)) is not None:
-                if matches(event_, options):
-                    yield event_
-        finally:
-            self._listeners.discard(queue)
+
+class Subscription:
+    """One reader's events; listens from its making until ``aclose`` or its end."""
+
+    def __init__(
+        self, listeners: "set[asyncio.Queue[EventMessage | None]]", past: list[EventMessage], options: EventsOptions
+    ) -> None:
+        self._queue: asyncio.Queue[EventMessage | None] = asyncio.Queue()
+        self._past = deque(past)
+        self._options = options
+        self._listeners = listeners
+        listeners.add(self._queue)
+
+    def __aiter__(self) -> "Subscription":
+        return self
+
+    async def __anext__(self) -> EventMessage:
+        if self._past:
+            return self._past.popleft()
+        while (event := await next_event(self._queue, self._options.until)) is not None:
+            if matches(event, self._options):
+                return event
+        await self.aclose()
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """Listen no more."""
+        self._listeners.discard(self._queue)
 
 
 async def next_event(queue: asyncio.Queue[EventMessage | None], until: int | None) -> EventMessage | None:

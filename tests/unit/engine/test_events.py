@@ -63,5 +63,5 @@ async def test_events_of_the_past_come_before_new_ones() -> None:
     stream = await events.subscribe(EventsOptions(since=0))
     events.publish("container", "start", "abc")
     actions = [(await asyncio.wait_for(anext(stream), 1)).action for _ in range(2)]
-    await stream.aclose()  # type: ignore[attr-defined]
+    await stream.aclose()
     assert actions == ["create", "start"]
