@@ -1,0 +1,135 @@
+"""An OCI process as operations: from the namespaces entered to the program executed. Shared by launch and exec.
+
+Order matters: limits and the console while all capabilities are held; the filter before they go, unless
+``noNewPrivileges`` allows it at the very end, where it hampers nothing of ours.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from sampan.errors import InvalidParameter
+from sampan.linux import capabilities, rlimit
+from sampan.oci.runtime_spec import Capabilities, Personality, Process, Scheduler, Seccomp
+from sampan.runtime import plan
+from sampan.runtime.plan import Operation
+from sampan.runtime.seccomp import compile_filter
+
+DEFAULT_UMASK = 0o022
+
+_IO_CLASSES = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
+_POLICIES = {
+    "SCHED_OTHER": 0, "SCHED_FIFO": 1, "SCHED_RR": 2, "SCHED_BATCH": 3, "SCHED_ISO": 4, "SCHED_IDLE": 5,
+    "SCHED_DEADLINE": 6,
+}  # fmt: skip
+_SCHEDULER_FLAGS = {
+    "SCHED_FLAG_RESET_ON_FORK": 0x01, "SCHED_FLAG_RECLAIM": 0x02, "SCHED_FLAG_DL_OVERRUN": 0x04,
+    "SCHED_FLAG_KEEP_POLICY": 0x08, "SCHED_FLAG_KEEP_PARAMS": 0x10, "SCHED_FLAG_UTIL_CLAMP_MIN": 0x20,
+    "SCHED_FLAG_UTIL_CLAMP_MAX": 0x40,
+}  # fmt: skip
+_PERSONALITIES = {"LINUX": 0x0, "LINUX32": 0x8}
+
+
+def limits(process: Process, *, new_user: bool) -> Iterator[Operation]:
+    """What is set before the root changes: resource limits, OOM score, scheduling."""
+    for limit in process.rlimits:
+        yield plan.SetLimit(rlimit.NUMBERS[limit.type], rlimit.value(limit.soft), rlimit.value(limit.hard))
+    if process.oom_score_adj is not None:
+        yield plan.SetOomScore(process.oom_score_adj, int(new_user))
+    if process.io_priority:
+        yield plan.SetIoPriority(_io_priority(process.io_priority.class_, process.io_priority.priority))
+    if process.scheduler:
+        yield _scheduler(process.scheduler)
+
+
+def console(process: Process, *, bind: bool) -> Iterator[Operation]:
+    """Session and stdio; ``bind`` puts the terminal over /dev/console too (not for an exec)."""
+    yield plan.NewSession()
+    if process.terminal:
+        size = process.console_size
+        rows, columns = (size.height, size.width) if size else (0, 0)
+        yield plan.OpenConsole(rows, columns, process.user.uid, "/dev/console" if bind else "")
+    else:
+        yield plan.SetStdio(process.user.uid)
+
+
+def identity(process: Process, filter_: Seccomp | None, *, set_groups: bool = True) -> Iterator[Operation]:
+    """Directory, ids, capabilities, filter: the last things before the program."""
+    user = process.user
+    held = process.capabilities or Capabilities()
+    program = compile_filter(filter_) if filter_ else None
+    if program and not process.no_new_privileges:
+        yield plan.Seccomp(program.flags, program.code)
+    yield plan.ChangeDirectory(process.cwd)
+    yield plan.DropBounding(_mask(held.bounding))
+    yield plan.SetIds(user.uid, user.gid, plan.group_bytes(user.additional_gids), int(set_groups))
+    permitted, inheritable = _mask(held.permitted), _mask(held.inheritable)
+    ambient = _mask(held.ambient) & permitted & inheritable
+    yield plan.SetCapabilities(_mask(held.effective) & permitted, permitted, inheritable, ambient)
+    yield plan.SetUmask(DEFAULT_UMASK if user.umask is None else user.umask)
+    if process.no_new_privileges:
+        yield plan.NoNewPrivileges()
+        if program:
+            yield plan.Seccomp(program.flags, program.code)
+
+
+def program_of(process: Process, *, keep: int = 0) -> plan.Execute:
+    """The execve itself; ``keep`` descriptors from 3 on stay open."""
+    return plan.Execute(process.args[0], tuple(process.args), environment(process.env), keep)
+
+
+def environment(entries: Sequence[str]) -> tuple[str, ...]:
+    """The environment; of two entries with one name the later counts. Raises InvalidParameter for one without "="."""
+    named: dict[str, str] = {}
+    for entry in entries:
+        name, equals, _ = entry.partition("=")
+        if not equals or not name:
+            raise InvalidParameter(f'process.env: "{entry}" is not of the form NAME=value')
+        named[name] = entry
+    return tuple(named.values())
+
+
+def personality(wanted: Personality | None) -> Iterator[Operation]:
+    """``linux.personality``; raises InvalidParameter for a domain that does not exist."""
+    if wanted is None:
+        return
+    if wanted.domain not in _PERSONALITIES:
+        raise InvalidParameter(f'linux.personality.domain "{wanted.domain}" is not LINUX or LINUX32')
+    if wanted.flags:
+        raise InvalidParameter("linux.personality.flags: no flags are defined")
+    yield plan.SetPersonality(_PERSONALITIES[wanted.domain])
+
+
+def cpu_mask(text: str) -> bytes:
+    """``0-2,5`` as the bytes of a CPU mask; raises InvalidParameter."""
+    bits = 0
+    for part in filter(None, (piece.strip() for piece in text.split(","))):
+        first, _, last = part.partition("-")
+        if not first.isdecimal() or (last and not last.isdecimal()) or int(last or first) > 8191:
+            raise InvalidParameter(f'process.execCPUAffinity: "{text}" is not a list of CPUs')
+        for cpu in range(int(first), int(last or first) + 1):
+            bits |= 1 << cpu
+    return bits.to_bytes((bits.bit_length() + 63) // 64 * 8, "little")
+
+
+def _mask(names: Sequence[str]) -> int:
+    return capabilities.mask(names) & capabilities.held()
+
+
+def _io_priority(class_: str, priority: int) -> int:
+    if class_ not in _IO_CLASSES:
+        raise InvalidParameter(f"ioPriority.class {class_} is not valid")
+    if not 0 <= priority <= 7:
+        raise InvalidParameter(f"ioPriority.priority {priority} is not between 0 and 7")
+    return _IO_CLASSES[class_] << 13 | priority
+
+
+def _scheduler(wanted: Scheduler) -> plan.SetScheduler:
+    if wanted.policy not in _POLICIES:
+        raise InvalidParameter(f"scheduler policy {wanted.policy} is not valid")
+    flags = 0
+    for flag in wanted.flags:
+        if flag not in _SCHEDULER_FLAGS:
+            raise InvalidParameter(f"scheduler flag {flag} is not valid")
+        flags |= _SCHEDULER_FLAGS[flag]
+    return plan.SetScheduler(
+        _POLICIES[wanted.policy], flags, wanted.nice, wanted.priority, wanted.runtime, wanted.deadline, wanted.period
+    )
