@@ -32,5 +32,5 @@ def check_container_name(name: str) -> str:
     """``name`` without its leading slash; raises InvalidParameter for what cannot be a name."""
     bare = name.removeprefix("/")
     if not NAME.fullmatch(bare):
-        raise InvalidParameter(f"Invalid container name ({name}), only {NAME.pattern} are allowed")
+        raise InvalidParameter(f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
     return bare

@@ -25,7 +25,7 @@ from sampan.engine import names
 from sampan.engine.catalog import Catalog
 from sampan.engine.container import MountRecord, Record, now
 from sampan.engine.context import Context
-from sampan.engine.defaults import finish_config, finish_host_config, merge_image
+from sampan.engine.defaults import DEFAULT_NETWORK, finish_config, finish_host_config, merge_image
 from sampan.engine.host import architecture, host
 from sampan.engine.membership import member_of
 from sampan.engine.mount_points import parse_bind, parse_mount, parse_volumes_from
@@ -63,7 +63,7 @@ class Creation:
         if image is not None and platform is None:
             warnings += platform_warnings(image)
         record = self._decide(config, host_config, name, image)
-        record.endpoints = endpoints
+        record.endpoints = {DEFAULT_NETWORK.get(network, network): each for network, each in endpoints.items()}
         self._context.networks.check(member_of(record))
         if host_config.links and host_config.network_mode == "bridge":
             warnings.append(LINKS_DEPRECATED)

@@ -17,6 +17,8 @@ MASKED_PATHS = [
     "/sys/devices/virtual/powercap", "/sys/firmware",
 ]  # fmt: skip
 READONLY_PATHS = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
+DEFAULT_NETWORK = {"": "bridge", "default": "bridge"}
+"""What clients call the network of containers that ask for none."""
 ROTATION = {"max-size", "max-file", "compress", "mode", "max-buffer-size"}
 LOG_OPTIONS: dict[str, set[str]] = {
     "json-file": ROTATION | {"labels", "labels-regex", "env", "env-regex", "tag"},
@@ -93,9 +95,7 @@ def finish_host_config(host_config: HostConfig, daemon: Config, host: Host) -> N
     if not host_config.cgroupns_mode:
         shared = host_config.privileged and host.cgroup_version == 1
         host_config.cgroupns_mode = "host" if shared else daemon.default_cgroupns_mode
-    host_config.network_mode = {"": "bridge", "default": "bridge"}.get(
-        host_config.network_mode, host_config.network_mode
-    )
+    host_config.network_mode = DEFAULT_NETWORK.get(host_config.network_mode, host_config.network_mode)
     if host_config.oom_kill_disable is None and host.oom_control:
         host_config.oom_kill_disable = False
     if host_config.memory > 0 and host_config.memory_swap == 0 and host.swap:
