@@ -1,97 +1,173 @@
 """Images travel: pull, push, search, login and distribution inspect, as the Engine API knows them.
 
-Each method is one operation of the API's image and system groups. The work itself is done in
-``registry.client``; here the user's words become values, and the outcome is recorded and announced.
+Each method is one operation of the API, with the signature of ``server.contract``. The work is done in
+``registry.client``; here the user's words become values, and the outcome is announced.
 """
 
-from typing import Protocol
+from collections.abc import Sequence
 
-import msgspec
+from sampan.api.descriptor import DistributionInspect, OCIDescriptor, OCIPlatform
+from sampan.api.filters import Filters
+from sampan.api.images import AuthConfig, AuthResponse, ImageSearchResult, PullOptions, PushOptions
+from sampan.api.progress import Progress
+from sampan.config import Config
+from sampan.engine.events import Events
+from sampan.errors import InvalidParameter, NotFound
+from sampan.oci import image_config, manifest
+from sampan.oci.manifest import Index, Manifest
+from sampan.oci.platform import Platform
+from sampan.oci.reference import DEFAULT_TAG, Reference
+from sampan.registry.client import search as questions
+from sampan.registry.client.download import Downloads
+from sampan.registry.client.failures import RegistryFailure, pull_failure
+from sampan.registry.client.hosts import Hosts
+from sampan.registry.client.pull import Puller
+from sampan.registry.client.push import Pusher
+from sampan.registry.client.remote import Remote
+from sampan.registry.client.transport import Transport
+from sampan.storage.images import Image
+from sampan.storage.store import Storage
 
-from sampan.errors import Unavailable
-from sampan.registry.client.credentials import ANONYMOUS, Credentials
-
-
-class Progress(Protocol):
-    """Where the lines of a long answer go (``api.progress`` supplies one writing Docker's JSON stream)."""
-
-    async def message(self, status: str, id: str = "") -> None:
-        """One line ``{"status": …, "id": …}``."""
-
-    async def advance(self, status: str, id: str, current: int, total: int) -> None:
-        """A bar: ``{"status": …, "id": …, "progressDetail": {"current": …, "total": …}}``."""
-
-    async def aux(self, value: object) -> None:
-        """A machine-readable result: ``{"aux": …}``."""
-
-
-class SearchResult(msgspec.Struct, frozen=True):
-    """One line of ``docker search``; field names as on the wire."""
-
-    name: str
-    description: str = ""
-    star_count: int = 0
-    is_official: bool = False
-    is_automated: bool = False
-
-
-class LoginOutcome(msgspec.Struct, frozen=True, rename="pascal"):
-    """Answer of ``POST /auth``."""
-
-    status: str
-    identity_token: str = ""
+SEARCH_FILTERS = ("is-official", "is-automated", "stars")
 
 
 class Registries:
-    """The engine's door to other registries (``engine.registry`` in the engine's wiring)."""
+    """The engine's door to registries; ``close`` it."""
 
-    async def pull(
-        self,
-        name: str,
-        progress: Progress,
-        *,
-        tag: str = "",
-        platform: str = "",
-        all_tags: bool = False,
-        credentials: Credentials = ANONYMOUS,
-    ) -> None:
-        """Bring an image here: ``name`` may carry a tag or digest; ``tag`` (or a digest) overrides it.
+    def __init__(self, config: Config, storage: Storage, events: Events) -> None:
+        self._storage = storage
+        self._events = events
+        self._hosts = Hosts(config)
+        self._transport = Transport(config)
+        slots, attempts = config.max_concurrent_downloads, config.max_download_attempts
+        self._puller = Puller(storage, Downloads(storage.content, slots, attempts))
+        self._pusher = Pusher(storage, config.max_concurrent_uploads)
 
-        Raises NotFound, Unauthorized, InvalidParameter, DataLoss with the sentences docker users know.
+    def _remote(self, reference: Reference, auth: AuthConfig | None) -> Remote:
+        return Remote(self._transport, self._hosts, reference, auth)
+
+    async def pull(self, options: PullOptions, progress: Progress) -> Sequence[Image]:
+        """Bring the image (or every tag of the repository) here; returns what was pulled.
+
+        Raises NotFound, Unauthorized, InvalidParameter, DataLoss, Unavailable with the sentences docker users know.
         """
-        raise Unavailable("not yet")
+        reference = Reference.parse(options.reference)
+        remote = self._remote(reference, options.auth)
+        platform = _platform(options.platform)
+        pulled = []
+        for one in await self._wanted(remote, reference, all_tags=options.all_tags):
+            image = (await self._puller.pull(remote, one, platform, progress)).image
+            self._announce("pull", one.familiar, one.familiar_name, image)
+            pulled.append(image)
+        return pulled
 
-    async def push(
-        self,
-        name: str,
-        progress: Progress,
-        *,
-        tag: str = "",
-        platform: str = "",
-        all_tags: bool = False,
-        credentials: Credentials = ANONYMOUS,
-    ) -> None:
-        """Send a tagged image (or all tags of a repository) to the registry its name says."""
-        raise Unavailable("not yet")
+    async def _wanted(self, remote: Remote, reference: Reference, *, all_tags: bool) -> list[Reference]:
+        """The references a pull is about."""
+        if not all_tags:
+            # A tag beside a digest says nothing: the digest alone decides.
+            return [reference.with_digest(reference.digest) if reference.digest else reference.tagged()]
+        if not reference.is_name_only:
+            raise InvalidParameter("tag can't be used with --all-tags/-a")
+        try:
+            return [reference.with_tag(tag) for tag in await remote.tags()]
+        except RegistryFailure as failure:
+            raise pull_failure(failure, reference) from failure
+
+    async def push(self, options: PushOptions, progress: Progress) -> None:
+        """Send a tag, or every local tag of the repository; ends with an ``aux`` PushResult for each."""
+        name = Reference.parse(options.name)
+        if name.digest is not None:
+            raise InvalidParameter("cannot push a digest reference")
+        tag = options.tag or name.tag
+        if tag or not options.all_tags:
+            wanted = [name.with_tag(tag or DEFAULT_TAG)]
+        else:
+            wanted = [reference for reference, _ in self._storage.images.references(name.name) if reference.tag]
+        if not wanted:
+            raise NotFound(f"An image does not exist locally with the tag: {name.familiar_name}")
+        remote = self._remote(name, options.auth)
+        for reference in wanted:
+            await self._pusher.push(remote, reference, _platform(options.platform), progress)
+            self._announce("push", reference.familiar, reference.familiar_name, None)
+
+    def _announce(self, action: str, id: str, name: str, image: Image | None) -> None:
+        labels = (image.config.value.config.labels or {}) if image else {}
+        self._events.publish("image", action, id, {**labels, "name": name})
 
     async def search(
-        self,
-        term: str,
-        *,
-        limit: int = 25,
-        filters: dict[str, list[str]] | None = None,
-        credentials: Credentials = ANONYMOUS,
-    ) -> list[SearchResult]:
-        """Repositories whose name matches, by the registry's v1 search. Raises InvalidParameter for bad filters."""
-        raise Unavailable("not yet")
+        self, term: str, *, limit: int, filters: Filters, auth: AuthConfig | None
+    ) -> Sequence[ImageSearchResult]:
+        """Repositories whose name matches, by the registry's search; a ``limit`` of 0 is 25."""
+        filters.validate(SEARCH_FILTERS)
+        stars = _stars(filters)
+        official = filters.flag("is-official") if "is-official" in filters else None
+        automated = filters.flag("is-automated") if "is-automated" in filters else None
+        found = await questions.search(self._transport, self._hosts, term, limit or 25, auth)
+        return [
+            one
+            for one in found
+            if one.star_count >= stars and official in (None, one.is_official) and automated in (None, one.is_automated)
+        ]
 
-    async def login(self, credentials: Credentials) -> LoginOutcome:
-        """Check credentials against their ``server_address``; raises Unauthorized."""
-        raise Unavailable("not yet")
+    async def authenticate(self, auth: AuthConfig) -> AuthResponse:
+        """Check credentials against their ``serveraddress``; raises Unauthorized."""
+        token = await questions.login(self._transport, self._hosts, auth)
+        return AuthResponse(status="Login Succeeded", identity_token=token)
 
-    async def distribution(self, name: str, credentials: Credentials = ANONYMOUS) -> dict[str, object]:
-        """``GET /distribution/{name}/json``: ``{"Descriptor": {...}, "Platforms": [...]}`` from the registry itself."""
-        raise Unavailable("not yet")
+    async def distribution(self, name: str, auth: AuthConfig | None) -> DistributionInspect:
+        """What the registry has under ``name``: descriptor and platforms, nothing is pulled."""
+        reference = Reference.parse(name).tagged()
+        remote = self._remote(reference, auth)
+        try:
+            fetched = await remote.manifest(reference.digest or reference.tag or DEFAULT_TAG)
+            document = manifest.decode(fetched.raw, fetched.media_type)
+            platforms = await self._platforms(remote, document.value)
+        except RegistryFailure as failure:
+            raise pull_failure(failure, reference) from failure
+        kind = manifest.media_type(fetched.raw)
+        descriptor = OCIDescriptor(media_type=kind, digest=fetched.digest, size=len(fetched.raw))
+        return DistributionInspect(descriptor=descriptor, platforms=[_shown(one) for one in platforms])
+
+    async def _platforms(self, remote: Remote, value: Manifest | Index) -> list[Platform]:
+        if isinstance(value, Index):
+            return [entry.platform for entry in value.manifests if entry.platform]
+        if not value.is_image:
+            return []
+        raw = bytearray()
+        async with remote.blob(value.config) as pieces:
+            async for piece in pieces:
+                raw += piece
+                if len(raw) > value.config.size:
+                    break
+        return [image_config.decode(bytes(raw)).value.platform]
 
     async def close(self) -> None:
-        """Close connections; cancels nothing that runs."""
+        """Close connections."""
+        await self._transport.close()
+
+
+def _stars(filters: Filters) -> int:
+    values = filters.get("stars")
+    try:
+        return max(map(int, values), default=0)
+    except ValueError:
+        raise InvalidParameter(f"invalid filter 'stars={values}'") from None
+
+
+def _platform(platform: OCIPlatform | None) -> Platform | None:
+    """A platform of a request."""
+    if platform is None:
+        return None
+    return Platform(
+        platform.architecture, platform.os, platform.os_version, tuple(platform.os_features), platform.variant
+    ).normalised()
+
+
+def _shown(platform: Platform) -> OCIPlatform:
+    return OCIPlatform(
+        architecture=platform.architecture,
+        os=platform.os,
+        os_version=platform.os_version,
+        os_features=list(platform.os_features),
+        variant=platform.variant,
+    )

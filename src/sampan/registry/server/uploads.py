@@ -18,16 +18,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sampan.errors import DataLoss
 from sampan.oci import digest as digests
 from sampan.oci.digest import Digest
 from sampan.registry.protocol import Code
 from sampan.registry.server.refusal import Refusal
+from sampan.registry.streams import batches
 
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-_BATCH = 1 << 20
+_PIECE = 1 << 20
 _REMEMBERED = 1000
 
 
@@ -95,7 +95,7 @@ class Uploads:
             known = _Running(hashlib.new(algorithm), 0)
         with path.open("rb", buffering=0) as file:
             file.seek(known.offset)
-            while piece := file.read(_BATCH):
+            while piece := file.read(_PIECE):
                 known.hash.update(piece)
                 known.offset += len(piece)
         self._remember(path, known)
@@ -164,23 +164,6 @@ class Writer:
                 running.hash.update(view[:written])
                 running.offset += written
                 view = view[written:]
-
-
-async def batches(body: AsyncIterator[bytes], limit: int | None = None) -> AsyncIterator[list[bytes]]:
-    """Pieces of the body gathered to about 1 MiB each time; raises DataLoss past ``limit`` bytes."""
-    batch: list[bytes] = []
-    size = total = 0
-    async for piece in body:
-        total += len(piece)
-        if limit is not None and total > limit:
-            raise DataLoss(f"the body is longer than the {limit} bytes it announced")
-        batch.append(piece)
-        size += len(piece)
-        if size >= _BATCH:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
 
 
 def _modified(path: Path) -> float:

@@ -1,0 +1,89 @@
+"""What goes wrong on the way to a registry, in the sentences docker users know.
+
+    401, 403 on a repository   pull access denied for x, repository does not exist or may require 'docker login': …
+    404 on a manifest          manifest for x:tag not found: manifest unknown: manifest unknown
+    plain HTTP behind https    http: server gave HTTP response to HTTPS client
+
+Source: moby daemon/containerd and distribution/errors.go for the wording.
+"""
+
+from collections.abc import Sequence
+
+from sampan.errors import EngineError, Forbidden, InvalidParameter, NotFound, Unauthorized, Unavailable
+from sampan.oci.platform import Platform
+from sampan.oci.reference import Reference
+from sampan.registry.protocol import ErrorEntry
+
+
+class RegistryFailure(EngineError):
+    """A registry answered with an error; ``status`` and ``errors`` are what it said."""
+
+    def __init__(self, status: int, errors: Sequence[ErrorEntry], url: str) -> None:
+        super().__init__(_sentence(status, errors, url))
+        self.status = status
+        self.errors = errors
+        self.url = url
+
+    @property
+    def codes(self) -> set[str]:
+        """Codes of the errors, as sent."""
+        return {error.code for error in self.errors}
+
+
+def _sentence(status: int, errors: Sequence[ErrorEntry], url: str) -> str:
+    """``unauthorized: authentication required``, or what little is known."""
+    if errors:
+        return "\n".join(": ".join(filter(None, (_words(error.code), error.message))) for error in errors)
+    return f"received unexpected HTTP status: {status} from {url}"
+
+
+def _words(code: str) -> str:
+    return code.lower().replace("_", " ")
+
+
+class Unreachable(Unavailable):
+    """No connection could be made, or it broke; trying again may help."""
+
+
+class NoPlatform(NotFound):
+    """The index has no image for the platform."""
+
+    def __init__(self, platform: Platform) -> None:
+        super().__init__(f"no matching manifest for {platform} in the manifest list entries")
+
+
+class NoCredentials(Unauthorized):
+    """The registry wants credentials and there are none."""
+
+    def __init__(self) -> None:
+        super().__init__("no basic auth credentials")
+
+
+def pull_failure(failure: RegistryFailure, reference: Reference) -> EngineError:
+    """What a user reads when the registry refuses a pull."""
+    name = reference.familiar_name
+    if failure.status in (401, 403) or failure.codes & {"UNAUTHORIZED", "DENIED", "NAME_UNKNOWN"}:
+        return NotFound(
+            f"pull access denied for {name}, repository does not exist or may require 'docker login': {failure}"
+        )
+    if failure.status == 404:
+        detail = str(failure) if failure.errors else "manifest unknown: manifest unknown"
+        return NotFound(f"manifest for {reference.familiar} not found: {detail}")
+    return general_failure(failure)
+
+
+def general_failure(failure: RegistryFailure) -> EngineError:
+    """What a user reads for any other refusal; the class is chosen by the status."""
+    kinds: dict[int, type[EngineError]] = {
+        400: InvalidParameter,
+        401: Unauthorized,
+        403: Forbidden,
+        404: NotFound,
+        429: Unavailable,
+        502: Unavailable,
+        503: Unavailable,
+        504: Unavailable,
+    }
+    if failure.status == 429:
+        return Unavailable(f"toomanyrequests: {failure.errors[0].message if failure.errors else 'too many requests'}")
+    return kinds.get(failure.status, EngineError)(failure.message)

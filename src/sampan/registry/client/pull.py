@@ -1,0 +1,346 @@
+"""Pull: from what a registry has under a name to an image that is here, unpacked and tagged.
+
+    resolve    tag or digest → manifest, through an index to the platform wanted
+    check      media types, sizes, as many layers as the config has diff IDs
+    fetch      config and layers, several at a time (``download``)
+    unpack     lowest layer first, each reading its blob while that still arrives
+    record     image, then the name
+
+Everything is held by a lease until it is recorded. What a broken pull leaves are whole blobs and partial downloads; the
+next one goes on with them.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+from sampan.api.progress import Progress, advance, status
+from sampan.archive.reader import Source
+from sampan.errors import DataLoss, EngineError, InvalidParameter, NotFound
+from sampan.oci import descriptor as types
+from sampan.oci import digest as digests
+from sampan.oci import image_config, manifest
+from sampan.oci.descriptor import Descriptor
+from sampan.oci.digest import ChainID, DiffID
+from sampan.oci.document import Document
+from sampan.oci.image_config import ImageConfig
+from sampan.oci.manifest import Index, Manifest
+from sampan.oci.platform import Platform, host
+from sampan.oci.reference import Reference
+from sampan.registry.client.download import Download, Downloads
+from sampan.registry.client.failures import NoPlatform, RegistryFailure, pull_failure
+from sampan.registry.client.remote import Fetched, Remote
+from sampan.storage.images import Image
+from sampan.storage.leases import Lease
+from sampan.storage.store import Storage
+from sampan.storage.unpack import unpack_blob
+
+_TICK = 0.1
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """An image that was pulled; ``newer`` when the name meant something else, or nothing, before."""
+
+    image: Image
+    newer: bool
+
+
+@dataclass(frozen=True)
+class _Resolved:
+    """What the name leads to: ``target`` is what it means, ``chosen`` the manifest for the platform."""
+
+    target: Descriptor
+    documents: Sequence[bytes]
+    chosen: Document[Manifest]
+
+
+class Puller:
+    """Pulls into one storage; downloads are shared between pulls."""
+
+    def __init__(self, storage: Storage, downloads: Downloads) -> None:
+        self._storage = storage
+        self._downloads = downloads
+
+    async def pull(self, remote: Remote, reference: Reference, platform: Platform | None, progress: Progress) -> Pulled:
+        """Pull the image ``reference`` (with tag or digest); raises what a docker user expects to read."""
+        name = reference.digest or reference.tag or ""
+        await progress.send(status(f"Pulling from {reference.path}", name))
+        try:
+            with self._storage.leases.take() as lease:
+                resolved = await self._resolve(remote, name, platform)
+                pulled = await self._bring(remote, reference, resolved, lease, progress, platform)
+        except RegistryFailure as failure:
+            raise pull_failure(failure, reference) from failure
+        await progress.send(status(f"Digest: {resolved.target.digest}"))
+        outcome = "Downloaded newer image" if pulled.newer else "Image is up to date"
+        await progress.send(status(f"Status: {outcome} for {reference.familiar}"))
+        return pulled
+
+    # Resolve and check.
+
+    async def _resolve(self, remote: Remote, name: str, platform: Platform | None) -> _Resolved:
+        top = await remote.manifest(name)
+        document = manifest.decode(top.raw, top.media_type)
+        if isinstance(document.value, Index):
+            entry = choose(document.value, platform)
+            member = await remote.manifest(entry.digest)
+            if len(member.raw) != entry.size:
+                raise DataLoss(f"unexpected size {len(member.raw)}, expected {entry.size} for {entry.digest}")
+            return _Resolved(_target(document, top), (top.raw, member.raw), _image(member))
+        return _Resolved(_target(document, top), (top.raw,), _image(top))
+
+    # Bring and record.
+
+    async def _bring(
+        self,
+        remote: Remote,
+        reference: Reference,
+        resolved: _Resolved,
+        lease: Lease,
+        progress: Progress,
+        platform: Platform | None,
+    ) -> Pulled:
+        content, images = self._storage.content, self._storage.images
+        value = resolved.chosen.value
+        lease.hold(resolved.target.digest, resolved.chosen.digest, value.config.digest)
+        lease.hold(*(layer.digest for layer in value.layers))
+        config = await self._config(remote, value.config)
+        _check(value, config.value, platform, reference)
+        lease.hold(*_chains(config.value.diff_ids))
+        await self._layers(remote, value.layers, config.value.diff_ids, progress)
+        for raw in resolved.documents:
+            await asyncio.to_thread(content.write, raw)
+        before = images.target(reference)
+        was_here = config.digest in images
+        members = images.register(resolved.target)
+        images.tag(reference, resolved.target)
+        image = next((one for one in members if one.id == config.digest), members[0])
+        newer = before is None or before.digest != resolved.target.digest or not was_here
+        return Pulled(image, newer)
+
+    async def _config(self, remote: Remote, descriptor: Descriptor) -> Document[ImageConfig]:
+        if descriptor.digest not in self._storage.content:
+            async with self._downloads.join(remote, descriptor) as download:
+                await download.wait()
+        return image_config.decode(await asyncio.to_thread(self._storage.content.read, descriptor.digest))
+
+    async def _layers(
+        self, remote: Remote, layers: Sequence[Descriptor], diff_ids: Sequence[DiffID], progress: Progress
+    ) -> None:
+        """Fetch all that lack at once, unpack one after the other."""
+        for layer in layers:
+            await progress.send(status("Pulling fs layer", digests.short(layer.digest)))
+        async with contextlib.AsyncExitStack() as stack:
+            downloads: dict[str, Download] = {}
+            thread = stack.enter_context(_thread())
+            group = await stack.enter_async_context(_first_failure())
+            for layer in layers:
+                if layer.digest not in self._storage.content and layer.digest not in downloads:
+                    download = await stack.enter_async_context(self._downloads.join(remote, layer))
+                    downloads[layer.digest] = download
+                    group.create_task(_watch(download, progress))
+            parent: ChainID | None = None
+            for layer, diff_id in zip(layers, diff_ids, strict=True):
+                parent = await self._unpack(thread, parent, diff_id, layer, downloads.get(layer.digest), progress)
+
+    async def _unpack(
+        self,
+        thread: ThreadPoolExecutor,
+        parent: ChainID | None,
+        diff_id: DiffID,
+        layer: Descriptor,
+        download: Download | None,
+        progress: Progress,
+    ) -> ChainID:
+        """Unpack one layer, from its download while that runs; a failure then is tried again from the whole blob."""
+        chain, short = digests.extend(parent, diff_id), digests.short(layer.digest)
+        if chain in self._storage.snapshots:
+            if download is not None:
+                await download.wait()
+            await progress.send(status("Already exists" if download is None else "Pull complete", short))
+            return chain
+        if download is not None:
+            with contextlib.suppress(EngineError):
+                await self._unpack_growing(thread, parent, diff_id, download, progress)
+            await download.wait()
+        if chain not in self._storage.snapshots:
+            blob = _Counted(self._storage.content.open(layer.digest))
+            await self._unpack_from(thread, parent, diff_id, blob, layer, progress)
+        await progress.send(advance("Extracting", short, layer.size, layer.size))
+        await progress.send(status("Pull complete", short))
+        return chain
+
+    async def _unpack_growing(
+        self,
+        thread: ThreadPoolExecutor,
+        parent: ChainID | None,
+        diff_id: DiffID,
+        download: Download,
+        progress: Progress,
+    ) -> None:
+        await _either(download.started, download)
+        if download.ingest is None or download.done:
+            return
+        growing = _Counted(download.ingest.follow())
+        await self._unpack_from(thread, parent, diff_id, growing, download.descriptor, progress, download)
+
+    async def _unpack_from(
+        self,
+        thread: ThreadPoolExecutor,
+        parent: ChainID | None,
+        diff_id: DiffID,
+        blob: "_Counted",
+        layer: Descriptor,
+        progress: Progress,
+        download: Download | None = None,
+    ) -> None:
+        work = asyncio.get_running_loop().run_in_executor(
+            thread, unpack_blob, self._storage.snapshots, parent, diff_id, blob
+        )
+        # The thread may read on for a moment after a cancelled pull: it closes the blob itself, so to speak.
+        work.add_done_callback(blob.finish)
+        short = digests.short(layer.digest)
+        while not (await asyncio.wait([work], timeout=_TICK))[0]:
+            if download is None or download.done:
+                await progress.send(advance("Extracting", short, blob.position, layer.size))
+        work.result()
+
+
+class _Closable(Source, Protocol):
+    def close(self) -> None: ...
+
+
+class _Counted:
+    """A source that counts what was read of it, closed when the work that reads it is done."""
+
+    def __init__(self, source: _Closable) -> None:
+        self._source = source
+        self.position = 0
+
+    def read(self, size: int, /) -> bytes:
+        data = self._source.read(size)
+        self.position += len(data)
+        return data
+
+    def finish(self, work: "asyncio.Future[ChainID]") -> None:
+        """Close; the outcome may have nobody left who asks for it."""
+        self._source.close()
+        if not work.cancelled():
+            work.exception()
+
+
+async def _watch(download: Download, progress: Progress) -> None:
+    """Tell how far the download is, until it is done; raises what went wrong with it."""
+    short, total = digests.short(download.descriptor.digest), download.descriptor.size
+    told_waiting = False
+    waiting = asyncio.ensure_future(download.wait())
+    try:
+        while not (await asyncio.wait([waiting], timeout=_TICK))[0]:
+            if download.started.is_set():
+                await progress.send(advance("Downloading", short, download.received, total))
+            elif not told_waiting:
+                told_waiting = True
+                await progress.send(status("Waiting", short))
+    finally:
+        waiting.cancel()
+    await download.wait()
+    await progress.send(status("Verifying Checksum", short))
+    await progress.send(status("Download complete", short))
+
+
+# ---------------------------------------------------------------- decisions
+
+
+def choose(index: Index, platform: Platform | None) -> Descriptor:
+    """The entry for ``platform``, or the one that runs best here; raises NoPlatform."""
+    images = [entry for entry in index.manifests if not entry.is_attestation]
+    if platform is not None:
+        fitting = [entry for entry in images if entry.platform and entry.platform.matches(platform)]
+    else:
+        ranked = [
+            (rank, position, entry)
+            for position, entry in enumerate(images)
+            if entry.platform and (rank := entry.platform.rank_on(host())) is not None
+        ]
+        fitting = [min(ranked)[2]] if ranked else [entry for entry in images if entry.platform is None]
+    if not fitting:
+        raise NoPlatform(platform or host())
+    return fitting[0]
+
+
+def _target(document: Document[Manifest] | Document[Index], top: Fetched) -> Descriptor:
+    kind = document.value.media_type or manifest.media_type(document.raw)
+    return Descriptor(media_type=kind, digest=top.digest, size=len(top.raw))
+
+
+def _image(fetched: Fetched) -> Document[Manifest]:
+    """The manifest, if it is one of an image made of layers known here; raises InvalidParameter by name."""
+    document = manifest.decode_manifest(fetched.raw)
+    value = document.value
+    if not value.is_image:
+        raise InvalidParameter(
+            f"invalid image: unsupported config media type {value.artifact_type or value.config.media_type}"
+        )
+    for layer in value.layers:
+        if layer.media_type not in types.LAYER_TYPES:
+            raise InvalidParameter(f"invalid image: unsupported layer media type {layer.media_type}")
+    return document
+
+
+def _check(value: Manifest, config: ImageConfig, platform: Platform | None, reference: Reference) -> None:
+    if len(value.layers) != len(config.diff_ids):
+        raise InvalidParameter(
+            f"invalid manifest, layers length mismatch: expected {len(value.layers)}, got {len(config.diff_ids)}"
+        )
+    if config.os and config.os != "linux":
+        raise InvalidParameter(f'image operating system "{config.os}" cannot be used on this platform')
+    if platform is not None and not config.platform.matches(platform):
+        raise NotFound(
+            f"image with reference {reference.familiar} was found but its platform ({config.platform}) does not "
+            f"match the specified platform ({platform})"
+        )
+
+
+def _chains(diff_ids: Sequence[DiffID]) -> list[ChainID]:
+    chains: list[ChainID] = []
+    for diff_id in diff_ids:
+        chains.append(digests.extend(chains[-1] if chains else None, diff_id))
+    return chains
+
+
+# ---------------------------------------------------------------- waiting
+
+
+async def _either(event: asyncio.Event, download: Download) -> None:
+    """Until the download has begun to arrive or has ended."""
+    begun = asyncio.ensure_future(event.wait())
+    ended = asyncio.ensure_future(download.wait())
+    try:
+        await asyncio.wait([begun, ended], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        begun.cancel()
+        ended.cancel()
+
+
+@contextlib.asynccontextmanager
+async def _first_failure() -> AsyncIterator[asyncio.TaskGroup]:
+    """A task group whose first failure is raised as it is, not in a group."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            yield group
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+
+
+@contextlib.contextmanager
+def _thread() -> Iterator[ThreadPoolExecutor]:
+    """One thread for unpacking, not waited for when the pull is cancelled: its source then ends."""
+    thread = ThreadPoolExecutor(1, "sampan-unpack")
+    try:
+        yield thread
+    finally:
+        thread.shutdown(wait=False)
