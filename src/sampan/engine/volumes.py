@@ -1,76 +1,393 @@
-"""Volumes: the six operations of the API, and what containers need of a volume."""
+"""Volumes: the six operations of the API, and what containers need of a volume.
 
+    record (database)      name, driver, options, labels, time        written after the volume was made
+    reference (memory)     container ← from its creation to its removal: forbids removal
+    user (memory)          container ← from start to stop: keeps the mount
+
+References live in memory: the engine repeats them when it loads its containers.
+"""
+
+import asyncio
+import os
+import re
+import secrets
+import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+import msgspec
 
 from sampan.api.filters import Filters
-from sampan.api.volumes import Volume, VolumeCreateRequest, VolumeListResponse, VolumesPruneReport
+from sampan.api.times import format_time
+from sampan.api.volumes import Volume, VolumeCreateRequest, VolumeListResponse, VolumesPruneReport, VolumeUsage
+from sampan.archive import copy as archive
+from sampan.engine.volume_plugins import Plugins
+from sampan.engine.volumes_copy import copy_tree, is_empty, usage
+from sampan.engine.volumes_local import LocalDriver, temporary
+from sampan.errors import Conflict, EngineError, InvalidParameter, NoSuchVolume, Unsupported
+from sampan.linux.openat2 import open_in_root
 from sampan.storage.database import Database
+
+ANONYMOUS = "com.docker.volume.anonymous"
+NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+MAXIMUM_NAME = 255
+LIST_FILTERS = ("dangling", "driver", "label", "label!", "name")
+PRUNE_FILTERS = ("all", "label", "label!")
 
 Announce = Callable[[str, str, str, Mapping[str, str]], None]
 """``Events.publish``: type, action, ID, attributes."""
 
+T = TypeVar("T")
+
+
+class VolumeRecord(msgspec.Struct, kw_only=True):
+    """What is kept of a volume; ``created`` in nanoseconds since 1970."""
+
+    name: str
+    driver: str = "local"
+    options: dict[str, str] = {}
+    labels: dict[str, str] = {}
+    created: int = 0
+    scope: str = "local"
+
+
+class VolumeInUse(Conflict):
+    def __init__(self, name: str, users: list[str]) -> None:
+        super().__init__(f"remove {name}: volume is in use - [{', '.join(users)}]")
+
 
 class Volumes:
-    """All volumes of one data root.
+    """All volumes of one data root."""
 
-    A container *references* a volume from its creation to its removal, and *acquires* it from start to stop.
-    References live in memory: the engine repeats them when it loads its containers.
-    """
+    def __init__(self, root: Path, database: Database, announce: Announce, plugins: Plugins | None = None) -> None:
+        self._local = LocalDriver(root / "volumes")
+        self._plugins = plugins or Plugins()
+        self._store = database.records("volume", VolumeRecord)
+        self._announce = announce
+        self._references: dict[str, set[str]] = defaultdict(set)
+        self._users: dict[str, set[str]] = defaultdict(set)
+        self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        for name, record in list(self._store.all()):
+            if record.driver == "local" and not self._local.exists(name):
+                self._store.delete(name)  # its removal was interrupted after the directory had gone
 
-    def __init__(self, root: Path, database: Database, announce: Announce) -> None: ...
+    # the API's operations
 
     async def create(self, request: VolumeCreateRequest) -> Volume:
         """The volume of that name, made if there is none; Conflict for another driver."""
-        raise NotImplementedError
+        if request.cluster_volume_spec:
+            raise Unsupported("cluster volumes need a swarm, which this engine has not")
+        name = request.name or secrets.token_hex(32)
+        labels = {**request.labels, **({} if request.name else {ANONYMOUS: ""})}
+        driver = request.driver or "local"
+        check_name(name)
+        async with self._locks[name]:
+            record = self._store.get(name)
+            if record is None:
+                record = VolumeRecord(
+                    name=name, driver=driver, options=request.driver_opts, labels=labels, created=time.time_ns()
+                )
+                await self._make(record)
+            elif request.driver and record.driver != request.driver:
+                raise Conflict(f"create {name}: conflict: volume name must be unique")
+        return await self._describe(record)
+
+    async def _make(self, record: VolumeRecord) -> None:
+        name = record.name
+        if record.driver == "local":
+            self._local.check(name, record.options)
+            self._local.create(name)
+        else:
+            plugin = await self._plugins.find(record.driver)
+            await plugin.create(name, record.options)
+            record.scope = plugin.scope
+        self._store.put(name, record)
+        self._announce("volume", "create", name, {"driver": record.driver})
 
     async def inspect(self, name: str) -> Volume:
         """One volume; raises NoSuchVolume."""
-        raise NotImplementedError
+        record = self._find(name)
+        volume = await self._describe(record)
+        if record.driver != "local":
+            volume.status = await (await self._plugins.find(record.driver)).status(name) or None
+        return volume
 
     async def list(self, filters: Filters) -> VolumeListResponse:
         """All volumes that ``filters`` (dangling, driver, label, name) let through."""
-        raise NotImplementedError
+        filters.validate(LIST_FILTERS)
+        records = [record for _, record in self._store.all() if self._matches(record, filters)]
+        return VolumeListResponse(volumes=[await self._describe(record) for record in records])
+
+    def _matches(self, record: VolumeRecord, filters: Filters) -> bool:
+        dangling = not self._references.get(record.name)
+        return (
+            filters.exact("driver", record.driver)
+            and filters.pattern("name", record.name)
+            and filters.labels(record.labels)
+            and ("dangling" not in filters or filters.flag("dangling") == dangling)
+        )
 
     async def remove(self, name: str, *, force: bool) -> None:
         """Raises Conflict while a container references it; ``force`` forgives a missing one."""
-        raise NotImplementedError
+        async with self._locks[name]:
+            try:
+                record = self._find(name)
+            except NoSuchVolume:
+                if force:
+                    return
+                raise
+            if users := sorted(self._references.get(name, ())):
+                raise VolumeInUse(name, users)
+            await self._destroy(record, force=force)
+        self._locks.pop(name, None)
+
+    async def _destroy(self, record: VolumeRecord, *, force: bool) -> None:
+        if record.driver == "local":
+            await self._in_thread(self._local.remove, record.name)
+        else:
+            try:
+                await (await self._plugins.find(record.driver)).remove(record.name)
+            except EngineError:
+                if not force:
+                    raise
+        self._store.delete(record.name)
+        self._announce("volume", "destroy", record.name, {"driver": record.driver})
 
     async def prune(self, filters: Filters) -> VolumesPruneReport:
         """Remove unused anonymous volumes, with ``all=true`` the named ones too."""
-        raise NotImplementedError
+        filters.validate(PRUNE_FILTERS)
+        everything = filters.flag("all")
+        removed, reclaimed = [], 0
+        for name, record in tuple(self._store.all()):
+            wanted = everything or ANONYMOUS in record.labels
+            if record.driver != "local" or not wanted or not filters.labels(record.labels):
+                continue
+            if self._references.get(name):
+                continue
+            reclaimed += max(await self._size(record), 0)
+            await self.remove(name, force=True)
+            removed.append(name)
+        self._announce("volume", "prune", "", {"reclaimed": str(reclaimed)})
+        return VolumesPruneReport(volumes_deleted=removed, space_reclaimed=reclaimed)
 
     async def usage(self) -> VolumeListResponse:
         """All volumes with their ``usage_data``, for ``GET /system/df``."""
-        raise NotImplementedError
+        answer = VolumeListResponse()
+        for name, record in tuple(self._store.all()):
+            volume = await self._describe(record)
+            count = len(self._references.get(name, ()))
+            volume.usage_data = VolumeUsage(ref_count=count, size=await self._size(record))
+            answer.volumes.append(volume)
+        return answer
+
+    async def _size(self, record: VolumeRecord) -> int:
+        """Bytes of a local volume; -1 where only a plugin, or what is mounted, could tell."""
+        if record.driver != "local" or record.options:
+            return -1
+        return await self._in_thread(self._with_directory, record.name, usage)
+
+    # containers
 
     def reference(self, name: str, container_id: str) -> None:
         """Note that the container uses the volume; until ``dereference`` it cannot be removed."""
+        self._references[name].add(container_id)
 
     def dereference(self, name: str, container_id: str) -> None:
         """The container no longer exists; idempotent."""
+        self._references[name].discard(container_id)
+        if not self._references[name]:
+            del self._references[name]
 
     def is_anonymous(self, name: str) -> bool:
         """Whether the engine made up the name, so that ``rm -v`` takes the volume along."""
-        raise NotImplementedError
+        record = self._store.get(name)
+        return record is not None and ANONYMOUS in record.labels
 
     async def acquire(self, name: str, container_id: str) -> Path:
         """Mount the volume for a container that starts; returns the directory on the host."""
-        raise NotImplementedError
+        async with self._locks[name]:
+            record = self._find(name)
+            if record.driver == "local":
+                path = await self._mount_local(record)
+            else:
+                path = await (await self._plugins.find(record.driver)).mount(name, container_id)
+            self._users[name].add(container_id)
+        self._announce("volume", "mount", name, {"container": container_id, "driver": record.driver})
+        return path
+
+    async def _mount_local(self, record: VolumeRecord) -> Path:
+        if not record.options:
+            return self._local.path(record.name)
+        return await self._in_thread(self._local.mount, record.name, record.options)
 
     def adopt(self, name: str, container_id: str) -> None:
         """After a daemon restart: the running container still has the volume acquired."""
+        self._users[name].add(container_id)
 
     async def release(self, name: str, container_id: str) -> None:
         """The container stopped; idempotent."""
+        async with self._locks[name]:
+            if container_id not in self._users.get(name, ()):
+                return
+            self._users[name].discard(container_id)
+            record = self._store.get(name)
+            if record is None:
+                return
+            if record.driver != "local":
+                await (await self._plugins.find(record.driver)).unmount(name, container_id)
+            elif record.options and not self._users[name]:
+                await self._in_thread(self._local.unmount, name)
+        self._announce("volume", "unmount", name, {"container": container_id, "driver": record.driver})
 
     def open(self, name: str, subpath: str = "") -> int:
-        """An O_PATH fd on an acquired volume, or on a path in it that never leads outside; the caller closes it."""
-        raise NotImplementedError
+        """An O_PATH fd on an acquired local volume, or on a path in it that never leads outside; the caller closes it.
+
+        Raises InvalidParameter when there is nothing at ``subpath``.
+        """
+        if self._find(name).driver != "local":
+            raise Unsupported(f"volume {name}: subpaths of plugin volumes are not supported")
+        root = os.open(self._local.path(name), os.O_PATH | os.O_DIRECTORY)
+        try:
+            return open_in_root(root, subpath.lstrip("/") or ".")
+        except OSError as error:
+            raise InvalidParameter(
+                f"cannot access path {self._local.path(name) / subpath}: {(error.strerror or '').lower()}"
+            ) from None
+        finally:
+            os.close(root)
 
     async def populate(self, name: str, root: int, path: str) -> None:
         """Copy what the image has at ``path`` (in the file system ``root``) into the volume, if that is empty.
 
         Owners, modes, times, links and attributes are kept; the volume's own directory takes those of ``path``.
         """
-        raise NotImplementedError
+        if self._find(name).driver == "local":
+            await self._in_thread(self._with_directory, name, partial(fill, root, path))
+
+    # beyond Docker
+
+    async def clone(self, name: str, to: str, labels: Mapping[str, str] | None = None) -> Volume:
+        """A new volume ``to`` with the content of ``name`` as it is now; Conflict if ``to`` exists."""
+        source = self._plain(name)
+        kept = source.labels if labels is None else labels
+        copy = partial(self._with_directory, name)
+        return await self._new(to, kept, lambda target: copy(lambda fd: copy_tree(fd, target)))
+
+    async def snapshot(self, name: str) -> Volume:
+        """A clone named after the volume and the moment: ``data-20261123T203105Z``."""
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        return await self.clone(name, f"{name}-{stamp}", {"com.sampan.volume.snapshot-of": name})
+
+    async def rename(self, name: str, to: str) -> Volume:
+        """Give an unreferenced volume another name; Conflict if that is taken."""
+        record = self._plain(name)
+        check_name(to)
+        async with self._locks[name], self._locks[to]:
+            if self._store.get(to):
+                raise Conflict(f"rename {name}: a volume named {to} exists")
+            if users := sorted(self._references.get(name, ())):
+                raise VolumeInUse(name, users)
+            renamed = msgspec.structs.replace(record, name=to)
+            self._store.put(to, renamed)
+            self._local.rename(name, to)
+            self._store.delete(name)
+        return await self._describe(renamed)
+
+    async def export(self, name: str, sink: BinaryIO) -> None:
+        """Write the volume's content as a tar stream."""
+        self._plain(name)
+        await self._in_thread(self._with_directory, name, partial(archive.export, sink=sink))
+
+    async def import_(self, name: str, source: BinaryIO) -> Volume:
+        """A new volume with the content of an (uncompressed) tar stream; Conflict if it exists."""
+        return await self._new(name, {}, partial(archive.unpack, source))
+
+    def _plain(self, name: str) -> VolumeRecord:
+        """The record of a volume whose directory is all there is of it."""
+        record = self._find(name)
+        if record.driver != "local" or record.options:
+            raise Unsupported(f"volume {name}: only local volumes without options can be copied or renamed")
+        return record
+
+    async def _new(self, name: str, labels: Mapping[str, str], fill_in: Callable[[int], object]) -> Volume:
+        """A new local volume, which nobody sees before ``fill_in`` has filled its directory."""
+        check_name(name)
+        async with self._locks[name]:
+            if self._store.get(name):
+                raise Conflict(f"create {name}: a volume of this name exists")
+            staged = temporary()
+            try:
+                self._local.create(staged)
+                await self._in_thread(self._with_directory, staged, fill_in)
+                self._local.rename(staged, name)
+            finally:
+                await self._in_thread(self._local.remove, staged)
+            kept = {key: value for key, value in labels.items() if key != ANONYMOUS}
+            record = VolumeRecord(name=name, labels=kept, created=time.time_ns())
+            self._store.put(name, record)
+        self._announce("volume", "create", name, {"driver": record.driver})
+        return await self._describe(record)
+
+    # records and paths
+
+    def _find(self, name: str) -> VolumeRecord:
+        record = self._store.get(name)
+        if record is None:
+            raise NoSuchVolume(name)
+        return record
+
+    async def _describe(self, record: VolumeRecord) -> Volume:
+        mountpoint = str(self._local.path(record.name))
+        if record.driver != "local":
+            mountpoint = await (await self._plugins.find(record.driver)).path(record.name)
+        return Volume(
+            created_at=format_time(record.created - record.created % 1_000_000_000),
+            driver=record.driver,
+            labels=record.labels or None,
+            mountpoint=mountpoint,
+            name=record.name,
+            options=record.options or None,
+            scope=record.scope,
+        )
+
+    def _with_directory(self, name: str, work: Callable[[int], T]) -> T:
+        """The result of ``work`` on an fd of the volume's directory."""
+        fd = os.open(self._local.path(name), os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            return work(fd)
+        finally:
+            os.close(fd)
+
+    @staticmethod
+    async def _in_thread(work: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(None, partial(work, *arguments))
+
+
+def check_name(name: str) -> None:
+    """Raise InvalidParameter for what cannot be a volume's name."""
+    if len(name) == 1 and NAME.fullmatch(name * 2):
+        raise InvalidParameter("volume name is too short, names should be at least two alphanumeric characters")
+    if not NAME.fullmatch(name):
+        raise InvalidParameter(
+            f'create {name}: "{name}" includes invalid characters for a local volume name, only '
+            '"[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path'
+        )
+    if len(name) > MAXIMUM_NAME:
+        raise InvalidParameter(f"create {name[:32]}…: volume name is too long: at most {MAXIMUM_NAME} characters")
+
+
+def fill(root: int, path: str, volume: int) -> None:
+    """Copy the directory ``path`` of ``root`` into the directory ``volume``, if that is empty."""
+    if not is_empty(volume):
+        return
+    try:
+        source = open_in_root(root, path.lstrip("/") or ".", os.O_RDONLY | os.O_DIRECTORY)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    try:
+        copy_tree(source, volume)
+    finally:
+        os.close(source)
