@@ -17,6 +17,7 @@ from sampan.engine.host import architecture
 from sampan.engine.security import Security
 from sampan.errors import InvalidParameter, Unsupported
 from sampan.oci import runtime_spec as oci
+from sampan.runtime.seccomp_default import default_profile
 
 MAXIMUM_PROFILE = 1 << 20
 
@@ -65,7 +66,9 @@ def profile_of(security: Security, capabilities: list[str]) -> oci.Seccomp | Non
     """The filter of a container with these options; None is no filter. Raises InvalidParameter."""
     if security.seccomp == "unconfined":
         return None
-    return custom_profile(security.seccomp, frozenset(capabilities)) if security.seccomp else None
+    if not security.seccomp:
+        return default_profile(frozenset(capabilities))
+    return custom_profile(security.seccomp, frozenset(capabilities))
 
 
 @lru_cache(maxsize=32)

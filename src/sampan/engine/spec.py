@@ -185,8 +185,6 @@ def sysctls_of(record: Record) -> dict[str, str]:
     defaults = {"net.ipv4.ip_unprivileged_port_start": "0"} if own_network else {}
     if own_network and host_config.userns_mode != "host":
         defaults["net.ipv4.ping_group_range"] = "0 2147483647"
-    if record.config.domainname and host_config.uts_mode != "host":
-        defaults["kernel.domainname"] = record.config.domainname
     return {**defaults, **host_config.sysctls}
 
 
