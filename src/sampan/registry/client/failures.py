@@ -42,7 +42,11 @@ def _words(code: str) -> str:
 
 
 class Unreachable(Unavailable):
-    """No connection could be made, or it broke; trying again may help."""
+    """A connection could not be made, or it broke; trying again may help."""
+
+
+class NotReached(Unreachable):
+    """No connection could be made at all: refused, no such host, not trusted. Trying again at once is no use."""
 
 
 class NoPlatform(NotFound):

@@ -135,17 +135,16 @@ class Puller:
         for layer in layers:
             await progress.send(status("Pulling fs layer", digests.short(layer.digest)))
         async with contextlib.AsyncExitStack() as stack:
-            downloads: dict[str, Download] = {}
+            arriving: dict[str, _Arriving] = {}
             thread = stack.enter_context(_thread())
             group = await stack.enter_async_context(_first_failure())
             for layer in layers:
-                if layer.digest not in self._storage.content and layer.digest not in downloads:
+                if layer.digest not in self._storage.content and layer.digest not in arriving:
                     download = await stack.enter_async_context(self._downloads.join(remote, layer))
-                    downloads[layer.digest] = download
-                    group.create_task(_watch(download, progress))
+                    arriving[layer.digest] = _Arriving(download, group.create_task(_watch(download, progress)))
             parent: ChainID | None = None
             for layer, diff_id in zip(layers, diff_ids, strict=True):
-                parent = await self._unpack(thread, parent, diff_id, layer, downloads.get(layer.digest), progress)
+                parent = await self._unpack(thread, parent, diff_id, layer, arriving.get(layer.digest), progress)
 
     async def _unpack(
         self,
@@ -153,20 +152,20 @@ class Puller:
         parent: ChainID | None,
         diff_id: DiffID,
         layer: Descriptor,
-        download: Download | None,
+        arriving: "_Arriving | None",
         progress: Progress,
     ) -> ChainID:
         """Unpack one layer, from its download while that runs; a failure then is tried again from the whole blob."""
         chain, short = digests.extend(parent, diff_id), digests.short(layer.digest)
         if chain in self._storage.snapshots:
-            if download is not None:
-                await download.wait()
-            await progress.send(status("Already exists" if download is None else "Pull complete", short))
+            if arriving is not None:
+                await arriving.watch
+            await progress.send(status("Pull complete" if arriving else "Already exists", short))
             return chain
-        if download is not None:
+        if arriving is not None:
             with contextlib.suppress(EngineError):
-                await self._unpack_growing(thread, parent, diff_id, download, progress)
-            await download.wait()
+                await self._unpack_growing(thread, parent, diff_id, arriving.download, progress)
+            await arriving.watch
         if chain not in self._storage.snapshots:
             blob = _Counted(self._storage.content.open(layer.digest))
             await self._unpack_from(thread, parent, diff_id, blob, layer, progress)
@@ -208,6 +207,14 @@ class Puller:
             if download is None or download.done:
                 await progress.send(advance("Extracting", short, blob.position, layer.size))
         work.result()
+
+
+@dataclass(frozen=True)
+class _Arriving:
+    """A layer's download, and the task that tells of it: done after its last message."""
+
+    download: Download
+    watch: asyncio.Task[None]
 
 
 class _Closable(Source, Protocol):

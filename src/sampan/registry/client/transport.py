@@ -7,6 +7,7 @@ tried with TLS first; what answered is remembered.
 
 import asyncio
 import contextlib
+import os
 import ssl
 import urllib.request
 from collections.abc import AsyncIterator, Callable
@@ -23,7 +24,7 @@ from sampan import __version__
 from sampan.api.images import AuthConfig
 from sampan.config import Config
 from sampan.registry.client.auth import Authorizer, Reply
-from sampan.registry.client.failures import RegistryFailure, Unreachable
+from sampan.registry.client.failures import NotReached, RegistryFailure, Unreachable
 from sampan.registry.client.hosts import Host
 from sampan.registry.protocol import Scope, decode_errors, parse_challenges
 
@@ -101,8 +102,8 @@ class Transport:
                 last = attempt == self._attempts
                 try:
                     response = await stack.enter_async_context(self._authorized(host, auth, ask))
-                except Unreachable:
-                    if last:
+                except Unreachable as error:
+                    if last or isinstance(error, NotReached):
                         raise
                     await asyncio.sleep(self._delay(attempt, None))
                     continue
@@ -158,7 +159,7 @@ class Transport:
             response = await self._send(host, method, url, headers, body)
         except aiohttp.ClientConnectorError as error:
             if not (host.plain_http and url.startswith("https:")):
-                raise Unreachable(_told(method, url, error)) from error
+                raise NotReached(_told(method, url, error)) from error
             response = await self._send_plain(host, method, url, headers, body, error)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unreachable(_told(method, url, error)) from error
@@ -171,9 +172,10 @@ class Transport:
         plain = _as_plain(url)
         try:
             response = await self._send(host, method, plain, headers, body)
+        except aiohttp.ClientConnectorError as error:
+            raise NotReached(_told(method, url, first)) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            shown = first if isinstance(error, aiohttp.ClientConnectorError) else error
-            raise Unreachable(_told(method, plain, shown)) from error
+            raise Unreachable(_told(method, plain, error)) from error
         self._plain.add(urlsplit(url).netloc)
         return response
 
@@ -247,8 +249,9 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return f"dial tcp: lookup {error.host}: no such host"
     if isinstance(error, aiohttp.ClientConnectorError):
-        cause = error.os_error.strerror or str(error.os_error)
-        return f"dial tcp {error.host}:{error.port}: connect: {cause.partition(' [')[0].lower()}"
+        number = error.os_error.errno
+        cause = os.strerror(number).lower() if number else str(error.os_error)
+        return f"dial tcp {error.host}:{error.port}: connect: {cause}"
     if isinstance(error, TimeoutError):
         return "context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
     return str(error) or "EOF"
