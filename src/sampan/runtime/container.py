@@ -7,44 +7,40 @@
     cgroup.stats(), cgroup.pids(), update(cgroup, resources), cgroup.freeze(), cgroup.thaw()
     cgroup.remove()
 
-Nothing here waits; all of it may be called on the event loop (a cgroup is made in under a millisecond).
+Nothing here waits; all of it may be called on the event loop (a cgroup is made in about a millisecond).
 """
 
+import os
 from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import msgspec
+
+from sampan.errors import InvalidParameter
+from sampan.linux import userns
 from sampan.linux.cgroup import Cgroup
-from sampan.oci.runtime_spec import Process, Resources, Spec
+from sampan.linux.cgroup1 import Cgroup1
+from sampan.linux.cgroup2 import Cgroup2
+from sampan.linux.namespaces import FILES, FLAGS
+from sampan.oci.runtime_spec import Linux, Process, Spec
+from sampan.runtime.cgroups import DEFAULT_PARENT, cgroup_path, open_cgroup, prepare_cgroup, update
+from sampan.runtime.compile import Surroundings, compile_exec, compile_launch
+from sampan.runtime.compile_mounts import map_text
+from sampan.runtime.launch import AttachedStream, ExecLaunch, Launch, LogFile
+from sampan.runtime.mount_options import parse
 
-if TYPE_CHECKING:
-    from sampan.runtime.launch import AttachedStream, ExecLaunch, Launch, LogFile
-
-DEFAULT_PARENT = "/sampan"
-
-
-def cgroup_path(container_id: str, parent: str = "") -> str:
-    """Path of a container's cgroup from the root of every hierarchy: ``/sampan/<id>`` or below ``parent``."""
-    raise NotImplementedError
-
-
-def prepare_cgroup(path: str, resources: Resources | None = None) -> Cgroup:
-    """Make the cgroup ``path`` and apply ``resources``; on failure nothing of it stays.
-
-    Raises InvalidParameter for a value the kernel refuses (naming file, value and reason) and for a limit
-    whose controller this host lacks.
-    """
-    raise NotImplementedError
-
-
-def open_cgroup(path: str) -> Cgroup:
-    """The cgroup of a container that runs already (nothing is made)."""
-    raise NotImplementedError
-
-
-def update(cgroup: Cgroup, resources: Resources) -> None:
-    """Change limits of a running container; members left out stay as they are."""
-    raise NotImplementedError
+__all__ = [
+    "DEFAULT_PARENT",
+    "cgroup_path",
+    "exec_from",
+    "launch_from",
+    "open_cgroup",
+    "prepare_cgroup",
+    "surroundings",
+    "update",
+]
 
 
 def launch_from(
@@ -58,10 +54,10 @@ def launch_from(
     state_dir: Path,
     open_stdin: bool = False,
     stdin_once: bool = False,
-    log: "LogFile | None" = None,
-    attached: "Sequence[AttachedStream]" = (),
+    log: LogFile | None = None,
+    attached: Sequence[AttachedStream] = (),
     init: bool = False,
-) -> "Launch":
+) -> Launch:
     """All that ``Monitor.start`` needs to run ``spec``.
 
     ``rootfs`` is a detached mount fd (None: ``spec.root.path`` is a directory); ``netns`` an fd that replaces
@@ -69,7 +65,106 @@ def launch_from(
     ``init`` puts the engine's init before the program. Raises InvalidParameter or Unsupported for a spec that
     cannot run, before anything is made.
     """
-    raise NotImplementedError
+    process = spec.process or Process()
+    size = process.console_size
+    with ExitStack() as opened:
+        around = surroundings(spec, container_id, cgroup, opened, rootfs=rootfs, netns=netns, init=init)
+        plan = compile_launch(spec, replace(around, die_with_parent=True))
+        opened.pop_all()
+    return Launch(
+        container_id=container_id,
+        plan=plan,
+        run_dir=run_dir,
+        state_dir=state_dir,
+        terminal=process.terminal,
+        console_size=(size.height, size.width) if size else (0, 0),
+        open_stdin=open_stdin,
+        stdin_once=stdin_once,
+        log=log,
+        attached=attached,
+        oom_events=oom_events(cgroup),
+    )
+
+
+def oom_events(cgroup: Cgroup | None) -> Path | None:
+    """The control file that counts processes killed for want of memory."""
+    name = "memory.oom_control" if cgroup and cgroup.version == 1 else "memory.events"
+    return Path(cgroup.file(name)) if cgroup and cgroup.has(name) else None
+
+
+def surroundings(
+    spec: Spec,
+    container_id: str,
+    cgroup: Cgroup | None,
+    opened: ExitStack,
+    *,
+    rootfs: int | None = None,
+    netns: int | None = None,
+    bundle: Path = Path("/"),
+    init: bool = False,
+) -> Surroundings:
+    """Open what the plan needs: namespaces to join, the cgroup's files, user namespaces of idmapped mounts.
+
+    ``opened`` closes them if the caller fails; after that they belong to the plan, which closes them at its start.
+    """
+    linux = spec.linux or Linux()
+    owned: list[int] = []
+
+    def own(fd: int) -> int:
+        opened.callback(os.close, fd)
+        owned.append(fd)
+        return fd
+
+    paths = {one.type: one.path for one in linux.namespaces if one.path and not (one.type == "network" and netns)}
+    namespaces = {kind: own(_open_namespace(kind, path)) for kind, path in paths.items()}
+    if netns is not None:
+        namespaces["network"] = netns
+    return Surroundings(
+        container_id=container_id,
+        bundle=bundle,
+        rootfs=rootfs,
+        namespaces=namespaces,
+        cgroup_tasks=[own(fd) for fd in _tasks(cgroup)],
+        cgroup_directory=own(cgroup.open()) if isinstance(cgroup, Cgroup2) else None,
+        cgroup_path=cgroup.path if cgroup else "/",
+        userns={destination: own(fd) for destination, fd in _user_namespaces(spec)},
+        init=init,
+        owned=owned,
+    )
+
+
+def _open_namespace(kind: str, path: str) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise InvalidParameter(f'namespace {kind}: cannot open "{path}": {error.strerror}') from error
+
+
+def _tasks(cgroup: Cgroup | None) -> list[int]:
+    """Open ``tasks`` of every hierarchy; what was opened is closed if one fails."""
+    if not isinstance(cgroup, Cgroup1):
+        return []
+    with ExitStack() as undo:
+        fds = []
+        for directory in cgroup.directories():
+            fds.append(os.open(f"{directory}/tasks", os.O_WRONLY | os.O_CLOEXEC))
+            undo.callback(os.close, fds[-1])
+        undo.pop_all()
+        return fds
+
+
+def _user_namespaces(spec: Spec) -> list[tuple[str, int]]:
+    """A user namespace per idmapped mount; one without maps of its own takes the container's."""
+    linux = spec.linux or Linux()
+    made = []
+    for mount in spec.mounts:
+        if not (mount.uid_mappings or parse(mount.options).idmap):
+            continue
+        uids, gids = mount.uid_mappings or linux.uid_mappings, mount.gid_mappings or linux.gid_mappings
+        if not uids or not gids:
+            raise InvalidParameter(f"mount {mount.destination}: idmap needs uidMappings and gidMappings")
+        made.append((mount.destination, userns.make(map_text(list(uids)), map_text(list(gids)))))
+    return made
 
 
 def exec_from(
@@ -81,10 +176,67 @@ def exec_from(
     exec_id: str,
     privileged: bool = False,
     open_stdin: bool = False,
-    attached: "Sequence[AttachedStream]" = (),
-) -> "ExecLaunch":
+    attached: Sequence[AttachedStream] = (),
+) -> ExecLaunch:
     """All that ``Monitor.exec`` needs to run ``process`` beside the container's init ``pid``.
 
-    Capabilities, seccomp and limits ``process`` leaves out are those of ``spec``.
+    Capabilities that ``process`` leaves out are those of ``spec``; its filter holds unless ``privileged``.
+    Raises InvalidParameter or Unsupported for a process that cannot run, OSError where ``pid`` is gone.
     """
-    raise NotImplementedError
+    with ExitStack() as opened:
+        pidfd = os.pidfd_open(pid)
+        opened.callback(os.close, pidfd)
+        owned = [pidfd]
+        for fd in _tasks(cgroup):
+            opened.callback(os.close, fd)
+            owned.append(fd)
+        directory = cgroup.open() if isinstance(cgroup, Cgroup2) else None
+        if directory is not None:
+            opened.callback(os.close, directory)
+            owned.append(directory)
+        linux = spec.linux or Linux()
+        plan = compile_exec(
+            inherit(process, spec),
+            msgspec.structs.replace(linux, seccomp=None) if privileged else linux,
+            pidfd=pidfd,
+            flags=foreign_namespaces(pid),
+            cgroup_tasks=owned[1:] if directory is None else (),
+            cgroup_directory=directory,
+            owned=owned,
+        )
+        opened.pop_all()
+    size = process.console_size
+    return ExecLaunch(
+        exec_id=exec_id,
+        plan=plan,
+        terminal=process.terminal,
+        console_size=(size.height, size.width) if size else (0, 0),
+        open_stdin=open_stdin,
+        attached=attached,
+    )
+
+
+def inherit(process: Process, spec: Spec) -> Process:
+    """``process`` with what it leaves out taken from the container's own: capabilities, OOM score, limits."""
+    own = spec.process
+    if own is None:
+        return process
+    return msgspec.structs.replace(
+        process,
+        capabilities=process.capabilities or own.capabilities,
+        rlimits=process.rlimits or own.rlimits,
+        oom_score_adj=own.oom_score_adj if process.oom_score_adj is None else process.oom_score_adj,
+    )
+
+
+def foreign_namespaces(pid: int) -> int:
+    """CLONE_NEW* flags of the namespaces ``pid`` is in and this process is not; the others need no joining."""
+    flags = 0
+    for kind, file in FILES.items():
+        try:
+            theirs, ours = (Path(f"/proc/{who}/ns/{file}").stat() for who in (pid, "self"))
+        except FileNotFoundError:
+            continue  # a kernel without this kind, or the process ended: setns tells
+        if theirs.st_ino != ours.st_ino:
+            flags |= FLAGS[kind]
+    return flags

@@ -1,0 +1,252 @@
+"""An OCI spec as a plan: the order of everything between clone and exec.
+
+    stage     what the child could not do itself: joining a pid or time namespace; with another user namespace also
+              bind sources and every join, which need the runtime's own rights
+    child     ids mapped → namespaces joined → cgroup → bind sources → tree cut off → root → mounts, devices, links
+              → sysctl → read-only and masked paths → hooks → pivot → console → wait for start → identity → program
+
+Pure: nothing is made or changed here; descriptors are given by the caller.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sampan.errors import InvalidParameter
+from sampan.linux import mount as kernel
+from sampan.linux.namespaces import CLONE_NEWCGROUP, CLONE_NEWTIME, FLAGS
+from sampan.oci.runtime_spec import Hook, Hooks, Linux, Process, Root, Spec
+from sampan.runtime import compile_devices, compile_mounts, compile_process, plan
+from sampan.runtime.compile_mounts import map_text
+from sampan.runtime.mount_options import PROPAGATION
+from sampan.runtime.plan import Operation, Plan, Slots
+from sampan.runtime.validate import check, check_process, sysctl_path
+
+CREATE_RUNTIME = "createRuntime"
+"""Name of the pause at which ``prestart`` and ``createRuntime`` hooks run, in the runtime's namespaces."""
+
+_LATE = ("cgroup", "time")
+"""Namespaces clone does not make: the one comes after joining the cgroup, the other before the clone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What a spec is run in: all of a container that is not in its spec.
+
+    ``rootfs`` is a detached mount fd (None: ``spec.root.path``); ``namespaces`` fds to join by type, in place of the
+    spec's; ``cgroup_tasks`` fds of v1 ``tasks`` files; ``cgroup_directory`` fd of a v2 directory; ``userns`` fds of the
+    user namespaces of idmapped mounts, by destination; ``start_socket`` where the child waits for ``start``; ``init``
+    puts the engine's init first; ``keep`` stay open as 3, 4, …; ``state`` is what hooks read, in the child's view.
+    """
+
+    container_id: str
+    bundle: Path = Path("/")
+    rootfs: int | None = None
+    namespaces: Mapping[str, int] = field(default_factory=dict)
+    cgroup_tasks: Sequence[int] = ()
+    cgroup_directory: int | None = None
+    cgroup_path: str = "/"
+    userns: Mapping[str, int] = field(default_factory=dict)
+    start_socket: int | None = None
+    init: bool = False
+    keyring: bool = True
+    pivot: bool = True
+    keep: Sequence[int] = ()
+    die_with_parent: bool = False
+    state: bytes = b""
+    owned: Sequence[int] = ()
+
+
+def compile_launch(spec: Spec, around: Surroundings) -> Plan:
+    """The plan of a container's first process. Raises InvalidParameter or Unsupported for a spec that cannot run."""
+    check(spec, root_given=around.rootfs is not None)
+    if spec.process is None:
+        raise InvalidParameter("process: a program to run must be given")
+    return _Launch(spec, spec.process, around).plan()
+
+
+class _Launch:
+    """One compilation: slots are handed out once, then the parts are written in order."""
+
+    def __init__(self, spec: Spec, process: Process, around: Surroundings) -> None:
+        self.spec, self.process, self.around = spec, process, around
+        self.linux = spec.linux or Linux()
+        self.hooks = spec.hooks or Hooks()
+        self.slots = Slots()
+        self._give(around)
+        self.new = {one.type for one in self.linux.namespaces if one.type not in around.namespaces}
+        self.other_user = "user" in self.new or "user" in self.joined
+        bundled = around.rootfs is None
+        self.root_slot = self.slots.take() if bundled else self.rootfs
+        self.mounts = compile_mounts.read(list(spec.mounts), self.slots, around.bundle)
+        self.devices = compile_devices.wanted(spec, self.mounts)
+        self.taken = compile_devices.bound(self.devices, self.slots) if self.other_user else []
+
+    def _give(self, around: Surroundings) -> None:
+        """Inherited descriptors: those kept for the program first, so that they become 3, 4, …."""
+        give = self.slots.give
+        for fd in around.keep:
+            give(fd)
+        self.rootfs = plan.NO_SLOT if around.rootfs is None else give(around.rootfs)
+        self.joined = {kind: give(fd) for kind, fd in around.namespaces.items()}
+        self.tasks = [give(fd) for fd in around.cgroup_tasks]
+        self.cgroup = plan.NO_SLOT if around.cgroup_directory is None else give(around.cgroup_directory)
+        self.start = plan.NO_SLOT if around.start_socket is None else give(around.start_socket)
+        self.userns = {destination: give(fd) for destination, fd in around.userns.items()}
+
+    def plan(self) -> Plan:
+        """The whole list."""
+        flags = sum(FLAGS[kind] for kind in self.new if kind not in _LATE)
+        operations = (*self._stage(), plan.Clone(flags, self.cgroup), *self._child())
+        return Plan(operations, tuple(self.slots.fds), tuple(self.around.owned))
+
+    def _stage(self) -> Iterator[Operation]:
+        if self.other_user:
+            yield from self._take()
+        yield from self._join(in_stage=True)
+        if "time" in self.new:
+            yield plan.Unshare(CLONE_NEWTIME)
+            offsets = self.linux.time_offsets.items()
+            if text := "".join(f"{clock} {offset.secs} {offset.nanosecs}\n" for clock, offset in offsets):
+                yield plan.SetTimeOffsets(text)
+
+    def _join(self, *, in_stage: bool) -> Iterator[Operation]:
+        """Join by type; the user namespace last: before it the runtime may join whatever it likes."""
+        for kind in sorted(self.joined, key=lambda kind: (kind == "user", kind == "mount", kind)):
+            if in_stage == (self.other_user or kind in {"pid", "time"}):
+                yield plan.SetNamespace(self.joined[kind], FLAGS[kind])
+
+    def _child(self) -> Iterator[Operation]:
+        if "user" in self.new:
+            maps = (self.linux.uid_mappings, self.linux.gid_mappings)
+            yield plan.MapIds(map_text(list(maps[0])), map_text(list(maps[1])), "allow")
+        yield from self._join(in_stage=False)
+        for slot in self.tasks:
+            yield plan.WriteSlot(slot, b"0")
+        if "cgroup" in self.new:
+            yield plan.Unshare(CLONE_NEWCGROUP)
+        if self.around.keyring:
+            yield plan.JoinKeyring(f"_ses.{self.around.container_id}")
+        if "network" in self.new:
+            yield plan.RaiseLoopback()
+        yield from self._names()
+        if "mount" in self.new:
+            yield from self._file_systems()
+        yield from self._process()
+
+    def _names(self) -> Iterator[Operation]:
+        if self.spec.hostname:
+            yield plan.SetHostname(self.spec.hostname)
+        if self.spec.domainname:
+            yield plan.SetDomainname(self.spec.domainname)
+
+    def _take(self) -> Iterator[Operation]:
+        """Detached copies of the root (where it is a directory), of bind sources and of device nodes."""
+        if self.rootfs == plan.NO_SLOT:
+            yield plan.OpenTree(self.root_slot, str(self.around.bundle / self._root.path), 1)
+            yield plan.SetMount(self.root_slot, 0, 0, kernel.MS_SLAVE, plan.NO_SLOT, 1)
+        mapped = {
+            source.slot: self.userns[source.mount.destination]
+            for source in self.mounts
+            if source.mount.destination in self.userns
+        }
+        yield from compile_mounts.sources(self.mounts, self._bind_propagation, mapped)
+        yield from compile_devices.take(self.taken)
+
+    @property
+    def _root(self) -> Root:
+        return self.spec.root or Root()
+
+    @property
+    def _bind_propagation(self) -> int:
+        """What a bind gets that names no propagation: that of the container's root."""
+        wanted = PROPAGATION.get(self.linux.rootfs_propagation, (kernel.MS_SLAVE, True))[0]
+        return 0 if wanted == kernel.MS_SHARED else wanted
+
+    def _file_systems(self) -> Iterator[Operation]:
+        """The container's tree, up to the pivot into it."""
+        if not self.other_user:
+            yield from self._take()
+        yield plan.SetPropagation("/", kernel.MS_PRIVATE)
+        yield plan.AttachRoot(self.root_slot, "/")
+        private = "cgroup" in self.new
+        yield from compile_mounts.targets(
+            self.mounts, self.slots, cgroup=self.around.cgroup_path, private_cgroups=private
+        )
+        yield from compile_devices.make(self.devices, self.taken)
+        for key, value in self.linux.sysctl.items():
+            yield plan.WriteSysctl(sysctl_path(key), value)
+        for path in self.linux.readonly_paths:
+            yield plan.MakeReadonly(path)
+        for path in self.linux.masked_paths:
+            yield plan.Mask(path)
+        if self._root.readonly:
+            yield plan.MakeReadonly("/")
+        yield from self._hooks_before_pivot()
+        yield plan.PivotRoot() if self.around.pivot else plan.ChangeRoot()
+        if self.linux.rootfs_propagation:
+            yield plan.SetPropagation("/", *map(int, PROPAGATION[self.linux.rootfs_propagation]))
+
+    def _hooks_before_pivot(self) -> Iterator[Operation]:
+        if self.hooks.prestart or self.hooks.create_runtime:
+            yield plan.Pause(CREATE_RUNTIME)
+        yield from map(self._hook, self.hooks.create_container)
+
+    def _hook(self, hook: Hook) -> Operation:
+        timeout = (hook.timeout or 0) * 1000
+        return plan.RunHook(hook.path, tuple(hook.args or (hook.path,)), tuple(hook.env), self.around.state, timeout)
+
+    def _process(self) -> Iterator[Operation]:
+        process = self.process
+        yield from compile_process.limits(process, new_user=self.other_user)
+        yield from compile_process.personality(self.linux.personality)
+        yield from compile_process.console(process, bind="mount" in self.new)
+        execute = compile_process.program_of(process, keep=len(self.around.keep))
+        if self.start != plan.NO_SLOT:
+            yield plan.FindProgram(execute.file, execute.environment)
+            yield plan.WaitStart(self.start)
+        yield from map(self._hook, self.hooks.start_container)
+        yield from compile_process.identity(process, self.linux.seccomp)
+        if self.around.die_with_parent:
+            yield plan.DieWithParent()
+        if self.around.init:
+            yield plan.Reap()
+        yield execute
+
+
+def compile_exec(
+    process: Process,
+    linux: Linux,
+    *,
+    pidfd: int,
+    flags: int,
+    cgroup_tasks: Sequence[int] = (),
+    cgroup_directory: int | None = None,
+    keep: Sequence[int] = (),
+    owned: Sequence[int] = (),
+) -> Plan:
+    """The plan of another process in a container: ``pidfd`` of its first process, ``flags`` the namespaces to join.
+
+    Raises InvalidParameter or Unsupported for a process that cannot run.
+    """
+    check_process(process)
+    slots = Slots()
+    for fd in keep:
+        slots.give(fd)
+    joined = slots.give(pidfd)
+    tasks = [slots.give(fd) for fd in cgroup_tasks]
+    cgroup = plan.NO_SLOT if cgroup_directory is None else slots.give(cgroup_directory)
+    affinity = process.exec_cpu_affinity
+    operations: list[Operation] = []
+    if affinity and affinity.initial:
+        operations.append(plan.SetAffinity(compile_process.cpu_mask(affinity.initial)))
+    operations += [plan.WriteSlot(slot, b"0") for slot in tasks]
+    operations += [plan.SetNamespace(joined, flags), plan.Clone(0, cgroup)]
+    if affinity and affinity.final:
+        operations.append(plan.SetAffinity(compile_process.cpu_mask(affinity.final)))
+    operations += compile_process.limits(process, new_user=bool(flags & FLAGS["user"]))
+    operations += compile_process.personality(linux.personality)
+    operations += compile_process.console(process, bind=False)
+    operations += compile_process.identity(process, linux.seccomp)
+    operations.append(compile_process.program_of(process, keep=len(keep)))
+    return Plan(tuple(operations), tuple(slots.fds), tuple(owned))

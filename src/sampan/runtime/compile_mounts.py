@@ -1,0 +1,156 @@
+"""The mounts of a spec as operations: sources taken first, then everything attached in the spec's order.
+
+    sources()    before the host's tree is cut off: a detached copy of every bind source, with its attributes
+    targets()    new file systems made and all attached beneath the new root
+
+A bind keeps its peers on the host when it is taken before the tree is made private, so ``rshared`` works without
+sharing the container's root. In a new user namespace sources are taken outside it, with the runtime's rights.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from sampan.errors import InvalidParameter
+from sampan.linux import mount as kernel
+from sampan.linux.cgroup import hierarchies
+from sampan.oci.runtime_spec import IDMapping, Mount
+from sampan.runtime import plan
+from sampan.runtime.mount_options import Options, parse
+from sampan.runtime.plan import Kind, Operation, Slots
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A mount read: its options, and for a bind the slot of its source and whether that is a file."""
+
+    mount: Mount
+    options: Options
+    slot: int = plan.NO_SLOT
+    kind: Kind = Kind.DIRECTORY
+
+    @property
+    def bind(self) -> bool:
+        """Whether it shows an existing tree."""
+        return self.options.bind or self.mount.type == "bind"
+
+
+def read(mounts: "tuple[Mount, ...] | list[Mount]", slots: Slots, bundle: Path) -> list[Source]:
+    """Read all mounts; raises InvalidParameter where a bind's source does not exist."""
+    found = []
+    for mount in mounts:
+        source = Source(mount, parse(mount.options))
+        if source.bind:
+            path = os.path.join(bundle, mount.source)  # noqa: PTH118  an absolute source stands for itself
+            source = Source(_with_source(mount, path), source.options, slots.take(), _kind(path))
+        found.append(source)
+    return found
+
+
+def _with_source(mount: Mount, path: str) -> Mount:
+    return Mount(mount.destination, mount.type, path, mount.options, mount.uid_mappings, mount.gid_mappings)
+
+
+def _kind(path: str) -> Kind:
+    try:
+        return Kind.DIRECTORY if Path(path).stat() and Path(path).is_dir() else Kind.FILE
+    except OSError as error:
+        raise InvalidParameter(f"error mounting: stat {path}: {(error.strerror or '').lower()}") from None
+
+
+def sources(found: list[Source], default_propagation: int, userns: dict[int, int]) -> Iterator[Operation]:
+    """Take every bind's source. ``userns``: slot of a mount → slot of the user namespace it is mapped by."""
+    for source in found:
+        if source.slot == plan.NO_SLOT:
+            continue
+        options = source.options
+        recursive = options.recursive or "bind" not in source.mount.options
+        yield plan.OpenTree(source.slot, source.mount.source, int(recursive))
+        if source.slot in userns:
+            yield _idmap(source.slot, userns[source.slot], options.idmap_below or recursive)
+        yield from _attributes(source.slot, options)
+        for propagation, below in options.propagation or ((default_propagation, True),):
+            if propagation:
+                yield plan.SetMount(source.slot, 0, 0, propagation, plan.NO_SLOT, int(below))
+
+
+def _idmap(slot: int, userns: int, below: bool) -> Operation:
+    return plan.SetMount(slot, kernel.MOUNT_ATTR_IDMAP, 0, 0, userns, int(below))
+
+
+def _attributes(slot: int, options: Options) -> Iterator[Operation]:
+    if options.set_below or options.clear_below:
+        yield plan.SetMount(slot, options.set_below, options.clear_below, 0, plan.NO_SLOT, 1)
+    if options.set or options.clear:
+        yield plan.SetMount(slot, options.set, options.clear)
+
+
+def targets(found: list[Source], slots: Slots, *, cgroup: str, private_cgroups: bool) -> Iterator[Operation]:
+    """Attach everything in order; file systems are made here, inside the container's namespaces."""
+    for source in found:
+        if source.bind:
+            yield plan.Attach(source.slot, source.mount.destination, source.kind)
+        elif source.mount.type in {"cgroup", "cgroup2"}:
+            yield from _cgroup(source, slots, cgroup, private_cgroups)
+        else:
+            yield from _file_system(source, slots)
+
+
+def _file_system(source: Source, slots: Slots) -> Iterator[Operation]:
+    mount, options = source.mount, source.options
+    slot = slots.take()
+    name = mount.source if mount.source != "none" else ""
+    yield plan.MakeMount(slot, mount.type, name, options.set & ~_read_only(options), options.data)
+    if options.copy_up:
+        yield plan.CopyUp(slot, mount.destination)
+    yield plan.Attach(slot, mount.destination)
+    if _read_only(options):
+        yield plan.SetMount(slot, kernel.MOUNT_ATTR_RDONLY)
+    for propagation, below in options.propagation:
+        yield plan.SetMount(slot, 0, 0, propagation, plan.NO_SLOT, int(below))
+
+
+def _read_only(options: Options) -> int:
+    """Set last: what is copied up, and mount points made in it, must be written first."""
+    return options.set & kernel.MOUNT_ATTR_RDONLY
+
+
+def _cgroup(source: Source, slots: Slots, path: str, private: bool) -> Iterator[Operation]:
+    """``cgroup`` means the version the host has; a private namespace shows the container's own cgroup as the root."""
+    mounted = hierarchies()
+    destination, attributes = source.mount.destination, source.options.set
+    if mounted.version == 2 or source.mount.type == "cgroup2":
+        yield from _hierarchy(slots, destination, attributes, "cgroup2", (), f"{mounted.unified}{path}", private)
+        return
+    top = slots.take()
+    yield plan.MakeMount(top, "tmpfs", "tmpfs", attributes & ~kernel.MOUNT_ATTR_RDONLY, ("mode=755",))
+    yield plan.Attach(top, destination)
+    together: dict[str, list[str]] = {}
+    for controller, root in mounted.controllers.items():
+        together.setdefault(root, []).append(controller)
+    for root, controllers in together.items():
+        name = ",".join(one.removeprefix("name=") for one in controllers)
+        target = f"{destination}/{name}"
+        yield from _hierarchy(slots, target, attributes, "cgroup", tuple(controllers), root + path, private)
+        if len(controllers) > 1:
+            for one in controllers:
+                yield plan.MakeSymlink(name, f"{destination}/{one}")
+    yield plan.SetMount(top, attributes & kernel.MOUNT_ATTR_RDONLY)
+
+
+def _hierarchy(
+    slots: Slots, target: str, attributes: int, kind: str, options: tuple[str, ...], host: str, private: bool
+) -> Iterator[Operation]:
+    slot = slots.take()
+    if private:
+        yield plan.MakeMount(slot, kind, "cgroup", attributes, options)
+    else:
+        yield plan.OpenTree(slot, host)
+        yield plan.SetMount(slot, attributes)
+    yield plan.Attach(slot, target)
+
+
+def map_text(mappings: "tuple[IDMapping, ...] | list[IDMapping]") -> str:
+    """The lines of a uid_map."""
+    return "".join(f"{one.container_id} {one.host_id} {one.size}\n" for one in mappings)
