@@ -7,6 +7,7 @@ Source: https://github.com/opencontainers/image-spec manifest.md, image-index.md
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 from msgspec import field
@@ -53,7 +54,7 @@ class Index(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, renam
 class _Wire(msgspec.Struct, rename="camel"):
     schema_version: int = 0
     media_type: str = ""
-    manifests: msgspec.Raw | None = None
+    manifests: Any = None
 
 
 def media_type(raw: bytes) -> str:
