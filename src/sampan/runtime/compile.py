@@ -120,6 +120,8 @@ class _Launch:
         if "user" in self.new:
             maps = (self.linux.uid_mappings, self.linux.gid_mappings)
             yield plan.MapIds(map_text(list(maps[0])), map_text(list(maps[1])), "allow")
+        if self.other_user:
+            yield plan.SetIds(0, 0)  # the runtime's own ids mean nobody in there, and nobody owns no file
         yield from self._join(in_stage=False)
         for slot in self.tasks:
             yield plan.WriteSlot(slot, b"0")
