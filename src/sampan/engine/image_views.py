@@ -1,7 +1,6 @@
 """Images as the API shows them: summaries, inspections, histories. Reads the store, changes nothing."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate
 
 from sampan.api import images as api
 from sampan.api.containers import GraphDriver, HealthConfig
@@ -17,7 +16,6 @@ from sampan.api.descriptor import (
 from sampan.api.times import SECOND, format_time, parse_time
 from sampan.engine.image_users import ImageUser
 from sampan.errors import InvalidParameter, NotFound
-from sampan.oci import digest as digests
 from sampan.oci import manifest
 from sampan.oci.descriptor import REFERENCE_DIGEST, Descriptor
 from sampan.oci.digest import ChainID, Digest
@@ -66,7 +64,7 @@ def summary(storage: Storage, image: Image, references: Sequence[Reference]) -> 
 def shared_sizes(storage: Storage, images: Sequence[Image]) -> Mapping[Digest, int]:
     """Bytes of each image's layers that another image has too."""
     sizes = {layer.chain_id: layer.size for layer in storage.snapshots.layers()}
-    chains = {image.id: set(chain_of(image)) for image in images}
+    chains = {image.id: set(image.config.value.chain_ids) for image in images}
     counted: dict[ChainID, int] = {}
     for chain in chains.values():
         for chain_id in chain:
@@ -74,14 +72,6 @@ def shared_sizes(storage: Storage, images: Sequence[Image]) -> Mapping[Digest, i
     return {
         id: sum(sizes.get(chain_id, 0) for chain_id in chain if counted[chain_id] > 1) for id, chain in chains.items()
     }
-
-
-def chain_of(image: Image) -> list[ChainID]:
-    """Chain IDs of the image's layers, lowest first."""
-    diff_ids = image.config.value.diff_ids
-    if not diff_ids:
-        return []
-    return list(accumulate(diff_ids[1:], digests.extend, initial=ChainID(diff_ids[0])))
 
 
 def run_config(config: RunConfig) -> api.ImageConfig:
@@ -140,7 +130,7 @@ def inspection(storage: Storage, image: Image) -> api.ImageInspect:
 
 
 def _driver_data(storage: Storage, image: Image) -> dict[str, str]:
-    *lower, top = [str(storage.snapshots.path(chain_id)) for chain_id in chain_of(image)] or [""]
+    *lower, top = [str(storage.snapshots.path(chain_id)) for chain_id in image.config.value.chain_ids] or [""]
     data = {"UpperDir": top, "LowerDir": ":".join(reversed(lower))}
     return {key: value for key, value in data.items() if value}
 
@@ -267,7 +257,7 @@ def _layer_sizes(storage: Storage, image: Image) -> list[int]:
     """Bytes of each layer, lowest first; of its blob while it is not unpacked."""
     blobs = [layer.size for layer in image.manifest.value.layers]
     sizes = []
-    for chain_id, blob in zip(chain_of(image), blobs, strict=False):
+    for chain_id, blob in zip(image.config.value.chain_ids, blobs, strict=False):
         try:
             sizes.append(storage.snapshots.layer(chain_id).size)
         except NotFound:

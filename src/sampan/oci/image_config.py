@@ -104,6 +104,14 @@ class ImageConfig(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
         """Chain ID of all layers, None for an image without layers."""
         return digests.chain_id(self.rootfs.diff_ids)
 
+    @property
+    def chain_ids(self) -> list[ChainID]:
+        """Chain ID up to each layer, lowest first."""
+        chains: list[ChainID] = []
+        for diff_id in self.rootfs.diff_ids:
+            chains.append(digests.extend(chains[-1] if chains else None, diff_id))
+        return chains
+
 
 def decode(raw: bytes) -> Document[ImageConfig]:
     """Decode the bytes of a config; raises InvalidParameter."""

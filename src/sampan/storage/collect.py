@@ -11,7 +11,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sampan.oci import digest as digests
 from sampan.oci.digest import ChainID
 from sampan.storage.content import ContentStore
 from sampan.storage.images import Images
@@ -34,27 +33,26 @@ def collect(
     """Sweep once."""
     with leases.lock:
         held = set(leases.held)
-        needed = needed_layers(snapshots, images) | held
+        needed = needed_layers(snapshots, images, held) | held
         unneeded = [layer.chain_id for layer in snapshots.layers() if layer.chain_id not in needed]
         layers_size = sum(snapshots.remove_layer(chain_id) for chain_id in unneeded)
         blobs_size = _sweep_blobs(content, images.needed_blobs() | held, keep_younger)
         return Collected(unneeded, layers_size, blobs_size)
 
 
-def needed_layers(snapshots: Snapshots, images: Images) -> set[str]:
-    """Chain IDs of all layers under an image or a writable layer."""
-    parents = {layer.chain_id: layer.parent for layer in snapshots.layers()}
+def needed_layers(snapshots: Snapshots, images: Images, held: set[str]) -> set[str]:
+    """Chain IDs of all layers under an image, a writable layer, or a held layer."""
+    parents: dict[str, ChainID | None] = {layer.chain_id: layer.parent for layer in snapshots.layers()}
+    tops: list[str | None] = [active.parent for active in snapshots.actives()]
+    tops += [chain_id for chain_id in parents if chain_id in held]
+    tops += [image.chain_id for image in images.all()]
     needed: set[str] = set()
-    for active in snapshots.actives():
-        top = active.parent
+    for top in tops:
         while top is not None and top not in needed:
             needed.add(top)
             top = parents.get(top)
-    for image in images.all():
-        chain: ChainID | None = None
-        for diff_id in image.config.value.diff_ids:
-            chain = digests.extend(chain, diff_id)
-            needed.add(chain)
+    for image in images.all():  # some of its layers may be unpacked before the topmost is
+        needed.update(image.config.value.chain_ids)
     return needed
 
 

@@ -95,19 +95,10 @@ def load(
             contents = _read(storage, TarReader(tar), lease)
         loaded = _register(storage, contents, lease, platforms)
         for one in loaded:
-            lease.hold(*chain_ids(one.image.config.value))
+            lease.hold(*one.image.config.value.chain_ids)
             if unpack:
                 storage.images.unpack(one.image, report)
     return loaded
-
-
-def chain_ids(config: ImageConfig) -> list[digests.ChainID]:
-    """Chain IDs of all layers of an image, lowest first."""
-    return [digests.extend(*pair) for pair in _stacked(config)]
-
-
-def _stacked(config: ImageConfig) -> list[tuple[digests.ChainID | None, digests.DiffID]]:
-    return [(digests.chain_id(config.diff_ids[:at]), diff) for at, diff in enumerate(config.diff_ids)]
 
 
 def _read(storage: Storage, reader: TarReader, lease: Lease) -> _Contents:
