@@ -20,7 +20,12 @@ chooses its exit status by them, docker-py its exception class) live in the clas
 
 
 class EngineError(Exception):
-    """Base of every error that reaches a user; the message is the sentence the user reads."""
+    """Base of every error that reaches a user; the message is the sentence the user reads.
+
+    ``code`` is the exit status of the program that failed, where one did (a build's RUN); else 0.
+    """
+
+    code: int = 0
 
     def __init__(self, message: str) -> None:
         super().__init__(message)

@@ -103,7 +103,7 @@ def _describe(found: Found, placement: Placement) -> str:
     owner = placement.owner or (status.st_uid, status.st_gid)
     content = ""
     if stat.S_ISREG(status.st_mode):
-        fd = os.open(found.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=found.directory)
+        fd = os.open(found.name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=found.directory)
         with os.fdopen(fd, "rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
     elif stat.S_ISLNK(status.st_mode):

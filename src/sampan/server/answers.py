@@ -99,7 +99,7 @@ async def follow(
     except EngineError as error:
         if sink.response is None and not failures_inside:
             raise
-        await sink.send(progress.failure(error.message))
+        await sink.send(progress.failure(error.message, error.code))
     response = await sink.begin()
     await response.write_eof()
     return response

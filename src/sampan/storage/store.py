@@ -21,6 +21,7 @@ from sampan.storage.content import ContentStore
 from sampan.storage.database import Database
 from sampan.storage.images import Images
 from sampan.storage.leases import Leases
+from sampan.storage.pins import Pins
 from sampan.storage.snapshots import Snapshots, remove_path
 
 FORMAT = "1"
@@ -36,6 +37,7 @@ class Storage:
         self.temporary = root / "tmp"
         self.database = database
         self.leases = Leases()
+        self.pins = Pins(database, self.leases)
         self.content = ContentStore(root / "content")
         self.snapshots = Snapshots(root, database, self.leases)
         self.images = Images(database, self.content, self.snapshots)

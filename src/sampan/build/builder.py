@@ -1,0 +1,156 @@
+"""One build: the stages a target needs, each a task; a stage that needs another awaits its task.
+
+Build.run ─▶ stage 2 ─▶ (awaits) stage 0
+          └▶ stage 1 (side by side)
+last state ─▶ labels ─▶ image
+"""
+
+import asyncio
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from sampan.build import stages
+from sampan.build.cache import Cache
+from sampan.build.executor import Executor
+from sampan.build.request import ImageSource, Observer, Request, Step
+from sampan.build.stage import StageBuilder
+from sampan.build.state import State, from_image
+from sampan.build.threads import in_thread
+from sampan.dockerfile import instructions as ins
+from sampan.oci.platform import Platform, host
+from sampan.storage.images import Image
+from sampan.storage.leases import Lease
+from sampan.storage.store import Storage
+
+ACTIVE_PREFIX = "build-"
+"""Keys of writable layers of steps under way begin so; those found at a start are a crash's."""
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What every build works with: one per data root. ``scratch`` is a private directory (a tmpfs if possible)."""
+
+    storage: Storage
+    cache: Cache
+    executor: Executor
+    images: ImageSource
+    scratch: Path
+    cache_mounts: Path
+
+    def clean(self) -> None:
+        """Remove what builds of a killed daemon left behind."""
+        for active in self.storage.snapshots.actives():
+            if active.key.startswith(ACTIVE_PREFIX):
+                self.storage.snapshots.remove(active.key)
+        for directory in (self.scratch, self.cache_mounts):
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+
+def platform_arguments(target: Platform) -> dict[str, str]:
+    """The automatic ARGs of the global scope."""
+    values: dict[str, str] = {}
+    for prefix, platform in (("TARGET", target), ("BUILD", host())):
+        values |= {
+            f"{prefix}PLATFORM": str(platform),
+            f"{prefix}OS": platform.os,
+            f"{prefix}ARCH": platform.architecture,
+            f"{prefix}VARIANT": platform.variant,
+        }
+    return values
+
+
+class Build:
+    """A build under way."""
+
+    def __init__(self, workshop: Workshop, request: Request, observer: Observer, lease: Lease) -> None:
+        self.workshop = workshop
+        self.request = request
+        self.observer = observer
+        self.lease = lease
+        file = request.dockerfile
+        self.arguments: Mapping[str, str] = stages.global_arguments(
+            file, request.build_args, platform_arguments(request.platform)
+        )
+        self.target = stages.target_index(file, request.target)
+        self.needed = stages.needed_stages(file, self.target, self.arguments)
+        self._tasks: dict[int, asyncio.Task[State]] = {}
+        self._group: asyncio.TaskGroup | None = None
+
+    async def run(self) -> State:
+        """Build and return the target's last state. Raises the first error of any step."""
+        try:
+            async with asyncio.TaskGroup() as self._group:
+                await self._tell_arguments()
+                for index in self.needed:
+                    self._task(index)
+        except BaseExceptionGroup as group:
+            raise _first(group) from None
+        return self._tasks[self.target].result()
+
+    async def stage(self, index: int) -> State:
+        """The last state of stage ``index``, built now if nobody asked for it before."""
+        return await asyncio.shield(self._task(index))
+
+    def _task(self, index: int) -> "asyncio.Task[State]":
+        assert self._group is not None
+        if index not in self._tasks:
+            self._tasks[index] = self._group.create_task(StageBuilder(self, index).run())
+        return self._tasks[index]
+
+    async def base(self, name: str, platform: Platform) -> State:
+        """The state of an image, with its layers unpacked and kept until the build ends."""
+        image = await self.workshop.images.image(name, platform, pull=self.request.pull)
+        self.lease.hold(*(layer.digest for layer in image.manifest.value.layers))
+        state = from_image(image)
+        self.lease.hold(*state.stack())
+        await in_thread(self.workshop.storage.images.unpack, image)
+        return state
+
+    async def _tell_arguments(self) -> None:
+        for number, arg in enumerate(self.request.dockerfile.arguments, 1):
+            step = Step(number, self.total, arg.origin.text, "", -1)
+            await self.observer.started(step)
+            await self.observer.finished(step, "", cached=False)
+        await self.observer.stage_ended(-1)
+
+    @property
+    def total(self) -> int:
+        """Number of steps of the needed stages, the ARGs before them included."""
+        file = self.request.dockerfile
+        return len(file.arguments) + sum(1 + len(file.stages[index].body) for index in self.needed)
+
+    def step_of(self, index: int, position: int, instruction: ins.Instruction) -> Step:
+        """The step at ``position`` (0 is FROM) of a stage."""
+        file = self.request.dockerfile
+        before = sum(1 + len(file.stages[other].body) for other in self.needed if other < index)
+        number = len(file.arguments) + before + position + 1
+        return Step(number, self.total, instruction.origin.text, file.stages[index].head.name, index)
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error inside, since the others are its consequence."""
+    first = group.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
+
+
+async def build_image(workshop: Workshop, request: Request, observer: Observer) -> Image:
+    """Build and register the image, without a name yet. Raises EngineError."""
+    with workshop.storage.leases.take() as lease:
+        build = Build(workshop, request, observer, lease)
+        state = await build.run()
+        if request.labels:
+            labels = {**(state.config.labels or {}), **request.labels}
+            config = msgspec.structs.replace(state.config, labels=labels)
+        else:
+            config = state.config
+        final = msgspec.structs.replace(state.image_config(), config=config)
+        return await in_thread(workshop.storage.images.create, final, state.layers, state.base)
+
+
+def close_in_thread(fd: int) -> None:
+    """Close the last fd of a mount where waiting for it holds up nobody."""
+    asyncio.get_running_loop().run_in_executor(None, os.close, fd)

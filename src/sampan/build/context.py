@@ -1,0 +1,123 @@
+"""A classic build's context: a tar (compressed or not), a bare Dockerfile, or something at a URL.
+
+scratch/context-<random>/body    what came, as it came
+scratch/context-<random>/tree    unpacked, owned by root
+"""
+
+import io
+import os
+import secrets
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from sampan.archive.compression import decompressed
+from sampan.archive.copy import unpack
+from sampan.build.copying import DIRECTORY, clean
+from sampan.build.remote import fetch_all, is_git, is_url
+from sampan.build.threads import in_thread
+from sampan.dockerfile.ignore import Ignore, read_patterns
+from sampan.errors import InvalidParameter, Unsupported
+from sampan.linux.openat2 import open_in_root
+
+DOCKERFILE = "Dockerfile"
+DOCKERFILE_LIMIT = 1 << 24
+HEAD = 512
+TAR_MAGIC_AT = 257
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """``root`` is the fd of the unpacked tree, ``dockerfile`` the text to build."""
+
+    root: int
+    dockerfile: str
+
+
+@asynccontextmanager
+async def open_context(
+    scratch: Path, body: AsyncIterator[bytes], remote: str, dockerfile: str
+) -> AsyncIterator[Context]:
+    """The context that a request's body or its ``remote`` is; gone at the end of the block.
+
+    Raises InvalidParameter for what is no context, Unsupported for git.
+    """
+    directory = scratch / f"context-{secrets.token_hex(8)}"
+    tree = directory / "tree"
+    tree.mkdir(parents=True, mode=0o755)
+    try:
+        source = await _receive(directory, body, remote)
+        root = os.open(tree, DIRECTORY)
+        try:
+            text = await in_thread(_fill, source, root, dockerfile, remote)
+            yield Context(root, text)
+        finally:
+            os.close(root)
+    finally:
+        await in_thread(shutil.rmtree, directory, ignore_errors=True)
+
+
+async def _receive(directory: Path, body: AsyncIterator[bytes], remote: str) -> Path:
+    if is_git(remote):
+        raise Unsupported(f"unable to prepare context from {remote}: contexts in git are not supported")
+    if is_url(remote):
+        (download,) = await fetch_all([remote], directory)
+        return download.path
+    if remote:
+        raise InvalidParameter(f"unable to prepare context: {remote} is no URL")
+    path = directory / "body"
+    with path.open("wb") as file:
+        async for chunk in body:
+            await in_thread(file.write, chunk)
+    return path
+
+
+def _fill(source: Path, root: int, dockerfile: str, remote: str) -> str:
+    """Unpack ``source`` below ``root``; returns the Dockerfile's text."""
+    with source.open("rb") as file:
+        if remote and not _is_tar(file):
+            return file.read(DOCKERFILE_LIMIT).decode(errors="replace")
+        unpack(decompressed(file), root, owner=(0, 0))
+    source.unlink()
+    text = _read(root, dockerfile)
+    if text is None and dockerfile == DOCKERFILE:
+        text = _read(root, DOCKERFILE.lower())
+    if text is None:
+        raise InvalidParameter(f"Cannot locate specified Dockerfile: {dockerfile}")
+    if not text.strip():
+        raise InvalidParameter(f"the Dockerfile ({dockerfile}) cannot be empty")
+    _hide(root, dockerfile)
+    return text
+
+
+def _is_tar(file: BinaryIO) -> bool:
+    try:
+        head = decompressed(file).read(HEAD)
+    except InvalidParameter:
+        head = b""
+    finally:
+        file.seek(0, io.SEEK_SET)
+    return head[TAR_MAGIC_AT : TAR_MAGIC_AT + 5] == b"ustar"
+
+
+def _read(root: int, path: str) -> str | None:
+    try:
+        fd = open_in_root(root, clean(path), os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return None
+    with os.fdopen(fd, "rb") as file:
+        return file.read(DOCKERFILE_LIMIT).decode(errors="replace")
+
+
+def _hide(root: int, dockerfile: str) -> None:
+    """The client sends the Dockerfile and ``.dockerignore`` even if the latter excludes them."""
+    patterns = _read(root, ".dockerignore")
+    if patterns is None:
+        return
+    ignore = Ignore(read_patterns(patterns))
+    for name in (clean(dockerfile), ".dockerignore"):
+        if ignore.excludes(name) and "/" not in name:
+            os.unlink(name, dir_fd=root)

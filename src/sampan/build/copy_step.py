@@ -1,0 +1,235 @@
+"""COPY and ADD in a stage: where the files come from, what the step depends on, how they are placed."""
+
+import os
+import posixpath
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from sampan.archive.compression import decompressed, detect
+from sampan.archive.copy import unpack
+from sampan.build import stages
+from sampan.build.copying import Copier, Placement, Selection, SourceMissing, clean, fingerprint, select
+from sampan.build.errors import CopyFailed
+from sampan.build.layer import layer_step
+from sampan.build.owners import resolve_owner
+from sampan.build.remote import Download, fetch_all, is_git, is_url
+from sampan.build.state import State
+from sampan.build.threads import in_thread
+from sampan.dockerfile import instructions as ins
+from sampan.dockerfile.changes import working_directory
+from sampan.dockerfile.expand import expand
+from sampan.dockerfile.ignore import Ignore
+from sampan.errors import InvalidParameter, Unsupported
+from sampan.linux.openat2 import open_in_root
+
+if TYPE_CHECKING:
+    from sampan.build.stage import StageBuilder
+
+TAR_MAGIC_AT = 257
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What a step brings: files below ``root``, downloads, and here-documents as (name, bytes)."""
+
+    root: int
+    selections: list[Selection]
+    downloads: list[Download]
+    inline: list[tuple[str, bytes]]
+
+    @property
+    def count(self) -> int:
+        return len(self.selections) + len(self.downloads) + len(self.inline)
+
+
+async def copy_step(builder: "StageBuilder", written: ins.Copy, state: State) -> tuple[State, bool]:
+    """The state after a COPY or ADD, and whether it was cached. Raises CopyFailed, InvalidParameter."""
+    step = _expanded(builder, written, state)
+    with ExitStack() as held:
+        root = await _source_root(builder, step, held)
+        placement = await _placement(builder, step, state, held)
+        try:
+            sources = await _sources(builder, step, state, root)
+        except SourceMissing as error:
+            raise CopyFailed(_keyword(step), _missing(step, error.path)) from None
+        destination = _destination(step, state, sources)
+        contents = await in_thread(fingerprint, root, sources.selections, placement)
+        words = [repr(placement.owner), repr(placement.mode), destination, str(step.parents), contents]
+        words += [f"{download.url} {download.digest}" for download in sources.downloads]
+        words += [f"{name} {data!r}" for name, data in sources.inline]
+        words += [selection.path for selection in sources.selections]
+        description = f"{_described(step)} # buildkit"
+
+        async def work(rootfs: int) -> None:
+            await in_thread(_place_all, rootfs, step, sources, placement, destination)
+
+        key = state.next_key(_keyword(step), *words)
+        return await layer_step(builder.build, state, key, description, work, builder.reuse)
+
+
+def _keyword(step: ins.Copy) -> str:
+    return "ADD" if isinstance(step, ins.Add) else "COPY"
+
+
+def _missing(step: ins.Copy, path: str) -> str:
+    name = path.lstrip("/")
+    if step.from_:
+        return f'stat {name}: file does not exist in "{step.from_}"'
+    return f"file not found in build context or excluded by .dockerignore: stat {name}: file does not exist"
+
+
+def _described(step: ins.Copy) -> str:
+    flags = [f"--{name}={value} " for name, value in (("from", step.from_), ("chown", step.chown)) if value]
+    names = [*step.sources, *(f"<<{heredoc.name}" for heredoc in step.inline)]
+    return f"{_keyword(step)} {''.join(flags)}{' '.join(names)} {step.destination}"
+
+
+def _expanded(builder: "StageBuilder", step: ins.Copy, state: State) -> ins.Copy:
+    variables, escape = builder.variables(state), builder.escape
+    return replace(
+        step,
+        sources=tuple(expand(source, variables, escape) for source in step.sources),
+        destination=expand(step.destination, variables, escape),
+        inline=tuple(
+            replace(heredoc, content=expand(heredoc.text, variables, escape) if heredoc.expand else heredoc.text)
+            for heredoc in step.inline
+        ),
+        chown=expand(step.chown, variables, escape),
+        chmod=expand(step.chmod, variables, escape),
+        exclude=tuple(expand(pattern, variables, escape) for pattern in step.exclude),
+    )
+
+
+async def _source_root(builder: "StageBuilder", step: ins.Copy, held: ExitStack) -> int:
+    """The directory that sources are looked up in: the context, or what ``--from`` names."""
+    if not step.from_:
+        return builder.build.request.context
+    return await tree_of(builder, step.from_, held)
+
+
+async def tree_of(builder: "StageBuilder", name: str, held: ExitStack) -> int:
+    """The file system called ``name``: an earlier stage, a named context, or an image. The fd closes with ``held``."""
+    build = builder.build
+    index = stages.source_stage(build.request.dockerfile, name, builder.index)
+    if index is not None:
+        state = await build.stage(index)
+    elif name in build.request.named_contexts:
+        return build.request.named_contexts[name]
+    else:
+        state = await build.base(name, build.request.platform)
+    view = await in_thread(build.workshop.storage.snapshots.view, state.chain)
+    held.callback(os.close, view)
+    return view
+
+
+async def _placement(builder: "StageBuilder", step: ins.Copy, state: State, held: ExitStack) -> Placement:
+    owner: tuple[int, int] | None = None if step.from_ else (0, 0)
+    if step.chown:
+        view = await in_thread(builder.build.workshop.storage.snapshots.view, state.chain)
+        held.callback(os.close, view)
+        owner = resolve_owner(view, step.chown)
+    return Placement(owner, _mode(step.chmod), Ignore(step.exclude))
+
+
+def _mode(text: str) -> int | None:
+    if not text:
+        return None
+    if not set(text) <= set("01234567") or len(text) > 5:
+        raise Unsupported(f"--chmod={text}: only octal modes are understood")
+    return int(text, 8)
+
+
+async def _sources(builder: "StageBuilder", step: ins.Copy, state: State, root: int) -> Sources:
+    local: list[str] = []
+    remote: list[str] = []
+    for source in step.sources:
+        if isinstance(step, ins.Add) and is_git(source):
+            raise Unsupported(f"ADD {source}: sources in git are not supported")
+        (remote if isinstance(step, ins.Add) and is_url(source) else local).append(source)
+    checksum = step.checksum if isinstance(step, ins.Add) else ""
+    if checksum and (len(remote) != 1 or local):
+        raise InvalidParameter("checksum can't be specified for multiple or local sources")
+    selections = [found for source in local for found in await in_thread(select, root, source)]
+    downloads = await fetch_all(remote, builder.build.workshop.scratch, checksum)
+    return Sources(root, selections, downloads, [(heredoc.name, heredoc.content.encode()) for heredoc in step.inline])
+
+
+def _destination(step: ins.Copy, state: State, sources: Sources) -> str:
+    """The destination below the root, with a slash at its end if it must be a directory."""
+    wanted = step.destination
+    if sources.count > 1 and not wanted.endswith(("/", "/.")) and wanted not in (".", "/"):
+        raise InvalidParameter(
+            f"When using {_keyword(step)} with more than one source file, the destination must be a directory "
+            "and end with a /"
+        )
+    path = clean(working_directory(state.config, wanted))
+    return path + "/" if wanted.endswith(("/", "/.")) or wanted == "." or step.parents else path
+
+
+def _place_all(rootfs: int, step: ins.Copy, sources: Sources, placement: Placement, destination: str) -> None:
+    copier = Copier(rootfs, placement)
+    target = destination.rstrip("/")
+    into = destination.endswith("/") or not target or _is_directory(rootfs, target)
+    try:
+        for selection in sources.selections:
+            if _unpacks(step, sources.root, selection):
+                _extract(rootfs, copier, sources.root, selection, target, placement)
+            elif step.parents:
+                below = posixpath.join(target, _parent_below_pivot(step, selection))
+                copier.copy(sources.root, selection, below, into=True)
+            else:
+                copier.copy(sources.root, selection, target, into=into)
+        for download in sources.downloads:
+            path = posixpath.join(target, download.name) if into else target
+            mode = 0o600 if placement.mode is None else placement.mode
+            Copier(rootfs, replace(placement, mode=mode)).write_file(
+                path, download.path.read_bytes(), download.mtime_ns
+            )
+        for name, data in sources.inline:
+            copier.write_file(posixpath.join(target, name) if into else target, data, 0)
+    finally:
+        for download in sources.downloads:
+            download.path.unlink(missing_ok=True)
+
+
+def _parent_below_pivot(step: ins.Copy, selection: Selection) -> str:
+    """``--parents``: the directories that are kept, those behind ``/./`` if the source has that."""
+    for source in step.sources:
+        before, pivot, _ = source.partition("/./")
+        prefix = clean(before) if pivot else ""
+        if pivot and selection.path.startswith(prefix + "/"):
+            kept = selection.path[len(prefix) + 1 :]
+            return kept if selection.is_directory else posixpath.dirname(kept)
+    return selection.path if selection.is_directory else posixpath.dirname(selection.path)
+
+
+def _is_directory(root: int, path: str) -> bool:
+    try:
+        os.close(open_in_root(root, path, os.O_PATH | os.O_DIRECTORY))
+    except OSError:
+        return False
+    return True
+
+
+def _unpacks(step: ins.Copy, root: int, selection: Selection) -> bool:
+    """Whether ADD takes the source apart: a tar, compressed or not, unless ``--unpack=false``."""
+    if not isinstance(step, ins.Add) or selection.is_directory or step.unpack is False:
+        return False
+    with os.fdopen(open_in_root(root, selection.path, os.O_RDONLY), "rb") as file:
+        head = file.read(512)
+        if detect(head) is None:
+            return head[TAR_MAGIC_AT : TAR_MAGIC_AT + 5] == b"ustar"
+        file.seek(0)
+        try:
+            head = decompressed(file).read(512)
+        except InvalidParameter:
+            return False
+    return head[TAR_MAGIC_AT : TAR_MAGIC_AT + 5] == b"ustar"
+
+
+def _extract(rootfs: int, copier: Copier, root: int, selection: Selection, target: str, placement: Placement) -> None:
+    copier.make_directory(target)
+    with os.fdopen(open_in_root(root, selection.path, os.O_RDONLY), "rb") as file:
+        owner = placement.owner if placement.owner != (0, 0) else None
+        unpack(decompressed(file), rootfs, "/" + target, owner=owner)

@@ -1,0 +1,84 @@
+"""ADD from a URL: downloads, bounded and checked."""
+
+import asyncio
+import hashlib
+import posixpath
+import re
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from sampan.errors import DataLoss, EngineError, InvalidParameter
+from sampan.oci import digest as digests
+
+CHUNK = 1 << 18
+TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=60)
+_GIT = re.compile(r"(git://|git@|ssh://git@|https?://[^?#]*\.git(?:[?#].*)?$)")
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """A file that was fetched to ``path``; ``mtime_ns`` is the server's Last-Modified, 0 if it did not say."""
+
+    url: str
+    name: str
+    path: Path
+    digest: str
+    mtime_ns: int
+
+
+def is_url(source: str) -> bool:
+    """Whether ADD fetches ``source`` over HTTP."""
+    return source.startswith(("http://", "https://"))
+
+
+def is_git(source: str) -> bool:
+    """Whether ADD clones ``source``."""
+    return _GIT.match(source) is not None
+
+
+async def fetch_all(urls: Sequence[str], directory: Path, checksum: str = "") -> list[Download]:
+    """Fetch ``urls`` side by side into files of ``directory``. Raises EngineError, DataLoss, InvalidParameter."""
+    if not urls:
+        return []
+    async with aiohttp.ClientSession(timeout=TIMEOUT) as session:
+        return list(await asyncio.gather(*(_fetch(session, url, directory, checksum) for url in urls)))
+
+
+async def _fetch(session: aiohttp.ClientSession, url: str, directory: Path, checksum: str) -> Download:
+    name = posixpath.basename(urlsplit(url).path)
+    if not name:
+        raise InvalidParameter(f"cannot determine filename from url: {url}")
+    wanted = digests.parse(checksum) if checksum else None
+    state = digests.hasher(wanted) if wanted else hashlib.sha256()
+    with tempfile.NamedTemporaryFile(dir=directory, prefix="download-", delete=False) as file:
+        path = Path(file.name)
+        try:
+            async with session.get(url) as response:
+                if response.status >= 400:
+                    raise EngineError(f"invalid response status {response.status}")
+                async for chunk in response.content.iter_chunked(CHUNK):
+                    state.update(chunk)
+                    file.write(chunk)
+                modified = response.headers.get("Last-Modified", "")
+            if wanted and digests.of_hash(state) != wanted:
+                raise DataLoss(f"digest mismatch {digests.of_hash(state)}: {wanted}")
+        except aiohttp.ClientError as error:
+            path.unlink()
+            raise EngineError(f"ADD failed: {error}") from error
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+    return Download(url, name, path, str(digests.of_hash(state)), _nanoseconds(modified))
+
+
+def _nanoseconds(text: str) -> int:
+    try:
+        return int(parsedate_to_datetime(text).timestamp()) * 1_000_000_000
+    except (TypeError, ValueError):
+        return 0

@@ -1,0 +1,94 @@
+"""What a build is asked for, what it builds from, and whom it tells: values and contracts, no work.
+
+classic POST /build ─┐
+BuildKit's Solve     ├─▶ Request ─▶ builder.Build ─▶ Outcome
+sampan.build (API)  ─┘                  └─▶ Observer (steps begin, print, end)
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from sampan.build.executor import Limits
+from sampan.dockerfile.instructions import Dockerfile
+from sampan.oci.platform import Platform, host
+from sampan.storage.images import Image
+
+
+class ImageSource(Protocol):
+    """Where base images come from."""
+
+    async def image(self, name: str, platform: Platform, *, pull: bool) -> Image:
+        """The image ``name`` refers to, brought here if needed (``pull``: even if it is here). NoSuchImage, …"""
+
+
+class Secrets(Protocol):
+    """Where ``RUN --mount=type=secret`` gets its values."""
+
+    async def secret(self, id: str) -> bytes | None:
+        """The value, None when there is none of that name."""
+
+
+class NoSecrets:
+    """No secrets at all."""
+
+    async def secret(self, id: str) -> bytes | None:
+        """None."""
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One instruction as users see it: position among all steps of the build (from 1), its text, its stage."""
+
+    number: int
+    total: int
+    text: str
+    stage: str
+    stage_index: int
+
+
+class Observer(Protocol):
+    """Told of everything that happens; awaited, so a slow reader slows the build."""
+
+    async def started(self, step: Step) -> None:
+        """The step begins."""
+
+    async def running(self, step: Step, container_id: str) -> None:
+        """Its command is started in a container of this ID (64 hex digits)."""
+
+    async def printed(self, step: Step, data: bytes, is_stderr: bool) -> None:
+        """Its command printed something."""
+
+    async def finished(self, step: Step, state_id: str, *, cached: bool) -> None:
+        """It is done; ``state_id`` names the state it left (64 hex digits)."""
+
+    async def failed(self, step: Step, reason: str) -> None:
+        """It failed; the build ends."""
+
+    async def stage_ended(self, stage_index: int) -> None:
+        """No more steps of this stage will come."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A build. ``context`` is the fd of the context's directory, the caller's to close.
+
+    ``build_args`` None takes a variable's declaration as its value. ``epoch`` is SOURCE_DATE_EPOCH in seconds.
+    """
+
+    dockerfile: Dockerfile
+    context: int
+    target: str = ""
+    build_args: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    no_cache: bool = False
+    no_cache_stages: frozenset[str] = frozenset()
+    pull: bool = False
+    platform: Platform = field(default_factory=host)
+    network: str = "default"
+    extra_hosts: tuple[str, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+    secrets: Secrets = field(default_factory=NoSecrets)
+    named_contexts: Mapping[str, int] = field(default_factory=dict)
+    epoch: int | None = None

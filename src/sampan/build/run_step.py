@@ -1,0 +1,264 @@
+"""RUN in a stage: its command line, environment and mounts, run by the executor."""
+
+import fcntl
+import hashlib
+import os
+import posixpath
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sampan.build.copy_step import tree_of
+from sampan.build.copying import clean
+from sampan.build.errors import StepFailed
+from sampan.build.executor import Command, StepMount
+from sampan.build.layer import layer_step
+from sampan.build.request import Step
+from sampan.build.state import State
+from sampan.build.threads import in_thread
+from sampan.dockerfile import instructions as ins
+from sampan.dockerfile.changes import DEFAULT_PATH, environment, with_shell
+from sampan.dockerfile.expand import expand
+from sampan.dockerfile.heredoc import parse_heredoc
+from sampan.dockerfile.mounts import RunMount, parse_mount
+from sampan.errors import InvalidParameter, Unsupported
+from sampan.linux.openat2 import open_in_root
+
+if TYPE_CHECKING:
+    from sampan.build.stage import StageBuilder
+
+PREDEFINED = frozenset(
+    name
+    for base in ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
+    for name in (base, base.lower())
+)
+"""ARGs that RUN sees without a declaration, and that neither history nor cache knows."""
+PIPES = "/dev/pipes"
+SECRETS = "/run/secrets"
+
+
+@dataclass(slots=True)
+class Prepared:
+    """Mounts and variables of one RUN, made ready."""
+
+    mounts: list[StepMount] = field(default_factory=list)
+    env: dict[str, str] = field(default_factory=dict)
+
+
+async def run_step(builder: "StageBuilder", run: ins.Run, state: State, step: Step) -> tuple[State, bool]:
+    """The state after a RUN, and whether it was cached. Raises StepFailed."""
+    if run.security == "insecure":
+        raise Unsupported("security.insecure is not allowed")
+    build = builder.build
+    argv, script = _command_line(run, state)
+    variables = builder.variables(state)
+    mounts = [parse_mount(text, lambda word: expand(word, variables, builder.escape)) for text in run.mounts]
+    arguments = {name: value for name, value in state.arguments.items() if name not in environment(state.config)}
+    words = [f"{name}={value}" for name, value in sorted(arguments.items())]
+    network = run.network if run.network not in ("", "default") else build.request.network
+    key = state.next_key("RUN", *argv, *(script or ()), "args", *words, "mounts", *run.mounts, "network", network)
+    shown = f"RUN {f'|{len(words)} ' if words else ''}{' '.join([*words, *argv])} # buildkit"
+
+    async def work(rootfs: int) -> None:
+        async with AsyncExitStack() as held:
+            prepared = await _prepare(builder, mounts, script, held)
+            proxies = {name: value for name, value in build.request.build_args.items() if name in PREDEFINED}
+            env = {"PATH": DEFAULT_PATH, **proxies, **arguments, **environment(state.config), **prepared.env}
+            command = Command(
+                id=secrets.token_hex(32),
+                rootfs=rootfs,
+                argv=argv,
+                env=[f"{name}={value}" for name, value in env.items()],
+                cwd=state.config.working_dir or "/",
+                user=state.config.user,
+                mounts=prepared.mounts,
+                network=network,
+                extra_hosts=build.request.extra_hosts,
+                limits=build.request.limits,
+            )
+            await build.observer.running(step, command.id)
+            with _stubs_removed(rootfs, prepared.mounts):
+                status = await build.workshop.executor.run(
+                    command, lambda data, is_stderr: build.observer.printed(step, data, is_stderr)
+                )
+            if status != 0:
+                raise StepFailed(argv, status)
+
+    return await layer_step(build, state, key, shown, work, builder.reuse)
+
+
+def _command_line(run: ins.Run, state: State) -> tuple[list[str], tuple[str, str] | None]:
+    """The argv, and name and text of a script that is to be mounted at ``/dev/pipes`` (a here-document with ``#!``)."""
+    if not run.heredocs:
+        return with_shell(state.config, run.command), None
+    line = run.command.words[0] if run.command.words else ""
+    first = run.heredocs[0]
+    if parse_heredoc(line) is None:
+        full = line + "".join(f"\n{heredoc.content}{heredoc.name}" for heredoc in run.heredocs)
+        return with_shell(state.config, ins.CommandLine((full,), shell=True)), None
+    if first.text.startswith("#!"):
+        return [f"{PIPES}/{first.name}"], (first.name, first.text)
+    return with_shell(state.config, ins.CommandLine((first.text,), shell=True)), None
+
+
+async def _prepare(
+    builder: "StageBuilder", mounts: list[RunMount], script: tuple[str, str] | None, held: AsyncExitStack
+) -> Prepared:
+    prepared = Prepared()
+    opened = held.enter_context(ExitStack())
+    for mount in mounts:
+        if mount.type == "tmpfs":
+            prepared.mounts.append(StepMount(_target(mount), None, mount.read_only, mount.size))
+        elif mount.type == "bind":
+            prepared.mounts.append(await _bind(builder, mount, opened))
+        elif mount.type == "cache":
+            prepared.mounts.append(await _cache(builder, mount, opened))
+        elif mount.type == "secret":
+            await _secret(builder, mount, prepared, opened)
+        else:
+            raise Unsupported("RUN --mount=type=ssh: no ssh agent can be reached by this build")
+    if script is not None:
+        directory = _private_directory(builder, opened)
+        path = directory / script[0]
+        path.write_text(script[1])
+        path.chmod(0o755)
+        prepared.mounts.append(StepMount(PIPES, _open(directory, opened), read_only=True))
+    return prepared
+
+
+def _target(mount: RunMount) -> str:
+    if not mount.target:
+        raise InvalidParameter(f"{mount.type} mount requires a target")
+    return mount.target
+
+
+def _open(path: Path, opened: ExitStack) -> int:
+    fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    opened.callback(os.close, fd)
+    return fd
+
+
+def _private_directory(builder: "StageBuilder", opened: ExitStack) -> Path:
+    directory = builder.build.workshop.scratch / secrets.token_hex(8)
+    directory.mkdir(mode=0o755)
+    opened.callback(shutil.rmtree, directory)
+    return directory
+
+
+async def _bind(builder: "StageBuilder", mount: RunMount, opened: ExitStack) -> StepMount:
+    root = builder.build.request.context
+    if mount.from_:
+        root = await tree_of(builder, mount.from_, opened)
+    if not mount.read_only:
+        raise Unsupported("RUN --mount=type=bind,rw: writable bind mounts are not supported")
+    fd = open_in_root(root, clean(mount.source) or ".", os.O_PATH)
+    opened.callback(os.close, fd)
+    return StepMount(_target(mount), fd, read_only=True)
+
+
+async def _cache(builder: "StageBuilder", mount: RunMount, opened: ExitStack) -> StepMount:
+    """A directory that outlives the build; ``locked`` lets one step in at a time, ``private`` gives each its own."""
+    if mount.from_:
+        raise Unsupported("RUN --mount=type=cache,from=…: a cache that begins as a copy is not supported")
+    name = hashlib.sha256((mount.id or clean(_target(mount))).encode()).hexdigest()[:32]
+    directory = builder.build.workshop.cache_mounts / name
+    if mount.sharing == "private":
+        directory = await in_thread(_own_directory, directory, opened)
+    fresh = not directory.exists()
+    directory.mkdir(exist_ok=True, parents=True)
+    if fresh:
+        directory.chmod(0o755 if mount.mode is None else mount.mode)
+        os.chown(directory, mount.uid or 0, mount.gid or 0)
+    if mount.sharing == "locked":
+        lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        opened.callback(os.close, lock)
+        await in_thread(fcntl.flock, lock, fcntl.LOCK_EX)
+    return StepMount(_target(mount), _open(directory, opened), mount.read_only)
+
+
+def _own_directory(directory: Path, opened: ExitStack) -> Path:
+    """The first of the numbered directories that nobody has locked."""
+    for number in range(1 << 16):
+        path = directory.with_name(f"{directory.name}.{number}")
+        path.mkdir(exist_ok=True)
+        lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            continue
+        opened.callback(os.close, lock)
+        return path
+    raise InvalidParameter(f"too many private caches of {directory.name}")
+
+
+async def _secret(builder: "StageBuilder", mount: RunMount, prepared: Prepared, opened: ExitStack) -> None:
+    name = mount.id or mount.source or posixpath.basename(mount.target)
+    value = await builder.build.request.secrets.secret(name)
+    if value is None:
+        if mount.required:
+            raise InvalidParameter(f"secret {name}: not found")
+        return
+    if mount.env is not None:
+        prepared.env[mount.env or name] = value.decode(errors="surrogateescape")
+        if not mount.target:
+            return
+    path = _private_directory(builder, opened) / "secret"
+    path.touch(mode=0o600)
+    path.write_bytes(value)
+    os.chown(path, mount.uid or 0, mount.gid or 0)
+    path.chmod(0o400 if mount.mode is None else mount.mode)
+    target = mount.target or f"{SECRETS}/{posixpath.basename(name)}"
+    prepared.mounts.append(StepMount(target, _open(path, opened), read_only=True))
+
+
+STUBS = ("/dev", "/proc", "/sys", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf")
+"""What a command's surroundings are mounted on, whether the image has it or not."""
+
+
+@contextmanager
+def _stubs_removed(rootfs: int, mounts: list[StepMount]) -> Iterator[None]:
+    """Empty files and directories that were made only to be mounted on do not stay in the layer."""
+    places = [place for target in (*STUBS, *(mount.target for mount in mounts)) for place in _with_parents(target)]
+    missing = [place for place in dict.fromkeys(places) if not _exists(rootfs, place)]
+    try:
+        yield
+    finally:
+        for place in sorted(missing, key=len, reverse=True):
+            _remove_stub(rootfs, place)
+
+
+def _with_parents(target: str) -> list[str]:
+    parts = clean(target).split("/")
+    return ["/".join(parts[: depth + 1]) for depth in range(len(parts))]
+
+
+def _exists(rootfs: int, path: str) -> bool:
+    try:
+        os.close(open_in_root(rootfs, path, os.O_PATH | os.O_NOFOLLOW))
+    except OSError:
+        return False
+    return True
+
+
+def _remove_stub(rootfs: int, path: str) -> None:
+    parent, name = posixpath.split(path)
+    try:
+        above = open_in_root(rootfs, parent or ".", os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return
+    try:
+        status = os.stat(name, dir_fd=above, follow_symlinks=False)
+        if stat.S_ISDIR(status.st_mode):
+            os.rmdir(name, dir_fd=above)
+        elif status.st_size == 0:
+            os.unlink(name, dir_fd=above)
+    except OSError:
+        return  # it is gone, or the command put something there: that stays
+    finally:
+        os.close(above)

@@ -1,0 +1,178 @@
+"""One stage from its FROM to its end: each instruction expanded, keyed, looked up in the cache or done."""
+
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from sampan.build import stages
+from sampan.build.copy_step import copy_step
+from sampan.build.layer import layer_step, metadata_step
+from sampan.build.request import Step
+from sampan.build.run_step import run_step
+from sampan.build.state import State, scratch
+from sampan.build.workdir import directory_exists, make_workdir
+from sampan.dockerfile import instructions as ins
+from sampan.dockerfile.changes import apply, environment, expanded, with_shell
+from sampan.dockerfile.expand import ExpansionError, expand
+from sampan.dockerfile.parser import parse_instruction
+from sampan.dockerfile.source import parse_error_on
+from sampan.errors import EngineError
+from sampan.oci.platform import Platform
+
+if TYPE_CHECKING:
+    from sampan.build.builder import Build
+
+Result = tuple[State, bool]
+
+
+class StageBuilder:
+    """Builds stage ``index`` of ``build``."""
+
+    def __init__(self, build: "Build", index: int) -> None:
+        self.build = build
+        self.index = index
+        self.stage = build.request.dockerfile.stages[index]
+        self.escape = build.request.dockerfile.escape
+        request = build.request
+        self.reuse = not (request.no_cache or self.stage.head.name in request.no_cache_stages)
+
+    async def run(self) -> State:
+        """All steps; returns the last state. Raises EngineError for the step that failed."""
+        try:
+            state = await self._told(0, self.stage.head, None, self._from)
+            state = await self._triggers(state)
+            for position, instruction in enumerate(self.stage.body, 1):
+                state = await self._told(position, instruction, state, self._instruction)
+            return state
+        finally:
+            await self.build.observer.stage_ended(self.index)
+
+    async def _told(
+        self,
+        position: int,
+        instruction: Any,
+        state: State | None,
+        work: Callable[[Any, Any, Step], Awaitable[Result]],
+    ) -> State:
+        """Do one step and tell the observer how it went."""
+        observer, step = self.build.observer, self.build.step_of(self.index, position, instruction)
+        await observer.started(step)
+        try:
+            after, cached = await work(instruction, state, step)
+        except ExpansionError as error:
+            await observer.failed(step, error.message)
+            raise parse_error_on(instruction.origin.span, error.message) from None
+        except EngineError as error:
+            await observer.failed(step, error.message)
+            raise
+        await observer.finished(step, after.key, cached=cached)
+        return after
+
+    async def _from(self, head: ins.From, _: None, step: Step) -> Result:
+        build = self.build
+        platform = build.request.platform
+        if head.platform:
+            platform = Platform.parse(expand(head.platform, build.arguments, self.escape))
+        name = stages.base_name(build.request.dockerfile, head, build.arguments)
+        earlier = stages.find_stage(build.request.dockerfile, name, self.index)
+        if earlier is not None:
+            state = await build.stage(earlier)
+        elif name == "scratch":
+            state = scratch(platform)
+        else:
+            state = await build.base(name, platform)
+        return replace(state, arguments={}, cmd_is_own=False), False
+
+    async def _triggers(self, state: State) -> State:
+        """ONBUILD instructions of the base image, run as if they stood after FROM."""
+        triggers = state.config.on_build
+        if not triggers:
+            return state
+        state = replace(state, config=msgspec.structs.replace(state.config, on_build=None))
+        for trigger in triggers:
+            instruction = parse_instruction(trigger, self.escape)
+            state = await self._told(0, instruction, state, self._instruction)
+        return state
+
+    async def _instruction(self, instruction: ins.Instruction, state: State, step: Step) -> Result:
+        step_words = expanded(instruction, self.variables(state), self.escape)
+        match step_words:
+            case ins.Arg():
+                return await self._arg(step_words, state)
+            case ins.Run():
+                return await run_step(self, step_words, state, step)
+            case ins.Copy():
+                return await copy_step(self, step_words, state)
+            case ins.Workdir():
+                return await self._workdir(step_words, state)
+            case ins.Maintainer():
+                return await self._metadata(step_words, replace(state, author=step_words.name))
+            case _:
+                return await self._metadata(step_words, state)
+
+    def variables(self, state: State) -> dict[str, str]:
+        """What ``$name`` may mean: ARGs in scope, and ENV over them."""
+        return {**state.arguments, **environment(state.config)}
+
+    async def _arg(self, step: ins.Arg, state: State) -> Result:
+        values, given = dict(state.arguments), self.build.request.build_args
+        for definition in step.definitions:
+            value = given.get(definition.key)
+            if value is None and definition.value is not None:
+                value = expand(definition.value, {**values, **environment(state.config)}, self.escape)
+            if value is None:
+                value = self.build.arguments.get(definition.key)
+            if value is not None:
+                values[definition.key] = value
+        words = " ".join(
+            definition.key if definition.key not in values else f"{definition.key}={values[definition.key]}"
+            for definition in step.definitions
+        )
+        after, cached = await metadata_step(self.build, state, state.next_key("ARG", words), f"ARG {words}", self.reuse)
+        return replace(after, arguments=values), cached
+
+    async def _metadata(self, step: ins.Instruction, state: State) -> Result:
+        description = describe(step, state)
+        after, cached = await metadata_step(
+            self.build, state, state.next_key(step.origin.keyword.upper(), description), description, self.reuse
+        )
+        config = apply(state.config, step, cmd_is_own=state.cmd_is_own)
+        own = state.cmd_is_own or isinstance(step, ins.Cmd)
+        return replace(after, config=config, cmd_is_own=own), cached
+
+    async def _workdir(self, step: ins.Workdir, state: State) -> Result:
+        config = apply(state.config, step, cmd_is_own=state.cmd_is_own)
+        path, description = config.working_dir, f"WORKDIR {config.working_dir}"
+        key = state.next_key("WORKDIR", path)
+        with ExitStack() as held:
+            if await directory_exists(self.build, state, path, held):
+                after, cached = await metadata_step(self.build, state, key, description, self.reuse)
+            else:
+                after, cached = await layer_step(
+                    self.build, state, key, description, lambda rootfs: make_workdir(rootfs, path), self.reuse
+                )
+        return replace(after, config=config), cached
+
+
+def describe(step: ins.Instruction, state: State) -> str:
+    """The step's line in the image's history."""
+    keyword = step.origin.keyword.upper()
+    match step:
+        case ins.Env(pairs=pairs) | ins.Label(pairs=pairs):
+            return f"{keyword} {' '.join(f'{pair.key}={pair.value}' for pair in pairs)}"
+        case ins.Cmd(command=command) | ins.Entrypoint(command=command):
+            words = with_shell(state.config, command) if command.words else []
+            return f"{keyword} {msgspec.json.encode(words).decode()}"
+        case ins.Expose(ports=ports):
+            return f"EXPOSE {msgspec.json.encode(ports).decode()}"
+        case ins.User(user=user):
+            return f"USER {user}"
+        case ins.Volume(paths=paths):
+            return f"VOLUME [{' '.join(paths)}]"
+        case ins.StopSignal(signal=signal):
+            return f"STOPSIGNAL {signal}"
+        case _:
+            return step.origin.text

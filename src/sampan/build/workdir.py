@@ -1,0 +1,29 @@
+"""WORKDIR: the directory is made if the stage does not have it."""
+
+import os
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from sampan.build.copying import DIRECTORY, Copier, Placement, clean
+from sampan.build.state import State
+from sampan.build.threads import in_thread
+from sampan.linux.openat2 import open_in_root
+
+if TYPE_CHECKING:
+    from sampan.build.builder import Build
+
+
+async def directory_exists(build: "Build", state: State, path: str, held: ExitStack) -> bool:
+    """Whether ``path`` is a directory in the stage."""
+    view = await in_thread(build.workshop.storage.snapshots.view, state.chain)
+    held.callback(os.close, view)
+    try:
+        os.close(open_in_root(view, clean(path) or ".", DIRECTORY))
+    except OSError:
+        return False
+    return True
+
+
+async def make_workdir(rootfs: int, path: str) -> None:
+    """Make ``path`` and what is missing above it, owned by root."""
+    await in_thread(Copier(rootfs, Placement()).make_directory, clean(path))
