@@ -32,7 +32,7 @@ def collect(
 ) -> Collected:
     """Sweep once."""
     with leases.lock:
-        held = set(leases.held)
+        held: set[str] = set(leases.held)
         needed = needed_layers(snapshots, images, held) | held
         unneeded = [layer.chain_id for layer in snapshots.layers() if layer.chain_id not in needed]
         layers_size = sum(snapshots.remove_layer(chain_id) for chain_id in unneeded)
@@ -47,10 +47,11 @@ def needed_layers(snapshots: Snapshots, images: Images, held: set[str]) -> set[s
     tops += [chain_id for chain_id in parents if chain_id in held]
     tops += [image.chain_id for image in images.all()]
     needed: set[str] = set()
-    for top in tops:
-        while top is not None and top not in needed:
+    while tops:
+        top = tops.pop()
+        if top is not None and top not in needed:
             needed.add(top)
-            top = parents.get(top)
+            tops.append(parents.get(top))
     for image in images.all():  # some of its layers may be unpacked before the topmost is
         needed.update(image.config.value.chain_ids)
     return needed
