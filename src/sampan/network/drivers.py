@@ -33,8 +33,7 @@ class Bridge:
         """Make (or complete) the bridge with its addresses, and plug in again what belongs to it."""
         bridge = self._rtnetlink.link(network.link)
         if bridge is None:
-            mac = "02:42:" + hashlib.sha256(network.id.encode()).digest()[:4].hex(":")
-            self._rtnetlink.bridge_add(network.link, mac=mac, mtu=network.options.mtu)
+            self._rtnetlink.bridge_add(network.link, mac=bridge_mac(network), mtu=network.options.mtu)
             bridge = self._rtnetlink.link(network.link)
         if bridge is None or bridge.kind != "bridge":
             raise InvalidParameter(f"bridge {network.link} is not a bridge: another link has this name")
@@ -55,8 +54,9 @@ class Bridge:
         self._rtnetlink.link_set(bridge.ifindex, up=True)
 
     def remove(self, network: Network) -> None:
-        """Remove the bridge; one that is gone is ignored."""
-        if bridge := self._rtnetlink.link(network.link):
+        """Remove the bridge if it is one that we made; one that is gone is ignored."""
+        bridge = self._rtnetlink.link(network.link)
+        if bridge and bridge.kind == "bridge" and bridge.mac == bridge_mac(network):
             self._rtnetlink.link_delete(bridge.ifindex)
 
     async def plug(self, network: Network, endpoint: Endpoint, into: Prepared) -> None:
@@ -74,6 +74,11 @@ class Bridge:
         if port := self._rtnetlink.link(veth):
             isolated = not network.options.icc
             self._rtnetlink.port_set(port.ifindex, master=bridge.ifindex, mtu=network.options.mtu, isolated=isolated)
+
+
+def bridge_mac(network: Network) -> str:
+    """The MAC of a network's bridge: fixed, and by it we know the bridges that we made."""
+    return "02:42:" + hashlib.sha256(network.id.encode()).digest()[:4].hex(":")
 
 
 class Macvlan:

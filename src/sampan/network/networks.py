@@ -28,7 +28,7 @@ from sampan.linux.rtnetlink import Rtnetlink
 from sampan.network import names, predefined, request
 from sampan.network.drivers import Bridge, Driver, Macvlan, check_mac
 from sampan.network.firewall import Firewall
-from sampan.network.ipam import DEFAULT_POOLS, PoolOverlaps, choose_subnet, overlaps, parse_network
+from sampan.network.ipam import DEFAULT_POOLS, PoolOverlaps, choose_subnet, overlaps
 from sampan.network.live import Live
 from sampan.network.member import Member, Sandbox
 from sampan.network.network import Network
@@ -114,8 +114,8 @@ class Networks:
     def _predefined(self, stored: Mapping[str, n.NetworkSummary]) -> Iterator[n.NetworkSummary]:
         if self._config.bridge != "none":
             made = predefined.bridge(self._config, stored.get("bridge"))
-            kept = {name: summary for name, summary in stored.items() if name != "bridge"}
-            yield self._complete(made, [s.subnet for o in kept.values() for s in o.ipam.config or []])
+            others = [Network(summary) for name, summary in stored.items() if name != "bridge"]
+            yield self._complete(made, [subnet for other in others for subnet in other.subnets])
         yield predefined.host(stored.get("host"))
         yield predefined.none(stored.get("none"))
 
@@ -156,7 +156,7 @@ class Networks:
             if self._by_name(made.name):
                 raise Conflict(f"network with name {made.name} already exists")
             if not made.config_only:
-                made = self._complete(made, [str(s) for other in self._networks.values() for s in other.subnets])
+                made = self._complete(made, self._taken())
             self._check_link(made)
             await self._bring_up(made)
         self._announce("network", "create", made.id, {"name": made.name, "type": made.driver})
@@ -175,28 +175,31 @@ class Networks:
             raise Forbidden("a network takes its settings from its configuration network, or names them, not both")
         return found.summary
 
-    def _complete(self, made: n.NetworkSummary, taken: Iterable[str]) -> n.NetworkSummary:
+    def _taken(self) -> Sequence[Subnet]:
+        """The subnets of all networks that have links."""
+        return [s for other in self._networks.values() if not other.summary.config_only for s in other.subnets]
+
+    def _complete(self, made: n.NetworkSummary, taken: Sequence[Subnet]) -> n.NetworkSummary:
         """Choose pools and gateways that ``made`` leaves open; raises PoolOverlaps."""
-        others = [parse_network(text, "subnet") for text in taken]
         configs = list(made.ipam.config or [])
         for version, wanted in ((4, made.enable_ipv4), (6, made.enable_ipv6)):
             if wanted and not any((":" in config.subnet) == (version == 6) for config in configs):
-                configs.append(n.IPAMConfig(subnet=str(self._choose(version, others))))
+                configs.append(n.IPAMConfig(subnet=str(self._choose(version, taken))))
         for config in configs:
             chosen = request.pool(config)
-            if any(overlaps(chosen.subnet, other) for other in others):
+            if any(overlaps(chosen.subnet, other) for other in taken):
                 raise PoolOverlaps
             config.gateway = config.gateway or str(chosen.choose_gateway())
         made.ipam.config = configs
         return made
 
-    def _choose(self, version: int, others: Sequence[Subnet]) -> Subnet:
+    def _choose(self, version: int, taken: Sequence[Subnet]) -> Subnet:
         configured = self._config.default_address_pools or DEFAULT_POOLS
         pools = [*configured, predefined.unique_local_pool(self._config)]
         own = {network.link for network in self._networks.values()} | {predefined.bridge_link(self._config)}
         indices = {link.ifindex for link in self._rtnetlink.links() if link.name in own}
         routes = [r.destination for r in self._rtnetlink.routes() if r.destination and r.ifindex not in indices]
-        return choose_subnet(pools, version, [*routes, *others])
+        return choose_subnet(pools, version, [*routes, *taken])
 
     def _check_link(self, made: n.NetworkSummary) -> None:
         """Raise Conflict when another network has the link that the options ask for."""

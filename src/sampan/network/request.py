@@ -7,6 +7,8 @@ import re
 import secrets
 import time
 
+from msgspec.structs import replace
+
 from sampan.api.networks import IPAM, ConfigReference, IPAMConfig, NetworkCreateRequest, NetworkSummary
 from sampan.api.times import format_time
 from sampan.errors import Forbidden, InvalidParameter, NotFound, Unsupported
@@ -80,7 +82,9 @@ def summary(request: NetworkCreateRequest, template: NetworkSummary | None) -> N
         driver="null" if request.config_only else request.driver or "bridge",
         enable_ipv4=source.enable_ipv4 is not False,
         enable_ipv6=bool(source.enable_ipv6),
-        ipam=IPAM(driver=ipam.driver or "default", options=ipam.options, config=list(ipam.config or [])),
+        ipam=IPAM(
+            driver=ipam.driver or "default", options=ipam.options, config=[replace(c) for c in ipam.config or []]
+        ),
         internal=request.internal,
         attachable=request.attachable,
         config_from=request.config_from or ConfigReference(),
