@@ -40,8 +40,8 @@ static int bind_console(struct performer *performer, int terminal, const char *p
     cleanup_fd int target = open_or_make(performer->root, path, false, 0620, &made);
     if (target < 0)
         return target;
-    cleanup_fd int mount = open_tree(terminal, "", KERNEL_OPEN_TREE_CLONE | KERNEL_AT_EMPTY_PATH);
-    return mount < 0 ? mount : move_mount(mount, target, "");
+    cleanup_fd int mount = kernel_open_tree(terminal, "", KERNEL_OPEN_TREE_CLONE | KERNEL_AT_EMPTY_PATH);
+    return mount < 0 ? mount : kernel_move_mount(mount, target, "");
 }
 
 static int take_stdio(int in, int out, int error)

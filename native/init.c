@@ -21,7 +21,7 @@ void init_run(pid_t child)
 {
     sigset_t all;
     sigfillset(&all);
-    close_from(3, 0);
+    kernel_close_from(3, 0);
     prctl(PR_SET_NAME, "sampan-init", 0, 0, 0);
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); /* where the pid namespace is not our own */
     for (;;) {

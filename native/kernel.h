@@ -62,39 +62,39 @@ static inline int checked(long result)
     return result < 0 ? -errno : (int)result;
 }
 
-static inline int open_tree(int directory, const char *path, unsigned flags)
+static inline int kernel_open_tree(int directory, const char *path, unsigned flags)
 {
     return checked(syscall(CALL_OPEN_TREE, directory, path, flags | O_CLOEXEC));
 }
 
-static inline int move_mount(int mount, int directory, const char *path)
+static inline int kernel_move_mount(int mount, int directory, const char *path)
 {
     unsigned to = *path ? 0 : KERNEL_MOVE_TO_DESCRIPTOR;
     return checked(syscall(CALL_MOVE_MOUNT, mount, "", directory, path, KERNEL_MOVE_FROM_DESCRIPTOR | to));
 }
 
-static inline int mount_setattr(int directory, const char *path, unsigned flags, struct kernel_mount_attributes *to)
+static inline int kernel_mount_setattr(int directory, const char *path, unsigned flags, struct kernel_mount_attributes *to)
 {
     unsigned empty = *path ? 0 : KERNEL_AT_EMPTY_PATH;
     return checked(syscall(CALL_MOUNT_SETATTR, directory, path, flags | empty, to, sizeof *to));
 }
 
-static inline int fsconfig(int context, unsigned command, const char *key, const char *value)
+static inline int kernel_fsconfig(int context, unsigned command, const char *key, const char *value)
 {
     return checked(syscall(CALL_FSCONFIG, context, command, key, value, 0));
 }
 
-static inline int close_from(unsigned first, unsigned flags)
+static inline int kernel_close_from(unsigned first, unsigned flags)
 {
     return checked(syscall(CALL_CLOSE_RANGE, first, ~0U, flags));
 }
 
-static inline int pidfd_open(pid_t pid)
+static inline int kernel_pidfd_open(pid_t pid)
 {
     return checked(syscall(CALL_PIDFD_OPEN, pid, 0));
 }
 
-static inline int clone3(struct kernel_clone *arguments)
+static inline int kernel_clone3(struct kernel_clone *arguments)
 {
     return checked(syscall(CALL_CLONE3, arguments, sizeof *arguments));
 }

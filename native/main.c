@@ -15,12 +15,21 @@
 
 #define CONTROL 3
 
+#ifdef __SANITIZE_ADDRESS__
+/* The sanitizers' report goes to a file: stderr is /dev/null. Leaks cannot be looked for without ptrace. */
+const char *__asan_default_options(void);
+const char *__asan_default_options(void)
+{
+    return "detect_leaks=0:log_path=/tmp/sampan-monitor.asan";
+}
+#endif
+
 int main(int count, char **arguments)
 {
     const char *mode = count > 1 ? arguments[1] : "";
     prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* while in a container's namespaces, none of its processes may trace us */
     fcntl(CONTROL, F_SETFD, FD_CLOEXEC);
-    close_from(CONTROL + 1, 0);
+    kernel_close_from(CONTROL + 1, 0);
     if (strcmp(mode, "monitor") == 0)
         return monitor_run(CONTROL);
     if (strcmp(mode, "spawn") == 0)

@@ -243,6 +243,8 @@ static int open_signals(void)
 int monitor_run(int control)
 {
     umask(0022);
+    if (chdir("/") < 0) /* pin no file system */
+        return 1;
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     if (loop_open() < 0 || open_signals() < 0 || !connection_open(control))
         return 1;

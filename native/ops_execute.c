@@ -104,7 +104,7 @@ int perform_execute(struct performer *performer, const struct operation *operati
         return result;
     if (keep < 0 || keep > SLOTS - FIRST_SLOT || (keep && (result = keep_descriptors(performer, keep)) < 0))
         return result < 0 ? result : -EINVAL;
-    result = close_from((unsigned)(3 + keep), KERNEL_CLOSE_RANGE_CLOEXEC);
+    result = kernel_close_from((unsigned)(3 + keep), KERNEL_CLOSE_RANGE_CLOEXEC);
     if (result < 0)
         return result;
     result = note_send(performer->link, &note, -1);
@@ -152,7 +152,7 @@ static int start_hook(const struct operation *operation)
     if (pid != 0)
         return pid;
     dup2(input, 0);
-    close_from(3, KERNEL_CLOSE_RANGE_CLOEXEC);
+    kernel_close_from(3, KERNEL_CLOSE_RANGE_CLOEXEC);
     execve(operation->a[0].text, arguments, environment);
     _exit(127);
 }
@@ -162,7 +162,7 @@ int perform_run_hook(struct performer *performer, const struct operation *operat
     int status, limit = (int)operation->a[4].number, pid = start_hook(operation);
     if (pid < 0)
         return pid;
-    cleanup_fd int process = pidfd_open(pid);
+    cleanup_fd int process = kernel_pidfd_open(pid);
     struct pollfd end = {.fd = process, .events = POLLIN};
     int ended = checked(poll(&end, 1, limit > 0 ? limit : -1));
     if (ended <= 0)

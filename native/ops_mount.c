@@ -14,7 +14,7 @@
 int perform_open_tree(struct performer *performer, const struct operation *operation)
 {
     unsigned recursive = operation->a[2].number ? KERNEL_AT_RECURSIVE : 0;
-    int fd = open_tree(AT_FDCWD, operation->a[1].text, KERNEL_OPEN_TREE_CLONE | recursive);
+    int fd = kernel_open_tree(AT_FDCWD, operation->a[1].text, KERNEL_OPEN_TREE_CLONE | recursive);
     return performer_fill(performer, operation->a[0].number, fd);
 }
 
@@ -29,8 +29,8 @@ static int configure(struct performer *performer, int context, const char *optio
         return -ENAMETOOLONG;
     memcpy(key, option, length);
     key[length] = 0;
-    return equals ? fsconfig(context, KERNEL_CONFIG_STRING, key, equals + 1)
-                  : fsconfig(context, KERNEL_CONFIG_FLAG, key, NULL);
+    return equals ? kernel_fsconfig(context, KERNEL_CONFIG_STRING, key, equals + 1)
+                  : kernel_fsconfig(context, KERNEL_CONFIG_FLAG, key, NULL);
 }
 
 /* Add the kernel's own words about a failure, which it leaves in the context. */
@@ -50,14 +50,14 @@ static int configure_all(struct performer *performer, int context, const struct 
     const struct argument *options = &operation->a[4];
     int result = 0;
     if (*operation->a[2].text)
-        result = fsconfig(context, KERNEL_CONFIG_STRING, "source", operation->a[2].text);
+        result = kernel_fsconfig(context, KERNEL_CONFIG_STRING, "source", operation->a[2].text);
     for (const char *option = options->text; result >= 0 && option < options->text + options->size;
          option += strlen(option) + 1)
         result = configure(performer, context, option);
     if (result < 0)
         return result;
     performer_about(performer, "%s", operation->a[1].text);
-    return fsconfig(context, KERNEL_CONFIG_CREATE, NULL, NULL);
+    return kernel_fsconfig(context, KERNEL_CONFIG_CREATE, NULL, NULL);
 }
 
 int perform_make_mount(struct performer *performer, const struct operation *operation)
@@ -84,7 +84,7 @@ int perform_set_mount(struct performer *performer, const struct operation *opera
         .propagation = (uint64_t)operation->a[3].number,
         .userns = userns >= 0 ? (uint64_t)userns : 0,
     };
-    return mount < 0 ? mount : mount_setattr(mount, "", operation->a[5].number ? KERNEL_AT_RECURSIVE : 0, &attributes);
+    return mount < 0 ? mount : kernel_mount_setattr(mount, "", operation->a[5].number ? KERNEL_AT_RECURSIVE : 0, &attributes);
 }
 
 int perform_attach(struct performer *performer, const struct operation *operation)
@@ -94,7 +94,7 @@ int perform_attach(struct performer *performer, const struct operation *operatio
         return root < 0 ? root : mount;
     bool made, directory = operation->a[2].number == 0;
     cleanup_fd int target = open_or_make(root, operation->a[1].text, directory, directory ? 0755 : 0644, &made);
-    return target < 0 ? target : move_mount(mount, target, "");
+    return target < 0 ? target : kernel_move_mount(mount, target, "");
 }
 
 int perform_attach_root(struct performer *performer, const struct operation *operation)
@@ -102,7 +102,7 @@ int perform_attach_root(struct performer *performer, const struct operation *ope
     int mount = performer_slot(performer, operation->a[0].number);
     if (mount < 0)
         return mount;
-    int result = move_mount(mount, AT_FDCWD, operation->a[1].text);
+    int result = kernel_move_mount(mount, AT_FDCWD, operation->a[1].text);
     if (result < 0)
         return result;
     replace_fd(&performer->root, checked(fcntl(mount, F_DUPFD_CLOEXEC, 3)));
@@ -114,7 +114,7 @@ int perform_set_propagation(struct performer *performer, const struct operation 
     (void)performer;
     struct kernel_mount_attributes attributes = {.propagation = (uint64_t)operation->a[1].number};
     unsigned recursive = operation->a[2].number ? KERNEL_AT_RECURSIVE : 0;
-    return mount_setattr(AT_FDCWD, operation->a[0].text, recursive, &attributes);
+    return kernel_mount_setattr(AT_FDCWD, operation->a[0].text, recursive, &attributes);
 }
 
 static int enter_new_root(struct performer *performer)
@@ -137,7 +137,7 @@ int perform_pivot_root(struct performer *performer, const struct operation *oper
     /* The old root now lies over the new one; as a slave it takes nothing down on the host when it goes. */
     if (fchdir(old) < 0)
         return -errno;
-    int result = mount_setattr(AT_FDCWD, ".", KERNEL_AT_RECURSIVE, &slave);
+    int result = kernel_mount_setattr(AT_FDCWD, ".", KERNEL_AT_RECURSIVE, &slave);
     if (result < 0)
         return result;
     if (umount2(".", MNT_DETACH) < 0)
@@ -159,7 +159,7 @@ int perform_change_root(struct performer *performer, const struct operation *ope
 static int clone_null(void)
 {
     struct stat about;
-    cleanup_fd int null = open_tree(AT_FDCWD, "/dev/null", KERNEL_OPEN_TREE_CLONE);
+    cleanup_fd int null = kernel_open_tree(AT_FDCWD, "/dev/null", KERNEL_OPEN_TREE_CLONE);
     if (null < 0)
         return null;
     if (fstat(null, &about) < 0)
@@ -174,11 +174,11 @@ static int make_empty(void)
     cleanup_fd int context = checked(syscall(CALL_FSOPEN, "tmpfs", 1));
     if (context < 0)
         return context;
-    int result = fsconfig(context, KERNEL_CONFIG_STRING, "size", "0");
+    int result = kernel_fsconfig(context, KERNEL_CONFIG_STRING, "size", "0");
     if (result >= 0)
-        result = fsconfig(context, KERNEL_CONFIG_STRING, "nr_inodes", "1");
+        result = kernel_fsconfig(context, KERNEL_CONFIG_STRING, "nr_inodes", "1");
     if (result >= 0)
-        result = fsconfig(context, KERNEL_CONFIG_CREATE, NULL, NULL);
+        result = kernel_fsconfig(context, KERNEL_CONFIG_CREATE, NULL, NULL);
     if (result < 0)
         return result;
     unsigned attributes = KERNEL_MOUNT_READONLY | KERNEL_MOUNT_NOSUID | KERNEL_MOUNT_NODEV | KERNEL_MOUNT_NOEXEC;
@@ -189,11 +189,11 @@ static int make_empty(void)
 static int mask_directory(struct performer *performer, int target)
 {
     if (performer->empty >= 0) {
-        cleanup_fd int clone = open_tree(performer->empty, "", KERNEL_OPEN_TREE_CLONE | KERNEL_AT_EMPTY_PATH);
-        return clone < 0 ? clone : move_mount(clone, target, "");
+        cleanup_fd int clone = kernel_open_tree(performer->empty, "", KERNEL_OPEN_TREE_CLONE | KERNEL_AT_EMPTY_PATH);
+        return clone < 0 ? clone : kernel_move_mount(clone, target, "");
     }
     performer->empty = make_empty();
-    return performer->empty < 0 ? performer->empty : move_mount(performer->empty, target, "");
+    return performer->empty < 0 ? performer->empty : kernel_move_mount(performer->empty, target, "");
 }
 
 /* The container's `path`, or -ENOENT where it leads nowhere. */
@@ -217,7 +217,7 @@ int perform_mask(struct performer *performer, const struct operation *operation)
     if (S_ISDIR(about.st_mode))
         return mask_directory(performer, target);
     cleanup_fd int null = clone_null();
-    return null < 0 ? null : move_mount(null, target, "");
+    return null < 0 ? null : kernel_move_mount(null, target, "");
 }
 
 int perform_make_readonly(struct performer *performer, const struct operation *operation)
@@ -225,15 +225,15 @@ int perform_make_readonly(struct performer *performer, const struct operation *o
     struct kernel_mount_attributes readonly = {.set = KERNEL_MOUNT_READONLY};
     if (strcmp(operation->a[0].text, "/") == 0) {
         int root = performer_root(performer);
-        return root < 0 ? root : mount_setattr(root, "", 0, &readonly);
+        return root < 0 ? root : kernel_mount_setattr(root, "", 0, &readonly);
     }
     cleanup_fd int target = open_existing(performer, operation->a[0].text);
     if (target < 0)
         return target == -ENOENT ? 0 : target;
     unsigned clone = KERNEL_OPEN_TREE_CLONE | KERNEL_AT_RECURSIVE | KERNEL_AT_EMPTY_PATH;
-    cleanup_fd int copy = open_tree(target, "", clone);
+    cleanup_fd int copy = kernel_open_tree(target, "", clone);
     if (copy < 0)
         return copy;
-    int result = mount_setattr(copy, "", KERNEL_AT_RECURSIVE, &readonly);
-    return result < 0 ? result : move_mount(copy, target, "");
+    int result = kernel_mount_setattr(copy, "", KERNEL_AT_RECURSIVE, &readonly);
+    return result < 0 ? result : kernel_move_mount(copy, target, "");
 }

@@ -133,7 +133,7 @@ const char *operation_name(uint16_t code)
 void performer_begin(struct performer *performer)
 {
     memset(performer->slots, -1, sizeof performer->slots);
-    performer->root = performer->link = performer->empty = -1;
+    performer->root = performer->link = performer->far = performer->empty = -1;
     performer->object[0] = 0;
 }
 
@@ -238,13 +238,20 @@ static void walk(struct cursor *cursor, struct performer *performer, struct oper
     fail(performer, operation, more < 0 ? more : -EPROTO);
 }
 
-/* A fresh process's signals: as after login, not as the monitor keeps them. */
-static void reset_signals(void)
+/* What a fresh process must not have of the monitor's. Signals 32 and 33 are libc's own: glibc's posix_spawn ignores
+ * them for its children, and no libc lets them be set but by the raw call. */
+static void leave_monitor(struct performer *performer)
 {
     sigset_t none;
+    const struct {
+        uint64_t handler, flags, restorer, mask;
+    } fresh = {0};
     sigemptyset(&none);
     signal(SIGPIPE, SIG_DFL);
+    syscall(SYS_rt_sigaction, 32, &fresh, NULL, sizeof fresh.mask);
+    syscall(SYS_rt_sigaction, 33, &fresh, NULL, sizeof fresh.mask);
     sigprocmask(SIG_SETMASK, &none, NULL);
+    replace_fd(&performer->far, -1);
 }
 
 static int make_child(const struct operation *clone, const struct performer *performer, uint64_t parent)
@@ -255,13 +262,13 @@ static int make_child(const struct operation *clone, const struct performer *per
         .exit_signal = parent ? 0 : SIGCHLD,
         .cgroup = cgroup >= 0 ? (uint64_t)cgroup : 0,
     };
-    return clone3(&arguments);
+    return kernel_clone3(&arguments);
 }
 
 static _Noreturn void run_child(struct cursor *cursor, struct performer *performer)
 {
     struct operation operation = {0};
-    reset_signals();
+    leave_monitor(performer);
     walk(cursor, performer, &operation);
     performer_about(performer, "a second clone");
     fail(performer, &operation, -EPROTO);
@@ -272,6 +279,7 @@ static _Noreturn void run_stage(struct cursor *cursor, struct performer *perform
 {
     struct operation operation = {0};
     struct note note;
+    replace_fd(&performer->far, -1);
     walk(cursor, performer, &operation);
     int child = make_child(&operation, performer, KERNEL_CLONE_PARENT);
     if (child < 0)
@@ -295,7 +303,7 @@ pid_t perform(const struct plan *plan, struct performer *performer, pid_t *stage
     *stage = 0;
     if (plan_has_stage(plan)) {
         struct kernel_clone fork = {.exit_signal = SIGCHLD};
-        int pid = clone3(&fork);
+        int pid = kernel_clone3(&fork);
         if (pid == 0)
             run_stage(&cursor, performer);
         *stage = pid;

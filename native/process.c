@@ -186,6 +186,7 @@ static int open_link(struct process *process, struct performer *performer)
     fcntl(ends[0], F_SETFL, O_NONBLOCK);
     watch_open(&process->link, ends[0], EPOLLIN, link_ready);
     performer->link = ends[1];
+    performer->far = ends[0];
     return 0;
 }
 

@@ -127,6 +127,7 @@ static int begin(struct spawn *spawn, int *fds, int count)
         performer.slots[FIRST_SLOT + i - 1] = fds[i];
     spawn->link = ends[0];
     performer.link = ends[1];
+    performer.far = ends[0];
     int pid = perform(&spawn->plan, &performer, &spawn->stage);
     spawn->pid = pid > 0 ? pid : 0;
     close(ends[1]);

@@ -26,9 +26,14 @@ static void unlink_stream(struct stream *stream)
     *at = stream->next;
 }
 
-/* Close so that the client sees all that was sent: input it has sent meanwhile would turn the end into a reset. */
+/* Close so that the client sees all that was sent: input it has sent meanwhile would turn the end into a reset.
+ * Where no process was made the connection is left as it is: the daemon still has to tell the client why. */
 static void close_socket(struct stream *stream)
 {
+    if (stream->process->failed) {
+        watch_close(&stream->watch);
+        return;
+    }
     shutdown(stream->watch.fd, SHUT_WR);
     while (recv(stream->watch.fd, input, sizeof input, MSG_DONTWAIT) > 0)
         ;

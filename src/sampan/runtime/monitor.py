@@ -23,9 +23,10 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import TypeVar
 
 from sampan.linux.memfd import memory_file
-from sampan.linux.pidfd import open_process, wait_ended
+from sampan.linux.pidfd import open_process, send_signal, wait_ended
 from sampan.linux.unix_socket import connect_beneath, peer_pid
 from sampan.runtime.channel import Channel
 from sampan.runtime.launch import AttachedStream, Ending, ExecLaunch, Exit, Launch, MonitorGone, StartFailed
@@ -48,6 +49,7 @@ SOCKET = "monitor.sock"
 EXIT = "exit"
 _KILLED = 128 + signal.SIGKILL
 _FIRST = 0
+_T = TypeVar("_T")
 
 
 def read_exit(state_dir: Path) -> Exit | None:
@@ -63,7 +65,7 @@ def read_exit(state_dir: Path) -> Exit | None:
 class ExecHandle:
     """A process run by ``Monitor.exec``, or one that a reconnected monitor runs still."""
 
-    def __init__(self, exec_id: str, number: int, pid: int) -> None:
+    def __init__(self, exec_id: str, number: int, pid: int = 0) -> None:
         self.exec_id = exec_id
         self.number = number  # the monitor's
         self.pid = pid
@@ -91,14 +93,15 @@ class Monitor:
         loop = asyncio.get_running_loop()
         self.pid = 0  # of the container's first process, in the daemon's pid namespace
         self.started_at = 0.0
-        self.execs: dict[str, ExecHandle] = {}
         self.on_listener: Listener | None = None  # takes a seccomp listener's descriptor
         self._state_dir = state_dir
+        self._pidfd = pidfd
+        self._handles: dict[int, ExecHandle] = {}  # by the monitor's number
         self._exited: asyncio.Future[Exit] = loop.create_future()
         self._starts: dict[int, _Start] = {}
         self._streams: dict[int, asyncio.Future[Ending]] = {}
         self._numbers = itertools.count(time.monotonic_ns() // 1000 % (1 << 31) + 1)
-        self._greeted = loop.create_future()
+        self._greeted: asyncio.Future[None] = loop.create_future()
         self._channel = Channel(connection, self._received, self._lost)
         self._gone = loop.create_task(_wait_monitor(pidfd, monitor_pid))
 
@@ -116,15 +119,23 @@ class Monitor:
             for stream in launch.attached:
                 await monitor._attach(stream, _FIRST)
             started = await monitor._start_first(launch, paused)
-        except BaseException:
+        except BaseException as error:
             if monitor is not None:
-                monitor._channel.close()
-                await asyncio.shield(monitor._gone)
+                await monitor._abandon(isinstance(error, StartFailed))
             raise
         finally:
             _close(launch.plan)
         monitor.pid, monitor.started_at = started.v[0], started.v[1] / 1e9
+        monitor._greeted.set_result(None)
         return monitor
+
+    async def _abandon(self, ending: bool) -> None:
+        """Wait for the end of a monitor whose start failed; one that is not ``ending`` by itself is killed."""
+        if not ending:
+            send_signal(self._pidfd, signal.SIGKILL)
+        await asyncio.shield(self._gone)
+        self._channel.close()
+        self._lost()
 
     @classmethod
     def _spawn(cls, launch: Launch) -> "Monitor":
@@ -169,10 +180,19 @@ class Monitor:
             text = [process.exec_id, *_external(process)]
             flags = _flags(process) | StartFlag.STDIN_ONCE
             message = Message(MessageKind.START, number, (*process.console_size, 0, 0), strings(text), flags)
-            started = await self._start(message, process.plan, None, None)
+            handle = self._handles[number] = ExecHandle(process.exec_id, number)
+            handle.pid = (await self._start(message, process.plan, None, None)).v[0]
+        except BaseException:
+            self._handles.pop(number, None)
+            raise
         finally:
             _close(process.plan)
-        return self._execs_started(process.exec_id, number, started.v[0])
+        return handle
+
+    @property
+    def execs(self) -> dict[str, ExecHandle]:
+        """The execs that run, by id; after ``reconnect`` also those that ended while nobody listened."""
+        return {handle.exec_id: handle for handle in self._handles.values()}
 
     async def resize(self, rows: int, columns: int, exec_id: str | None = None) -> None:
         """Set the terminal's size; no effect without a terminal or on a process that ended."""
@@ -268,13 +288,6 @@ class Monitor:
             if start.pausing is not None:
                 start.pausing.cancel()
 
-    def _execs_started(self, exec_id: str, number: int, pid: int) -> ExecHandle:
-        """The handle, which EXITED may have found already (it can come in one read with STARTED)."""
-        handle = self.execs.get(exec_id)
-        if handle is None or handle.number != number:
-            handle = self.execs[exec_id] = ExecHandle(exec_id, number, pid)
-        return handle
-
     def _received(self, message: Message, fds: list[int]) -> None:
         handlers = {
             MessageKind.HELLO: self._hello,
@@ -293,13 +306,12 @@ class Monitor:
 
     def _hello(self, message: Message) -> None:
         self.pid, self.started_at = message.v[0], message.v[1] / 1e9
-        if not self._greeted.done():
-            self._greeted.set_result(None)
+        _resolve(self._greeted, None)
 
     def _started(self, message: Message) -> None:
         start = self._starts.get(message.process)
-        if message.process != _FIRST:
-            self._execs_started(message.strings[0], message.process, message.v[0])
+        if not self._greeted.done() and message.process != _FIRST:
+            self._handles[message.process] = ExecHandle(message.strings[0], message.process, message.v[0])
         if start and not start.started.done():
             start.started.set_result(message)
 
@@ -327,33 +339,37 @@ class Monitor:
         status, number, seconds, nanoseconds = message.v
         exit_ = Exit(status, (seconds * 10**9 + nanoseconds) / 1e9, bool(message.flags & 1), number)
         if message.process == _FIRST:
-            future: asyncio.Future[Exit] | None = self._exited
-        else:
-            future = self._execs_started(message.strings[0], message.process, 0).exited
-        if future is not None and not future.done():
-            future.set_result(exit_)
+            _resolve(self._exited, exit_)
+        elif not self._greeted.done():
+            self._handles[message.process] = handle = ExecHandle(message.strings[0], message.process)
+            handle.exited.set_result(exit_)
+        elif ended := self._handles.pop(message.process, None):
+            _resolve(ended.exited, exit_)
 
     def _stream_ended(self, message: Message) -> None:
-        done = self._streams.pop(message.v[0], None)
-        if done is not None and not done.done():
-            done.set_result(Ending(message.v[1]))
+        if done := self._streams.pop(message.v[0], None):
+            _resolve(done, Ending(message.v[1]))
 
     def _lost(self) -> None:
         """The monitor is gone: what it left on disk is the truth, or it was killed and took the container along."""
         exit_ = read_exit(self._state_dir) or Exit(_KILLED, time.time(), False, signal.SIGKILL)
-        if not self._greeted.done():
-            self._greeted.set_result(None)
+        _resolve(self._greeted, None)
         for start in self._starts.values():
             if not start.started.done():
                 start.started.set_exception(StartFailed("monitor", errno.EPIPE, "sampan-monitor"))
         for done in self._streams.values():
-            if not done.done():
-                done.set_result(Ending.LOST)
+            _resolve(done, Ending.LOST)
+        _resolve(self._exited, exit_)
+        for handle in self._handles.values():
+            _resolve(handle.exited, Exit(_KILLED, exit_.finished_at, False, signal.SIGKILL))
         self._streams.clear()
-        killed = Exit(_KILLED, exit_.finished_at, False, signal.SIGKILL)
-        for future, value in ((self._exited, exit_), *((handle.exited, killed) for handle in self.execs.values())):
-            if not future.done():
-                future.set_result(value)
+        self._handles.clear()
+
+
+def _resolve(future: "asyncio.Future[_T]", value: _T) -> None:
+    """Set a result unless the waiter gave up."""
+    if not future.done():
+        future.set_result(value)
 
 
 async def _wait_monitor(pidfd: int, child: int) -> None:

@@ -5,6 +5,7 @@ upgrade of the package on disk does not disturb a running daemon.
 """
 
 import os
+import signal
 import socket
 from collections.abc import Sequence
 from functools import cache
@@ -15,9 +16,14 @@ from sampan.linux.memfd import sealed_file
 PROGRAM = Path(__file__).parents[1] / "_native" / "sampan-monitor"
 CONTROL = 3
 
+# What this process ignores (Python itself some, a shell's background job others) no container may inherit.
+_IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
+_RESETTABLE = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
+
 
 @cache
-def _program() -> int:
+def sealed_program() -> int:
+    """The descriptor of the program's copy, made once."""
     return sealed_file("sampan-monitor", PROGRAM.read_bytes())
 
 
@@ -33,10 +39,11 @@ def start_program(arguments: Sequence[str], control: socket.socket, *, stdio: Se
     else:
         actions = [*((os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(stdio)), *fds]
     return os.posix_spawn(
-        f"/proc/self/fd/{_program()}",
+        f"/proc/self/fd/{sealed_program()}",
         ["sampan-monitor", *arguments],
         {},
         file_actions=actions,
         setsid=stdio is None,
         setsigmask=(),
+        setsigdef=_RESETTABLE if stdio is None else _IGNORED_BY_PYTHON,
     )

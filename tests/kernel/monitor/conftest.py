@@ -5,7 +5,8 @@ import os
 import signal
 import socket
 import stat
-from collections.abc import AsyncIterator, Sequence
+import subprocess
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,30 @@ import pytest_asyncio
 
 from sampan.linux.mount import MS_PRIVATE
 from sampan.runtime import plan as p
+from sampan.runtime import program as program_module
 from sampan.runtime.launch import AttachedStream, ExecLaunch, Launch, LogFile
 from sampan.runtime.monitor import Monitor
 
 BUSYBOX = Path("/usr/bin/busybox")
+NATIVE = Path(__file__).parents[3] / "native"
 NEWNS, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET = 0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000
 PATH = ("PATH=/bin:/usr/bin",)
 APPLETS = ("sh", "cat", "echo", "ls", "sleep", "true", "false", "kill", "stty", "tty", "id", "dd", "readlink", "seq",
            "head", "ps", "printf", "stat", "mkdir", "hostname", "touch")  # fmt: skip
+
+
+@pytest.fixture(params=["static", "sanitized"], autouse=True, scope="session")
+def program(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every test runs with the program as shipped, and with the one that sanitizers watch."""
+    target, name = ("all", "sampan-monitor") if request.param == "static" else ("sanitize", "sampan-monitor.sanitize")
+    subprocess.run(["make", "--silent", "-C", str(NATIVE), target], check=True)
+    shipped = program_module.PROGRAM
+    program_module.PROGRAM = shipped.with_name(name)
+    program_module.sealed_program.cache_clear()
+    yield
+    program_module.PROGRAM = shipped
+    os.close(program_module.sealed_program())
+    program_module.sealed_program.cache_clear()
 
 
 class Client:

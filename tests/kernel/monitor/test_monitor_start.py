@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from sampan.linux.pidfd import wait_ended
 from sampan.runtime import plan as p
-from sampan.runtime.launch import Exit, StartFailed
+from sampan.runtime.launch import Ending, Exit, StartFailed
 from sampan.runtime.monitor import read_exit
 
 
@@ -139,11 +140,43 @@ async def test_killing_the_monitor_kills_its_container(box: Any, start: Any) -> 
     os.kill(parent, signal.SIGKILL)
     ended = await asyncio.wait_for(monitor.wait(), 10)
     assert ended.status == 137
-    from sampan.linux.pidfd import wait_ended
-
     await asyncio.wait_for(wait_ended(pidfd), 10)
     os.close(pidfd)
     assert read_exit(box.state) is None
+
+
+async def test_the_program_ignores_and_blocks_no_signal(box: Any, start: Any) -> None:
+    await run(start, box.launch("cat", "/proc/self/status"))
+    lines = dict(line["log"].split(":\t") for line in entries(box.log))
+    assert int(lines["SigIgn"], 16) == int(lines["SigBlk"], 16) == 0
+
+
+async def test_a_start_that_is_cancelled_leaves_nothing(box: Any, start: Any) -> None:
+    seen: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def paused(_name: str, pid: int) -> None:
+        seen.set_result(os.pidfd_open(pid))
+        await asyncio.Event().wait()
+
+    client = box.client()
+    plan = box.plan(["sleep", "1000"], inside=[p.Pause("network")])
+    starting = asyncio.create_task(start(box.launch(plan=plan, attached=[client.stream]), paused))
+    pidfd = await seen
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    await asyncio.wait_for(wait_ended(pidfd), 10)
+    os.close(pidfd)
+    assert await client.stream.done is Ending.LOST
+
+
+async def test_a_damaged_plan_fails_the_start(box: Any, start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = p.encode(box.plan(["true"]).operations)
+    for damaged in (b"", whole[:20], whole[:-8], b"XXXX" + whole[4:], whole[:16] + b"\xff\xff" + whole[18:]):
+        monkeypatch.setattr("sampan.runtime.monitor.encode", lambda _operations, damaged=damaged: damaged)
+        with pytest.raises(StartFailed) as failure:
+            await start(box.launch("true"))
+        assert failure.value.errno == errno.EPROTO
 
 
 async def test_the_engines_init_forwards_signals_and_passes_the_status_on(box: Any, start: Any) -> None:
