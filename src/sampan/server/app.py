@@ -69,13 +69,14 @@ class Gateway:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer ``request``."""
+        log.debug("%s %s", request.method, request.path_qs)
         try:
-            response = await self._dispatch(request)
-        except (EngineError, ConnectionError) as error:
-            response = self._failure(request, error)
-        if isinstance(request.protocol, Connection):
-            request.protocol.decline()
-        return response
+            return await self._dispatch(request)
+        except EngineError as error:
+            return self._failure(request, error)
+        finally:
+            if isinstance(request.protocol, Connection):
+                request.protocol.decline()
 
     async def _dispatch(self, request: web.Request) -> web.StreamResponse:
         version, path = self._version(request.path)
@@ -97,11 +98,11 @@ class Gateway:
         versions.check(version, self._oldest)
         return version, match[2]
 
-    def _failure(self, request: web.Request, error: EngineError | ConnectionError) -> web.StreamResponse:
+    def _failure(self, request: web.Request, error: EngineError) -> web.StreamResponse:
         status = status_of(error)
-        if status >= 500:
+        if status == 500:
             log.error("%s %s: %s", request.method, request.path, error, exc_info=error)
-        return failure(status, str(error))
+        return failure(status, error.message)
 
     async def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
         """Put the common headers on an answer that is about to be sent."""

@@ -12,7 +12,9 @@ A connection that begins with HTTP/2's preface goes to the builder whole.
 """
 
 import asyncio
+import logging
 import re
+import select
 import socket
 from collections.abc import Callable
 
@@ -20,10 +22,16 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from sampan.api.hijack import Hijacked
+from sampan.server.answers import failure
+
+log = logging.getLogger(__name__)
 
 MAY_TAKE_OVER = re.compile(rb"POST /(?:v[0-9.]+/)?(?:containers/[^/ ?]+/attach|exec/[^/ ?]+/start|session|grpc)[? ]")
 HTTP2_PREFACE = b"PRI * HTTP/2"
 HEAD_LIMIT = 64 << 10
+HALF_CLOSED = 10.0
+"""Seconds that an ordinary request of a client that ended its side may still take."""
+
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,12})[ \t]*\r\n", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*\r\n", re.IGNORECASE)
 _LAST_CHUNK = re.compile(rb"(?:\A|\r\n)0\r\n\r\n")
@@ -61,6 +69,13 @@ class Splitter:
         if end is not None and end <= len(self._buffer):
             return end
         return len(self._buffer) if len(self._buffer) - head > HEAD_LIMIT else None
+
+
+def _hung_up(transport: asyncio.Transport) -> bool:
+    """Whether the client closed both sides, as far as the kernel can tell: always on unix sockets."""
+    watched = select.poll()
+    watched.register(transport.get_extra_info("socket").fileno(), 0)
+    return any(events & select.POLLHUP for _, events in watched.poll(0))
 
 
 class Connection(RequestHandler):
@@ -109,8 +124,34 @@ class Connection(RequestHandler):
             super().data_received(request)
 
     def eof_received(self) -> bool | None:  # type: ignore[override]
-        """A client may end its side early and still expect what it attached to."""
-        return True if self._splitter is not None else super().eof_received()
+        """A client may end its side and still expect its answer: for long if it attached, otherwise soon."""
+        if self._splitter is not None:
+            return True
+        idle = self._waiter is not None and not self._messages
+        if self.transport is None or idle or _hung_up(self.transport):
+            return super().eof_received()
+        self._loop.call_later(HALF_CLOSED, self.transport.close)
+        at_hand = 1 if self._waiter is not None else 0
+        if len(self._messages) == at_hand:
+            self._close = True  # after the answer
+        return True
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """What is not HTTP, and what no handler foresaw; nobody hears the answer when the client is gone."""
+        gone = self.transport is None or self.transport.is_closing()
+        if status >= 500 and not gone:
+            log.error("%s %s failed", request.method, request.path, exc_info=exc)
+        if gone or request.writer.output_size:
+            raise ConnectionResetError("the client is gone, or has half of an answer")
+        response = failure(status, message or f"internal error: {type(exc).__name__}")
+        response.force_close()
+        return response
 
     def _resume_transport_reading(self) -> None:
         """aiohttp reads on when it has a request's body; what follows one that may take over is not its own."""

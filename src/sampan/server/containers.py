@@ -38,6 +38,8 @@ async def container_list(call: Call) -> web.StreamResponse:
 
 async def container_create(call: Call) -> web.StreamResponse:
     request = await call.body(ContainerCreateRequest, required=True)
+    if request == ContainerCreateRequest(host_config=request.host_config, networking_config=request.networking_config):
+        raise InvalidParameter("config cannot be empty in order to create a container")
     warnings = compat.adopt(request, call.version)
     platform = parse_platform(call.text("platform")) if call.since(1, 41) else None
     response = await call.engine.containers.create(request, name=call.text("name"), platform=platform)

@@ -51,6 +51,7 @@ async def take_over(call: Call, protocol: str, content_type: str) -> Hijacked:
         lines += ["Connection: Upgrade", f"Upgrade: {protocol}"]
     head = "\r\n".join([*lines, "", ""]).encode()
     connection = await cast(Connection, call.request.protocol).take(head)
+    call.request.app[BACKGROUND].expect_no_end()
     if call.request.headers.get("User-Agent", "").startswith(LOSES_OUTPUT):
         await head_read(connection.sock)
     return connection
@@ -133,6 +134,7 @@ async def run_websocket(call: Call, operation: Operation) -> web.StreamResponse:
         pump = Pump(websocket, ours, framed=not terminal, binary=call.since(1, 28))
         pumps.append(call.request.app[BACKGROUND].spawn(pump.run()))
         hijacked.append(Hijacked(theirs))
+        call.request.app[BACKGROUND].expect_no_end()
         return hijacked[0]
 
     try:

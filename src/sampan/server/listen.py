@@ -24,6 +24,8 @@ from sampan.server.tls import Bridge
 log = logging.getLogger(__name__)
 
 BACKLOG = 4096
+SHUTDOWN = 0.5
+"""Seconds that answers may still take when the server stops; what changes something goes on behind them."""
 
 
 @asynccontextmanager
@@ -61,7 +63,7 @@ class Server:
 
     def __init__(self, app: web.Application) -> None:
         self._app = app
-        self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None)
+        self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=SHUTDOWN)
         self._servers: list[asyncio.Server] = []
         self._paths: list[Path] = []
 

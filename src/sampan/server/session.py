@@ -23,14 +23,14 @@ async def session(call: Call) -> web.StreamResponse:
         known = headers.get(name.lower())
         headers[name.lower()] = value if known is None else f"{known},{value}"
     connection = await hijack.take_over(call, "h2c", content_type="")
-    call.request.app[hijack.BACKGROUND].spawn(call.engine.builder.serve_session(connection, headers))
+    await call.engine.builder.serve_session(connection, headers)
     return hijack.taken()
 
 
 async def grpc(call: Call) -> web.StreamResponse:
     _expect_upgrade(call)
     connection = await hijack.take_over(call, "h2c", content_type="")
-    call.request.app[hijack.BACKGROUND].spawn(call.engine.builder.serve_grpc(connection))
+    await call.engine.builder.serve_grpc(connection)
     return hijack.taken()
 
 

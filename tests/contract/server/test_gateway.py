@@ -99,6 +99,23 @@ async def test_a_bad_body_is_400_and_says_where(client: Any, body: bytes, messag
     assert (status, json.loads(answer)) == (400, {"message": message})
 
 
+async def test_a_container_must_be_described(client: Any) -> None:
+    status, _, body = await client.call("POST", "/containers/create", {"HostConfig": {"Memory": 5}})
+    assert status == 400
+    assert json.loads(body)["message"] == "config cannot be empty in order to create a container"
+
+
+async def test_what_nobody_foresaw_is_500_and_json(client: Any, engine: Any) -> None:
+    engine.containers.top = None
+    for _ in range(2):
+        status, headers, body = await client.call("GET", "/containers/web/top")
+        assert (status, json.loads(body)) == (500, {"message": "internal error: TypeError"})
+        assert headers["Api-Version"] == "1.55"
+    engine.containers.attach = None
+    status, _, _ = await client.call("POST", "/containers/web/attach")
+    assert status == 500
+
+
 async def test_a_body_of_another_type_is_refused(client: Any) -> None:
     headers = {"Content-Type": "text/plain"}
     status, _, body = await client.call("POST", "/containers/create", b"{}", headers=headers)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -9,6 +10,9 @@ import pytest
 
 from sampan.api.containers import ContainerWaitResponse
 from sampan.api.stdcopy import Stream, frame
+from sampan.server.app import make_app
+from sampan.server.listen import Server
+from sampan.server.sockets import parse_address
 
 
 @pytest.mark.parametrize(("version", "kind"), [("1.41", "raw"), ("1.42", "multiplexed")])
@@ -36,6 +40,49 @@ async def test_a_client_that_leaves_does_not_end_a_stop(client: Any, engine: Any
     assert not engine.containers.stopped.is_set()
     engine.containers.hold_stop.set()
     await asyncio.wait_for(engine.containers.stopped.wait(), 5)
+
+
+async def test_a_client_that_leaves_in_the_middle_of_an_upload_ends_it(client: Any, engine: Any) -> None:
+    _, writer = await client.connect()
+    writer.write(b"POST /images/load HTTP/1.1\r\nHost: d\r\nContent-Length: 1000\r\n\r\nhalf")
+    await writer.drain()
+    writer.transport.abort()
+    assert (await client.call("GET", "/_ping"))[0] == 200
+    assert engine.images.loaded == b""
+
+
+async def test_a_client_that_ended_its_side_still_gets_its_answer(client: Any, engine: Any) -> None:
+    engine.containers.hold_stop.clear()
+    reader, writer = await client.connect()
+    writer.write(b"POST /containers/web/stop HTTP/1.1\r\nHost: d\r\n\r\n")
+    writer.write_eof()
+    asyncio.get_running_loop().call_later(0.05, engine.containers.hold_stop.set)
+    assert (await reader.read()).startswith(b"HTTP/1.1 204 No Content\r\n")
+    writer.close()
+
+
+async def test_a_server_that_stops_lets_changes_end_and_cuts_the_rest(engine: Any, tmp_path: Path) -> None:
+    engine.containers.hold_stop.clear()
+    server = Server(make_app(engine))
+    path = str(tmp_path / "other.sock")
+    await server.start([parse_address(f"unix://{path}")])
+    connections = []
+    for request in (
+        b"GET /containers/web/logs?stdout=1&follow=1",
+        b"POST /containers/web/attach?stream=1",
+        b"POST /containers/web/stop",
+    ):
+        reader, writer = await asyncio.open_unix_connection(path)
+        writer.write(request + b" HTTP/1.1\r\nHost: d\r\n\r\n")
+        connections.append((reader, writer))
+    await connections[1][0].readuntil(b"\r\n\r\n")
+    asyncio.get_running_loop().call_later(0.7, engine.containers.hold_stop.set)
+    await server.close()
+    assert engine.containers.stopped.is_set()
+    assert engine.containers.log_closed.is_set()
+    for reader, writer in connections:
+        await reader.read()
+        writer.close()
 
 
 async def test_wait_sends_its_head_before_the_container_ends(client: Any, engine: Any) -> None:
