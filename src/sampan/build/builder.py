@@ -63,6 +63,17 @@ def platform_arguments(target: Platform) -> dict[str, str]:
     return values
 
 
+def planned_stages(request: Request) -> list[int]:
+    """The stages that will be built, in order; -1 is what comes before the first FROM. InvalidParameter."""
+    file = request.dockerfile
+    return [-1, *stages.needed_stages(file, stages.target_index(file, request.target), arguments_of(request))]
+
+
+def arguments_of(request: Request) -> dict[str, str]:
+    """Values of the ARGs before the first FROM, the automatic ones included."""
+    return stages.global_arguments(request.dockerfile, request.build_args, platform_arguments(request.platform))
+
+
 class Build:
     """A build under way."""
 
@@ -72,9 +83,7 @@ class Build:
         self.observer = observer
         self.lease = lease
         file = request.dockerfile
-        self.arguments: Mapping[str, str] = stages.global_arguments(
-            file, request.build_args, platform_arguments(request.platform)
-        )
+        self.arguments: Mapping[str, str] = arguments_of(request)
         self.target = stages.target_index(file, request.target)
         self.needed = stages.needed_stages(file, self.target, self.arguments)
         self._tasks: dict[int, asyncio.Task[State]] = {}

@@ -5,6 +5,7 @@ The engine implements ``Executor`` upon its containers' runtime; tests implement
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from sampan.api.host_config import Ulimit
@@ -28,13 +29,13 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class StepMount:
-    """Something mounted for the time of a step: what ``source`` (an fd of the caller's) shows, or a tmpfs.
+    """Something mounted for the time of a step: ``source`` (in a detached mount by fd, else by path), or a tmpfs.
 
     ``size`` bounds a tmpfs in bytes, 0 leaves it to the kernel.
     """
 
     target: str
-    source: int | None = None
+    source: int | Path | None = None
     read_only: bool = True
     size: int = 0
 

@@ -127,7 +127,7 @@ async def _prepare(
         path = directory / script[0]
         path.write_text(script[1])
         path.chmod(0o755)
-        prepared.mounts.append(StepMount(PIPES, _open(directory, opened), read_only=True))
+        prepared.mounts.append(StepMount(PIPES, directory, read_only=True))
     return prepared
 
 
@@ -135,12 +135,6 @@ def _target(mount: RunMount) -> str:
     if not mount.target:
         raise InvalidParameter(f"{mount.type} mount requires a target")
     return mount.target
-
-
-def _open(path: Path, opened: ExitStack) -> int:
-    fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    opened.callback(os.close, fd)
-    return fd
 
 
 def _private_directory(builder: "StageBuilder", opened: ExitStack) -> Path:
@@ -158,7 +152,9 @@ async def _bind(builder: "StageBuilder", mount: RunMount, opened: ExitStack) -> 
         raise Unsupported("RUN --mount=type=bind,rw: writable bind mounts are not supported")
     fd = open_in_root(root, clean(mount.source) or ".", os.O_PATH)
     opened.callback(os.close, fd)
-    return StepMount(_target(mount), fd, read_only=True)
+    # A directory of the host's own mounts is bound by its path: the container's namespace cannot clone it by fd.
+    source = fd if mount.from_ else Path(os.readlink(f"/proc/self/fd/{fd}"))
+    return StepMount(_target(mount), source, read_only=True)
 
 
 async def _cache(builder: "StageBuilder", mount: RunMount, opened: ExitStack) -> StepMount:
@@ -178,7 +174,7 @@ async def _cache(builder: "StageBuilder", mount: RunMount, opened: ExitStack) ->
         lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         opened.callback(os.close, lock)
         await in_thread(fcntl.flock, lock, fcntl.LOCK_EX)
-    return StepMount(_target(mount), _open(directory, opened), mount.read_only)
+    return StepMount(_target(mount), directory, mount.read_only)
 
 
 def _own_directory(directory: Path, opened: ExitStack) -> Path:
@@ -214,7 +210,7 @@ async def _secret(builder: "StageBuilder", mount: RunMount, prepared: Prepared, 
     os.chown(path, mount.uid or 0, mount.gid or 0)
     path.chmod(0o400 if mount.mode is None else mount.mode)
     target = mount.target or f"{SECRETS}/{posixpath.basename(name)}"
-    prepared.mounts.append(StepMount(target, _open(path, opened), read_only=True))
+    prepared.mounts.append(StepMount(target, path, read_only=True))
 
 
 STUBS = ("/dev", "/proc", "/sys", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf")

@@ -13,6 +13,8 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from sampan.config import Config
+from sampan.engine.builder import Builder
+from sampan.engine.builder_images import BaseImages
 from sampan.engine.catalog import Catalog
 from sampan.engine.containers import Containers
 from sampan.engine.context import Context, Roots
@@ -20,6 +22,7 @@ from sampan.engine.events import Events
 from sampan.engine.execs import Execs
 from sampan.engine.images import Images
 from sampan.engine.membership import Directory
+from sampan.engine.registry import Registries
 from sampan.engine.supervisor import Supervisor
 from sampan.engine.system import System
 from sampan.engine.volumes import Volumes
@@ -38,8 +41,10 @@ class Engine:
     events: Events
     containers: Containers
     execs: Execs
+    builder: Builder
     images: Images
     networks: Networks
+    registries: Registries
     volumes: Volumes
     system: System
 
@@ -73,6 +78,10 @@ class Engine:
         stack.push_async_callback(self.networks.close)
         self.execs = Execs(self.context, catalog)
         self.containers = Containers(self.context, catalog, self.execs)
+        self.registries = Registries(config, storage, self.events)
+        stack.push_async_callback(self.registries.close)
+        self.builder = Builder(self.context, BaseImages(storage, self.registries))
+        self.builder.open()
         self.images = Images(storage, self.events, self.containers)
         self.system = System(self.context, catalog, self.containers, self.images)
         stack.push_async_callback(self.containers.close)

@@ -1,0 +1,171 @@
+"""A build step's command in a container of ours: the ``Executor`` that ``build`` declares.
+
+    rootfs (the step's mount) → sandbox → files of /etc → user → spec → cgroup → monitor, as in ``starting``
+
+The container has no record: it is nobody's but the step's, and everything of it is gone when ``run`` returns.
+"""
+
+import asyncio
+import shutil
+import socket
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+
+from sampan.api.containers import ContainerConfig
+from sampan.api.host_config import HostConfig
+from sampan.api.stdcopy import Demultiplexer, Stream
+from sampan.build.executor import Command, Output, StepMount
+from sampan.engine.container import Container, Record
+from sampan.engine.context import Context
+from sampan.engine.defaults import finish_host_config
+from sampan.engine.host import host
+from sampan.engine.hosts_files import file_mounts, write_network_files
+from sampan.engine.membership import member_of
+from sampan.engine.mounts import by_fd
+from sampan.engine.security import parse_security
+from sampan.engine.spec import Findings, spec_of
+from sampan.engine.starting import explain
+from sampan.engine.users import resolve
+from sampan.linux.cgroup import Cgroup
+from sampan.oci import runtime_spec as oci
+from sampan.runtime.container import cgroup_path, launch_from, prepare_cgroup
+from sampan.runtime.launch import AttachedStream, MonitorGone, StartFailed
+from sampan.runtime.monitor import Monitor
+
+CHUNK = 1 << 16
+DRAIN_SECONDS = 5.0
+SIGKILL = 9
+
+
+class ContainerExecutor:
+    """Runs commands upon the engine's runtime, networks and limits."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def run(self, command: Command, output: Output) -> int:
+        """Run to the end; see ``build.executor.Executor``."""
+        container = self._container(command)
+        async with AsyncExitStack() as undo:
+            undo.push_async_callback(asyncio.to_thread, shutil.rmtree, container.state_dir, ignore_errors=True)
+            container.state_dir.mkdir(parents=True, mode=0o710)
+            undo.push_async_callback(asyncio.to_thread, shutil.rmtree, container.run_dir, ignore_errors=True)
+            undo.push_async_callback(self._context.networks.leave, container.id)
+            container.sandbox = await self._context.networks.join(member_of(container.record))
+            write_network_files(container, container.sandbox)
+            cgroup, monitor, reading = await self._start(container, command, undo)
+            return await _finish(monitor, cgroup, reading, output)
+
+    def _container(self, command: Command) -> Container:
+        context, limits = self._context, command.limits
+        host_config = HostConfig(
+            network_mode=command.network,
+            extra_hosts=list(command.extra_hosts),
+            privileged=command.insecure,
+            memory=limits.memory,
+            memory_swap=limits.memory_swap,
+            cpu_shares=limits.cpu_shares,
+            cpu_period=limits.cpu_period,
+            cpu_quota=limits.cpu_quota,
+            cpuset_cpus=limits.cpuset_cpus,
+            cpuset_mems=limits.cpuset_mems,
+            shm_size=limits.shm_size,
+            ulimits=list(limits.ulimits),
+            cgroup_parent=limits.cgroup_parent,
+        )
+        finish_host_config(host_config, context.config, host())
+        config = ContainerConfig(
+            hostname=command.hostname or command.id[:12],
+            user=command.user,
+            env=list(command.env),
+            working_dir=command.cwd,
+        )
+        argv = list(command.argv)
+        record = Record(
+            id=command.id,
+            name=f"build-{command.id[:12]}",
+            created=0,
+            image="",
+            config=config,
+            host_config=host_config,
+            path=argv[0],
+            args=argv[1:],
+        )
+        return Container(record, context.roots.containers / command.id, context.roots.monitors / command.id)
+
+    async def _start(
+        self, container: Container, command: Command, undo: AsyncExitStack
+    ) -> tuple[Cgroup, Monitor, socket.socket]:
+        """The started command and our end of its output. Raises EngineError."""
+        spec = self._spec(container, command)
+        assert spec.linux is not None
+        assert container.sandbox is not None
+        cgroup = await asyncio.to_thread(prepare_cgroup, spec.linux.cgroups_path, spec.linux.resources)
+        undo.push_async_callback(asyncio.to_thread, cgroup.remove)
+        reading, writing = socket.socketpair()
+        undo.callback(reading.close)
+        with writing:
+            launch = launch_from(
+                spec,
+                container.id,
+                cgroup=cgroup,
+                rootfs=command.rootfs,
+                netns=container.sandbox.netns if command.network != "host" else None,
+                run_dir=container.run_dir,
+                state_dir=container.state_dir,
+                attached=[AttachedStream(writing.fileno())],
+            )
+            try:
+                monitor = await Monitor.start(launch)
+            except StartFailed as error:
+                raise explain(error, command.argv[0]) from error
+        undo.push_async_callback(monitor.close)
+        reading.setblocking(False)
+        return cgroup, monitor, reading
+
+    def _spec(self, container: Container, command: Command) -> oci.Spec:
+        record, config = container.record, self._context.config
+        mounts = [mount_of(mount) for mount in command.mounts]
+        mounts += file_mounts(container, {mount.destination for mount in mounts}, read_only=False)
+        found = Findings(identity=resolve(command.rootfs, command.user), mounts=mounts)
+        security = parse_security(record.host_config, config)
+        parent = record.host_config.cgroup_parent or config.cgroup_parent
+        return spec_of(record, security, config, found, cgroup_path(container.id, parent))
+
+
+def mount_of(mount: StepMount) -> oci.Mount:
+    """A step's mount as the runtime specification has it."""
+    access = "ro" if mount.read_only else "rw"
+    if mount.source is None:
+        options: Sequence[str] = ("nosuid", "nodev", access, *([f"size={mount.size}"] if mount.size else []))
+        return oci.Mount(mount.target, "tmpfs", "tmpfs", options)
+    source = str(mount.source) if isinstance(mount.source, Path) else by_fd(mount.source)
+    return oci.Mount(mount.target, "bind", source, ("rbind", "rprivate", access))
+
+
+async def _finish(monitor: Monitor, cgroup: Cgroup, reading: socket.socket, output: Output) -> int:
+    """Deliver the output, wait for the end; a cancelled command is killed first."""
+    copying = asyncio.ensure_future(_copy(reading, output))
+    try:
+        ended = await monitor.wait()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(copying, DRAIN_SECONDS)
+        return ended.status
+    except BaseException:
+        with suppress(MonitorGone, OSError):
+            await monitor.signal(SIGKILL)
+        await asyncio.shield(monitor.wait())
+        raise
+    finally:
+        copying.cancel()
+        await asyncio.gather(copying, return_exceptions=True)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(monitor.drained(), DRAIN_SECONDS)
+
+
+async def _copy(reading: socket.socket, output: Output) -> None:
+    loop, demultiplexer = asyncio.get_running_loop(), Demultiplexer()
+    while data := await loop.sock_recv(reading, CHUNK):
+        for stream, payload in demultiplexer.feed(data):
+            await output(bytes(payload), stream == Stream.STDERR)

@@ -1,0 +1,139 @@
+"""Classic builds against a real daemon, by docker-py and raw requests."""
+
+import io
+import tarfile
+from collections.abc import Mapping
+from typing import Any
+
+import docker
+import pytest
+from docker.errors import BuildError
+
+
+def context_of(files: Mapping[str, str | bytes]) -> io.BytesIO:
+    """A tar of ``files``."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, content in files.items():
+            data = content.encode() if isinstance(content, str) else content
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode, entry.uid, entry.gid = len(data), 0o644, 1234, 1234
+            tar.addfile(entry, io.BytesIO(data))
+    buffer.seek(0)
+    return buffer
+
+
+def build(client: docker.DockerClient, files: Mapping[str, str | bytes], **options: Any) -> tuple[Any, str]:
+    """The image and the text of the build."""
+    image, log = client.images.build(fileobj=context_of(files), custom_context=True, **options)
+    return image, "".join(entry.get("stream", "") for entry in log)
+
+
+def output_of(client: docker.DockerClient, image: Any, *command: str) -> str:
+    return str(client.containers.run(image.id, list(command), remove=True).decode())
+
+
+def test_a_build_runs_copies_and_tags(client: docker.DockerClient) -> None:
+    image, text = build(
+        client,
+        {
+            "Dockerfile": "FROM busybox\nARG NAME=x\nENV GREETING=hello\nWORKDIR /app\nCOPY a.txt dir/ ./\n"
+            "RUN echo $GREETING $NAME > out && id -u\nCMD cat out\n",
+            "a.txt": "a",
+            "dir/b.txt": "b",
+        },
+        tag="built:1",
+        buildargs={"NAME": "world"},
+    )
+    assert "built:1" in image.tags
+    assert "Step 1/7 : FROM busybox\n" in text
+    assert " ---> Running in " in text
+    assert "Successfully tagged built:1\n" in text
+    assert client.containers.run("built:1", remove=True) == b"hello world\n"
+    assert output_of(client, image, "stat", "-c", "%u %g %a %n", "a.txt", "b.txt") == "0 0 644 a.txt\n0 0 644 b.txt\n"
+    assert image.attrs["Config"]["WorkingDir"] == "/app"
+    assert "GREETING=hello" in image.attrs["Config"]["Env"]
+
+
+def test_the_second_build_is_cached_and_the_same_image(client: docker.DockerClient) -> None:
+    files = {"Dockerfile": "FROM busybox\nCOPY a /a\nRUN echo once > /b\nLABEL x=y\n", "a": "1"}
+    first, _ = build(client, files)
+    second, text = build(client, files)
+    assert first.id == second.id
+    assert text.count(" ---> Using cache\n") == 3
+    third, text = build(client, {**files, "a": "2"})
+    assert third.id != first.id
+    assert "Using cache" not in text
+
+
+def test_stages_that_are_not_needed_never_run(client: docker.DockerClient) -> None:
+    image, text = build(
+        client,
+        {
+            "Dockerfile": "FROM busybox AS tools\nRUN echo made > /made\nFROM busybox AS unused\nRUN exit 9\n"
+            "FROM scratch AS last\nCOPY --from=tools /made /made\nCOPY --from=busybox /bin/busybox /bin/cat\n"
+        },
+    )
+    assert "exit 9" not in text
+    assert output_of(client, image, "cat", "/made") == "made\n"
+
+
+def test_a_failing_command_ends_the_build(client: docker.DockerClient) -> None:
+    with pytest.raises(BuildError) as caught:
+        build(client, {"Dockerfile": "FROM busybox\nRUN echo before; exit 3\n"})
+    assert caught.value.msg == "The command '/bin/sh -c echo before; exit 3' returned a non-zero code: 3"
+    *_, last = caught.value.build_log
+    assert last["errorDetail"]["code"] == 3
+
+
+def test_a_missing_file_is_named(client: docker.DockerClient) -> None:
+    with pytest.raises(BuildError) as caught:
+        build(client, {"Dockerfile": "FROM busybox\nCOPY nothing /\n"})
+    assert caught.value.msg == (
+        "COPY failed: file not found in build context or excluded by .dockerignore: stat nothing: file does not exist"
+    )
+
+
+def test_a_cache_mount_persists_and_stays_out_of_the_image(client: docker.DockerClient) -> None:
+    dockerfile = (
+        "FROM busybox\nARG N\nRUN --mount=type=cache,target=/cache echo $N >> /cache/log && cp /cache/log /log\n"
+        "RUN --mount=type=tmpfs,target=/t echo x > /t/x && ls / > /list\n"
+    )
+    build(client, {"Dockerfile": dockerfile}, buildargs={"N": "1"})
+    image, _ = build(client, {"Dockerfile": dockerfile}, buildargs={"N": "2"})
+    assert output_of(client, image, "cat", "/log") == "1\n2\n"
+    assert "cache" not in output_of(client, image, "ls", "/").split()
+    assert "t" not in output_of(client, image, "ls", "/").split()
+
+
+def test_a_heredoc_is_a_script_and_a_file(client: docker.DockerClient) -> None:
+    image, _ = build(
+        client,
+        {"Dockerfile": "FROM busybox\nRUN <<EOF\necho one > /x\necho two >> /x\nEOF\nCOPY <<EOF /y\nfrom $PATH\nEOF\n"},
+    )
+    assert output_of(client, image, "cat", "/x") == "one\ntwo\n"
+    assert output_of(client, image, "cat", "/y").startswith("from /")
+
+
+def test_an_archive_is_taken_apart_by_add(client: docker.DockerClient) -> None:
+    inner = context_of({"in/side": "data"}).getvalue()
+    image, _ = build(client, {"Dockerfile": "FROM busybox\nADD x.tar /out/\nCOPY x.tar /kept/\n", "x.tar": inner})
+    assert output_of(client, image, "cat", "/out/in/side") == "data"
+    assert output_of(client, image, "ls", "/kept") == "x.tar\n"
+
+
+def test_a_step_without_network_has_none(client: docker.DockerClient) -> None:
+    image, _ = build(
+        client, {"Dockerfile": "FROM busybox\nRUN --network=none ls /sys/class/net > /nets\n"}, network_mode="default"
+    )
+    assert output_of(client, image, "cat", "/nets") == "lo\n"
+
+
+def test_pruning_the_cache_forgets_steps(client: docker.DockerClient) -> None:
+    files = {"Dockerfile": "FROM busybox\nRUN echo pruned > /p\n"}
+    image, _ = build(client, files)
+    client.images.remove(image.id, force=True)
+    report = client.api.prune_builds()
+    assert report["CachesDeleted"]
+    _, text = build(client, files)
+    assert "Using cache" not in text
