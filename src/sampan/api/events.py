@@ -20,7 +20,7 @@ class EventMessage(Wire):
     type: str = present("")
     action: str = present("")
     actor: EventActor = present_struct(EventActor)
-    scope: str = named("scope", "local")
+    scope: str = present_named("scope", "local")
     time: int = named("time", 0)
     time_nano: int = named("timeNano", 0)
 

@@ -27,7 +27,7 @@ from sampan.engine.container import MountRecord, Record, now
 from sampan.engine.context import Context
 from sampan.engine.defaults import DEFAULT_NETWORK, finish_config, finish_host_config, merge_image
 from sampan.engine.host import architecture, host
-from sampan.engine.membership import member_of
+from sampan.engine.membership import member_of, shares_network
 from sampan.engine.mount_points import parse_bind, parse_mount, parse_volumes_from
 from sampan.engine.validate import check_create
 from sampan.errors import InvalidParameter, NameInUse, NoSuchContainer
@@ -64,7 +64,8 @@ class Creation:
             warnings += platform_warnings(image)
         record = self._decide(config, host_config, name, image)
         record.endpoints = {DEFAULT_NETWORK.get(network, network): each for network, each in endpoints.items()}
-        self._context.networks.check(member_of(record))
+        if not shares_network(record):
+            self._context.networks.check(member_of(record))
         if host_config.links and host_config.network_mode == "bridge":
             warnings.append(LINKS_DEPRECATED)
         await self._make(record, image)

@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager, suppress
 
 from sampan.api.containers import RemoveOptions
 from sampan.api.signals import parse_signal
+from sampan.engine import shm
 from sampan.engine.attach import close_pending
 from sampan.engine.catalog import Catalog
 from sampan.engine.container import Container, now
@@ -144,6 +145,7 @@ class Lifecycle:
         if container.sandbox is not None:
             container.sandbox = None
             await self._context.networks.leave(container.id)
+        shm.withdraw(container)
         await self._starter.mounter.release(container)
         if container.monitor is not None:
             await container.monitor.close()

@@ -118,6 +118,8 @@ def rlimits_of(host_config: HostConfig, daemon: Config) -> list[oci.Rlimit]:
 def mounts_of(host_config: HostConfig, found: Findings) -> list[oci.Mount]:
     """The default mounts but those the user covers, then the user's, shallow before deep."""
     covered = {mount.destination for mount in found.mounts}
+    if host_config.ipc_mode == "host":
+        covered.add("/dev/mqueue")  # the host's own is bound where there is one (engine.starting)
     mounts = [default(mount, host_config) for mount in DEFAULT_MOUNTS if mount.destination not in covered]
     if host_config.ipc_mode != "none" and "/dev/shm" not in covered:
         mounts.append(shared_memory(host_config, found))
@@ -128,8 +130,6 @@ def default(mount: oci.Mount, host_config: HostConfig) -> oci.Mount:
     """A default mount as this container has it: writable for the privileged, of the host where joined."""
     if mount.destination == "/proc" and host_config.pid_mode == "host":
         return oci.Mount("/proc", "bind", "/proc", ("rbind", "nosuid", "noexec", "nodev"))
-    if mount.destination == "/dev/mqueue" and host_config.ipc_mode == "host":
-        return oci.Mount("/dev/mqueue", "bind", "/dev/mqueue", ("rbind", "nosuid", "noexec", "nodev"))
     if host_config.privileged and mount.destination in WRITABLE_WHEN_PRIVILEGED:
         options = [option for option in mount.options if option != "ro"]
         return oci.Mount(mount.destination, mount.type, mount.source, [*options, "rw"])

@@ -10,7 +10,9 @@ import asyncio
 import errno
 import os
 from contextlib import AsyncExitStack, ExitStack
+from pathlib import Path
 
+from sampan.engine import shm
 from sampan.engine import trace as traces
 from sampan.engine.catalog import Catalog
 from sampan.engine.container import Container
@@ -18,7 +20,7 @@ from sampan.engine.context import Context
 from sampan.engine.hosts_files import file_mounts, write_network_files
 from sampan.engine.log_files import log_file_of
 from sampan.engine.membership import member_of, shares_network
-from sampan.engine.mounts import Mounter, by_fd
+from sampan.engine.mounts import Mounter
 from sampan.engine.security import parse_security
 from sampan.engine.spec import Findings, spec_of
 from sampan.engine.users import Identity, resolve
@@ -32,11 +34,12 @@ from sampan.errors import (
     NotRunning,
 )
 from sampan.linux.openat2 import open_in_root
-from sampan.oci.runtime_spec import Spec
+from sampan.oci import runtime_spec as oci
 from sampan.runtime.container import cgroup_path, launch_from, prepare_cgroup
 from sampan.runtime.launch import StartFailed
 from sampan.runtime.monitor import Monitor
 
+MQUEUE = "/dev/mqueue"
 JOINABLE = (("pid_mode", "pid"), ("ipc_mode", "ipc"))
 NOT_FOUND = frozenset({errno.ENOENT, errno.ENOTDIR})
 NOT_EXECUTABLE = frozenset({errno.EACCES, errno.EISDIR, errno.ENOEXEC, errno.EPERM})
@@ -60,7 +63,7 @@ class Starter:
                 await self._join_networks(container, undo)
                 trace.mark("network")
                 undo.push_async_callback(self.mounter.release, container)
-                spec = await self._spec(container, rootfs, held)
+                spec = await self._spec(container, rootfs, held, undo)
                 trace.mark("spec")
                 await self._run(container, spec, rootfs, undo)
                 trace.mark("monitor")
@@ -99,7 +102,7 @@ class Starter:
             raise NotRunning(donor.id)
         return donor
 
-    async def _spec(self, container: Container, rootfs: int, held: ExitStack) -> Spec:
+    async def _spec(self, container: Container, rootfs: int, held: ExitStack, undo: AsyncExitStack) -> oci.Spec:
         """Find out what the image and the neighbours say, then decide."""
         record, context = container.record, self._context
         host_config = record.host_config
@@ -109,11 +112,13 @@ class Starter:
         taken = {mount.destination for mount in mounts}
         owner = self._catalog.find(shares_network(record)) if shares_network(record) else container
         mounts += file_mounts(owner, taken, read_only=host_config.readonly_rootfs)
+        if host_config.ipc_mode == "host" and Path(MQUEUE).is_dir() and MQUEUE not in taken:
+            mounts.append(oci.Mount(MQUEUE, "bind", MQUEUE, ("rbind", "nosuid", "noexec", "nodev")))
         found = Findings(
             identity=identity,
             mounts=mounts,
             joined=self._joined(container),
-            shared_memory=self._shared_memory(container, held),
+            shared_memory=self._shared_memory(container, undo),
             link_environment=container.sandbox.environment if container.sandbox else (),
         )
         security = parse_security(host_config, context.config)
@@ -137,21 +142,17 @@ class Starter:
             joined["network"] = f"/proc/{self._donor(donor_id, 'join network of').pid}/ns/net"
         return joined
 
-    def _shared_memory(self, container: Container, held: ExitStack) -> str:
-        """Source of the donor's /dev/shm: opened beneath its root, so that no link leads elsewhere."""
+    def _shared_memory(self, container: Container, undo: AsyncExitStack) -> str:
+        """Source of a /dev/shm that is shared: the container's own, or its donor's; "" for a private one."""
         kind, _, container_id = container.record.host_config.ipc_mode.partition(":")
-        if kind != "container":
-            return ""
-        donor = self._donor(container_id, "join ipc namespace of")
-        root = os.open(f"/proc/{donor.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fd = open_in_root(root, "/dev/shm")
-        finally:
-            os.close(root)
-        held.callback(os.close, fd)
-        return by_fd(fd)
+        if kind == "container":
+            return str(shm.shared_directory(self._donor(container_id, "join ipc namespace of")))
+        if kind == "shareable":
+            undo.callback(shm.withdraw, container)
+            return shm.provide(container)
+        return ""
 
-    async def _run(self, container: Container, spec: Spec, rootfs: int, undo: AsyncExitStack) -> None:
+    async def _run(self, container: Container, spec: oci.Spec, rootfs: int, undo: AsyncExitStack) -> None:
         """Make the cgroup and hand over to a monitor."""
         record = container.record
         assert spec.linux is not None
@@ -197,7 +198,8 @@ def explain(error: StartFailed, program: str) -> EngineError:
             return CommandNotFound(program, detail)
         return CommandNotFound(program)
     if error.step == "execute" and error.errno in NOT_EXECUTABLE:
-        return CommandNotExecutable(program, os.strerror(error.errno).lower())
+        detail = os.strerror(error.errno).lower()
+        return CommandNotExecutable(program, detail + (": permission denied" if error.errno == errno.EISDIR else ""))
     return EngineError(
         "failed to create task for container: failed to create shim task: OCI runtime create failed: "
         f"unable to start container process: {error.message}: unknown"

@@ -1,0 +1,140 @@
+"""Files of containers: cp both ways, export, diff, commit, volumes and binds."""
+
+import io
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+from docker.errors import APIError, NotFound
+from docker.models.containers import Container
+
+Run = Callable[..., Container]
+Shell = Callable[..., str]
+
+
+def archive(**files: bytes) -> bytes:
+    """A tar of small files."""
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return raw.getvalue()
+
+
+def names(chunks: Any) -> list[str]:
+    """Names in a tar stream."""
+    with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as tar:
+        return sorted(tar.getnames())
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_files_go_in_and_out(client: docker.DockerClient, run: Run, running: bool) -> None:
+    container = run() if running else client.containers.create("busybox", "true", network_mode="none")
+    assert container.put_archive("/tmp", archive(a=b"one", b=b"two"))
+    chunks, stat = container.get_archive("/tmp/a")
+    assert (names(chunks), stat["name"], stat["size"]) == (["a"], "a", 3)
+    with pytest.raises(NotFound, match="Could not find the file /nowhere in container"):
+        container.get_archive("/nowhere")
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_a_link_to_the_outside_leads_nowhere(
+    client: docker.DockerClient, run: Run, running: bool, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("host")
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w") as tar:
+        member = tarfile.TarInfo("link")
+        member.type, member.linkname = tarfile.SYMTYPE, f"/../../../../../../..{tmp_path}"
+        tar.addfile(member)
+    container = run() if running else client.containers.create("busybox", "true", network_mode="none")
+    container.put_archive("/", raw.getvalue())
+    with pytest.raises(APIError):
+        container.get_archive("/link/secret")
+    with pytest.raises(APIError):
+        container.put_archive("/link", archive(planted=b"x"))
+    assert not (tmp_path / "planted").exists()
+
+
+def test_an_archive_that_climbs_out_is_refused(run: Run, tmp_path: Path) -> None:
+    container = run()
+    hostile = archive(**{f"../../../../../../../../{tmp_path}/planted": b"x"})
+    try:
+        container.put_archive("/tmp", hostile)
+    except APIError as error:
+        assert error.status_code in (400, 403, 500)
+    assert not (tmp_path / "planted").exists()
+
+
+def test_diff_and_export_show_what_was_written(run: Run) -> None:
+    container = run("sh -c 'echo x > /tmp/new; rm /data/seed'")
+    container.wait()
+    changes = {(each["Path"], each["Kind"]) for each in container.diff()}
+    assert {("/tmp/new", 1), ("/data/seed", 2)} <= changes
+    listed = names(container.export())
+    assert "tmp/new" in listed
+    assert "data/seed" not in listed
+
+
+def test_a_commit_becomes_an_image(client: docker.DockerClient, run: Run) -> None:
+    container = run("sh -c 'echo made > /made; sleep 60'")
+    image = container.commit("committed", tag="v1", changes=['CMD ["cat", "/made"]', "ENV X=1"], author="me")
+    made = client.containers.create("committed:v1", network_mode="none")
+    made.start()
+    made.wait()
+    assert made.logs() == b"made\n"
+    assert "X=1" in image.attrs["Config"]["Env"]
+    made.remove()
+    client.images.remove("committed:v1", force=True)
+
+
+def test_a_volume_is_filled_from_the_image_and_kept(client: docker.DockerClient, run: Run, shell: Shell) -> None:
+    container = run("sleep 60", volumes=["filled:/data"])
+    assert shell(container, "cat /data/seed") == "seed"
+    shell(container, "echo kept > /data/kept")
+    container.remove(force=True)
+    second = run("sleep 60", volumes=["filled:/data:ro"])
+    assert shell(second, "cat /data/kept") == "kept"
+    assert second.exec_run("touch /data/x").exit_code != 0
+    with pytest.raises(APIError) as refused:
+        client.volumes.get("filled").remove()
+    assert refused.value.status_code == 409
+    second.remove(force=True)
+    client.volumes.get("filled").remove()
+
+
+def test_anonymous_volumes_go_with_rm_v(client: docker.DockerClient, run: Run) -> None:
+    container = run("sleep 60", volumes=["/scratch"])
+    (mount,) = client.api.inspect_container(container.id)["Mounts"]
+    assert len(mount["Name"]) == 64
+    container.remove(force=True, v=True)
+    with pytest.raises(NotFound):
+        client.volumes.get(mount["Name"])
+
+
+def test_volumes_from_shares_them(run: Run, shell: Shell) -> None:
+    donor = run("sleep 60", volumes=["/shared"], name="donor")
+    shell(donor, "echo x > /shared/file")
+    other = run("sleep 60", volumes_from=["donor:ro"])
+    assert shell(other, "cat /shared/file") == "x"
+    assert other.exec_run("touch /shared/no").exit_code != 0
+
+
+def test_binds_are_made_and_read_only_ones_refuse(run: Run, shell: Shell, tmp_path: Path) -> None:
+    container = run("sleep 60", volumes=[f"{tmp_path}/made:/rw", f"{tmp_path}:/ro:ro"])
+    shell(container, "echo x > /rw/file")
+    assert (tmp_path / "made/file").read_text() == "x\n"
+    assert container.exec_run("touch /ro/no").exit_code != 0
+
+
+def test_tmpfs_and_read_only_root(run: Run, shell: Shell) -> None:
+    container = run("sleep 60", read_only=True, tmpfs={"/scratch": "size=1m,mode=1777"})
+    assert container.exec_run("touch /no").exit_code != 0
+    shell(container, "touch /scratch/yes")
+    assert "size=1024k" in shell(container, "grep /scratch /proc/mounts")
