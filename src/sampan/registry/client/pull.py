@@ -157,20 +157,17 @@ class Puller:
     ) -> ChainID:
         """Unpack one layer, from its download while that runs; a failure then is tried again from the whole blob."""
         chain, short = digests.extend(parent, diff_id), digests.short(layer.digest)
-        if chain in self._storage.snapshots:
-            if arriving is not None:
-                await arriving.watch
-            await progress.send(status("Pull complete" if arriving else "Already exists", short))
-            return chain
         if arriving is not None:
-            with contextlib.suppress(EngineError):
-                await self._unpack_growing(thread, parent, diff_id, arriving.download, progress)
+            if chain not in self._storage.snapshots:
+                with contextlib.suppress(EngineError):
+                    await self._unpack_growing(thread, parent, diff_id, arriving.download, progress)
             await arriving.watch
         if chain not in self._storage.snapshots:
             blob = _Counted(self._storage.content.open(layer.digest))
             await self._unpack_from(thread, parent, diff_id, blob, layer, progress)
-        await progress.send(advance("Extracting", short, layer.size, layer.size))
-        await progress.send(status("Pull complete", short))
+        if arriving is not None:
+            await progress.send(advance("Extracting", short, layer.size, layer.size))
+        await progress.send(status("Pull complete" if arriving else "Already exists", short))
         return chain
 
     async def _unpack_growing(

@@ -1,9 +1,9 @@
 """The registry's database: SQLite or PostgreSQL behind two doors, ``read`` and ``write``.
 
-``write`` runs a function in one serialisable transaction, committed (and durable) before it returns; it is run again
-when another transaction got in its way, so it must do nothing but query. On SQLite there is one writer thread, and
-reads go straight from the event loop: they take tens of microseconds and never wait for the writer (WAL). On
-PostgreSQL both go through threads.
+``write`` runs a function in one transaction, committed (and durable) before it returns. Writers go one at a time: on
+SQLite by its lock and one writer thread, on PostgreSQL, where several registries may share the database, by an advisory
+lock. So what a transaction has read stays true until it commits, and none is ever in another's way. Reads wait for
+nobody; on SQLite they go straight from the event loop, for they take tens of microseconds.
 """
 
 import asyncio
@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 
 from alembic import command
 from alembic.config import Config as AlembicConfig
-from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy import Connection, Engine, create_engine, event, func, select
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from sampan.errors import EngineError, Unavailable
 
@@ -24,8 +24,8 @@ T = TypeVar("T")
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _POSTGRESQL_THREADS = 8
-_ATTEMPTS = 8
-_SERIALIZATION_FAILURES = {"40001", "40P01"}
+_WRITERS = 0x73616D70
+"""Key of the advisory lock, nothing else's in this database."""
 
 
 class Database:
@@ -58,15 +58,9 @@ class Database:
             return query(connection)
 
     def _write(self, change: Callable[[Connection], T]) -> T:
-        for attempt in range(_ATTEMPTS):
-            try:
-                with self._engine.begin() as connection:
-                    return change(connection)
-            except DBAPIError as error:
-                lost_a_race = getattr(error.orig, "sqlstate", None) in _SERIALIZATION_FAILURES
-                if not lost_a_race or attempt == _ATTEMPTS - 1:
-                    raise
-        raise AssertionError("unreachable")
+        with self._engine.begin() as connection:
+            _be_the_writer(connection)
+            return change(connection)
 
     async def close(self) -> None:
         """Wait for what is being written and close all connections."""
@@ -88,7 +82,7 @@ def open_database(url: str) -> Database:
 
 def _engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
-        return create_engine(url, isolation_level="SERIALIZABLE", pool_size=_POSTGRESQL_THREADS, pool_pre_ping=True)
+        return create_engine(url, pool_size=_POSTGRESQL_THREADS, pool_pre_ping=True)
     engine = create_engine(url, connect_args={"check_same_thread": False, "timeout": 30})
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_immediate)
@@ -108,10 +102,17 @@ def _begin_immediate(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
+def _be_the_writer(connection: Connection) -> None:
+    """Wait for other writers; SQLite's BEGIN IMMEDIATE has done so."""
+    if connection.dialect.name != "sqlite":
+        connection.execute(select(func.pg_advisory_xact_lock(_WRITERS)))
+
+
 def _migrate(engine: Engine) -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     config = AlembicConfig()
     config.set_main_option("script_location", str(_MIGRATIONS))
     with engine.begin() as connection:
+        _be_the_writer(connection)
         config.attributes["connection"] = connection
         command.upgrade(config, "head")

@@ -22,12 +22,12 @@ class Refusal(EngineError):
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message or code.sentence)
-        self.code = code
+        self.reason = code
         self.detail = detail
         self.status = status or code.status
         self.headers = headers or {}
 
     def response(self) -> web.Response:
         """The answer to send."""
-        body = encode_errors(ErrorEntry(self.code.name, self.message, self.detail))
+        body = encode_errors(ErrorEntry(self.reason.name, self.message, self.detail))
         return web.Response(body=body, status=self.status, headers=self.headers, content_type="application/json")
