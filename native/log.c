@@ -154,13 +154,21 @@ static void put_escaped(const char *data, size_t size)
 /* RFC 3339 with nanoseconds; Go leaves out the fraction's trailing zeros. */
 static void put_time(void)
 {
+    static time_t second = -1;
+    static char text[48];
+    static size_t whole; /* up to the fraction, made once a second */
     struct timespec now;
     struct tm day;
-    char text[48];
     clock_gettime(CLOCK_REALTIME, &now);
-    gmtime_r(&now.tv_sec, &day);
-    size_t size = strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &day);
-    size += (size_t)snprintf(text + size, sizeof text - size, ".%09ld", now.tv_nsec);
+    if (now.tv_sec != second) {
+        second = now.tv_sec;
+        gmtime_r(&second, &day);
+        whole = strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S.", &day);
+    }
+    long fraction = now.tv_nsec;
+    for (size_t i = 9; i-- > 0; fraction /= 10)
+        text[whole + i] = (char)('0' + fraction % 10);
+    size_t size = whole + 9;
     while (text[size - 1] == '0')
         size--;
     put(text, text[size - 1] == '.' ? size - 1 : size);
