@@ -181,6 +181,7 @@ class Monitor:
         self._hurt = False
         self.socket = _open()
         self.socket.setblocking(False)
+        self.socket.bind((0, 0))
         self.socket.setsockopt(270, 1, NFNLGRP_NFTABLES)  # SOL_NETLINK, NETLINK_ADD_MEMBERSHIP
 
     def close(self) -> None:

@@ -1,5 +1,7 @@
 """The daemon dies, links vanish, namespaces end: what runs goes on, what is left over goes away."""
 
+import asyncio
+import dataclasses
 import socket
 import subprocess
 from typing import Any
@@ -9,6 +11,11 @@ from sampan.api.ports import PortBinding
 
 Laboratory = Any  # of conftest.py
 HOST, NEIGHBOUR = "192.0.2.2", "192.0.2.1"
+
+
+async def run(*command: str) -> str:
+    """What a command says on the host."""
+    return await asyncio.to_thread(subprocess.check_output, command, text=True)
 
 
 async def test_running_containers_outlive_the_daemon_and_are_adopted(lab: Laboratory) -> None:
@@ -39,8 +46,6 @@ def lab_fetch(host: str, port: int) -> str:
 
 
 def replaced(member: Any, pid: int) -> Any:
-    import dataclasses
-
     return dataclasses.replace(member, pid=pid)
 
 
@@ -49,7 +54,7 @@ async def test_a_restart_gives_back_what_belongs_to_nobody(lab: Laboratory) -> N
     await lab.crash()
     networks = await lab.open()
     assert await networks.restore([]) == {}
-    assert "8080" not in subprocess.check_output(["nft", "list", "ruleset"], text=True)
+    assert "8080" not in await run("nft", "list", "ruleset")
     fresh = await lab.start("fresh", ports={"80/tcp": [PortBinding(host_port="8080")]})
     assert fresh.endpoints["bridge"].ip_address == sandbox.endpoints["bridge"].ip_address
 
@@ -69,21 +74,17 @@ async def test_a_bridge_deleted_behind_our_back_comes_back(lab: Laboratory) -> N
     await lab.networks.create(n.NetworkCreateRequest(name="web"))
     one = await lab.start("one", "web")
     await lab.serve(one)
-    link = next(line.split(":")[1].strip() for line in links() if "br-" in line)
-    subprocess.run(["ip", "link", "delete", link], check=True)
+    link = next(line.split(":")[1].strip() for line in (await run("ip", "-o", "link")).splitlines() if ": br-" in line)
+    await run("ip", "link", "delete", link)
     two = await lab.start("two", "web")
     address = one.endpoints["web"].ip_address
     assert await lab.fetch(two, address, 80) == two.endpoints["web"].ip_address
 
 
-def links() -> list[str]:
-    return subprocess.check_output(["ip", "-o", "link"], text=True).splitlines()
-
-
 async def test_a_network_whose_bridge_is_gone_can_be_removed(lab: Laboratory) -> None:
     await lab.networks.create(n.NetworkCreateRequest(name="web"))
-    link = next(line.split(":")[1].strip() for line in links() if "br-" in line)
-    subprocess.run(["ip", "link", "delete", link], check=True)
+    link = next(line.split(":")[1].strip() for line in (await run("ip", "-o", "link")).splitlines() if ": br-" in line)
+    await run("ip", "link", "delete", link)
     await lab.networks.remove("web")
 
 

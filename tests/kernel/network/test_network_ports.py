@@ -13,7 +13,14 @@ from sampan.errors import EngineError, InvalidParameter
 
 Laboratory = Any  # of conftest.py
 HOST, NEIGHBOUR = "192.0.2.2", "192.0.2.1"
-TABLE = ["nft", "list", "ruleset"]
+
+
+async def run(*command: str) -> str:
+    """What a command says on the host."""
+    return await asyncio.to_thread(subprocess.check_output, command, text=True)
+
+
+TABLE = ("nft", "list", "ruleset")
 
 
 def published(*bindings: str) -> PortMap:
@@ -101,7 +108,7 @@ async def test_publish_all_takes_the_exposed_ports(lab: Laboratory) -> None:
 
 async def test_sctp_is_translated_though_this_kernel_has_no_such_sockets(lab: Laboratory) -> None:
     await lab.start("server", ports=published("9000:80/sctp"))
-    assert "sctp . 9000 : 172.17.0.2 . 80" in subprocess.check_output(TABLE, text=True)
+    assert "sctp . 9000 : 172.17.0.2 . 80" in await run(*TABLE)
 
 
 async def test_a_busy_port_is_an_error_and_the_container_is_not_half_started(lab: Laboratory) -> None:
@@ -120,7 +127,7 @@ async def test_a_port_is_free_again_after_the_container_stopped(lab: Laboratory)
     assert await asyncio.to_thread(is_taken, 8080)
     await lab.stop(sandbox)
     assert not await asyncio.to_thread(is_taken, 8080)
-    assert "8080" not in subprocess.check_output(TABLE, text=True)
+    assert "8080" not in await run(*TABLE)
 
 
 def is_taken(port: int) -> bool:
@@ -148,12 +155,12 @@ async def test_a_proxied_network_obeys_the_hosts_input_policy(lab: Laboratory) -
     server = await lab.start("server", "polite", ports=published("8080:80/tcp"))
     await lab.serve(server)
     assert await lab.fetch(None, HOST, 8080) == server.endpoints["polite"].gateway
-    policy = "table inet policy { chain input { type filter hook input priority 0; tcp dport 8080 drop; }; }"
-    subprocess.run(["nft", policy], check=True)
+    policy = "table inet polite { chain input { type filter hook input priority 0; tcp dport 8080 drop; }; }"
+    await run("nft", policy)
     try:
         assert await lab.fetch(None, HOST, 8080) == "TimeoutError"
     finally:
-        subprocess.run(["nft", "delete table inet policy"], check=True)
+        await run("nft", "delete table inet polite")
 
 
 async def test_a_routed_network_opens_published_ports_without_translation(lab: Laboratory) -> None:
@@ -186,8 +193,7 @@ async def test_ports_change_while_the_container_runs(lab: Laboratory) -> None:
 async def test_published_ports_survive_a_flushed_ruleset(lab: Laboratory) -> None:
     server = await lab.start("server", ports=published("8080:80/tcp"))
     await lab.serve(server)
-    before = subprocess.check_output(TABLE, text=True)
-    subprocess.run(["nft", "flush", "ruleset"], check=True)
-    while await asyncio.to_thread(subprocess.check_output, TABLE, text=True) != before:  # noqa: ASYNC110
+    await run("nft", "flush", "ruleset")
+    while "8080" not in await run(*TABLE):  # noqa: ASYNC110 the deadline is the test's own
         await asyncio.sleep(0.02)
     assert await lab.fetch(None, HOST, 8080) == NEIGHBOUR
