@@ -12,21 +12,23 @@ import stat
 
 from sampan.archive import names
 from sampan.archive.entry import Entry
+from sampan.archive.owners import IdMap
 from sampan.archive.stream import Sink
 from sampan.archive.walk import Found, walk
 from sampan.archive.writer import TarWriter
 from sampan.linux import overlay, xattr
 
 
-def write_diff(upper: int, sink: Sink) -> None:
-    """Write the layer that the directory fd ``upper`` of an overlay amounts to."""
+def write_diff(upper: int, sink: Sink, owners: IdMap | None = None) -> None:
+    """Write the layer that the directory fd ``upper`` of an overlay amounts to, with the container's own IDs."""
+    change = owners.inside if owners else None
     writer = TarWriter(sink)
     for found in walk(upper):
         if is_whiteout(found.status):
             parent = found.path[: -len(found.name)]
             writer.add(_marker(f"{parent}{names.WHITEOUT}{found.name}"))
             continue
-        writer.add_found(found, found.path)
+        writer.add_found(found, found.path, change)
         if found.is_directory and is_opaque(found):
             writer.add(_marker(f"{found.path}/{names.OPAQUE}"))
     writer.finish()

@@ -7,6 +7,7 @@ since writing into them changes these.
 """
 
 import os
+import posixpath
 import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -61,10 +62,21 @@ class Tree:
     def _make_parents(self, path: str) -> int:
         parent, name = names.split(path)
         above = self.directory(parent)
-        os.mkdir(name, 0o755, dir_fd=above)
+        try:
+            os.mkdir(name, 0o755, dir_fd=above)
+        except FileExistsError:
+            return os.dup(self.directory(self._behind_link(parent, above, name)))
         self.inherit(path, above, name)
         self.inodes += 1
         return open_in_root(self._root, self._below_root(path), _DIRECTORY)
+
+    def _behind_link(self, parent: str, above: int, name: str) -> str:
+        """Where the link ``name``, which leads to nothing yet, leads inside the root: that is to be a directory."""
+        target = posixpath.join("/", self._base, parent, os.readlink(name, dir_fd=above))
+        inside = posixpath.relpath(posixpath.normpath(target), posixpath.join("/", self._base))
+        if inside.startswith(".."):
+            raise MalformedArchive(f"invalid archive entry: the link {name!r} leads out of the directory")
+        return inside
 
     def inherit(self, path: str, above: int, name: str) -> None:
         """A directory was made that the archive has no member for: owner root, mode 0755."""

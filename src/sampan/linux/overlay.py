@@ -42,7 +42,9 @@ class Writable:
 def mount_overlay(lowers: Sequence[Path], writable: Writable | None = None, *, userns: int | None = None) -> int:
     """Mount the stack; returns the fd (O_PATH) of the detached mount. Without ``writable`` it is read-only.
 
-    ``userns``, an fd of a user namespace, shows all layers through its maps (idmapped layers, nothing is chowned).
+    ``userns``, an fd of a user namespace, shows the lower layers through its maps: nothing in them is chowned. The
+    writable one stays as it is, for overlayfs writes with the mounter's IDs, which such a map has no place for; its
+    ``upper`` must belong to the namespace's root.
     The kernel wants two lower layers at least where there is no writable one.
     """
     with ExitStack() as opened:
@@ -50,19 +52,17 @@ def mount_overlay(lowers: Sequence[Path], writable: Writable | None = None, *, u
         for lower in lowers:
             mount.fsconfig_fd(context, "lowerdir+", _layer(lower, userns, opened))
         if writable is not None:
-            _set_writable(context, writable, userns, opened)
+            _set_writable(context, writable, opened)
         for key, value in _OPTIONS.items():
             mount.fsconfig_string(context, key, value)
         mount.fsconfig_create(context)
         return mount.fsmount(context, mount.MOUNT_ATTR_RDONLY if writable is None else 0)
 
 
-def _set_writable(context: int, writable: Writable, userns: int | None, opened: ExitStack) -> None:
-    """Upper and work must be reached through one mount, so the directory above them is what is idmapped."""
-    parent = _layer(writable.directory, userns, opened)
+def _set_writable(context: int, writable: Writable, opened: ExitStack) -> None:
+    """Upper and work must be reached through one mount."""
     for key, name in (("upperdir", "upper"), ("workdir", "work")):
-        fd = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=parent)
-        mount.fsconfig_fd(context, key, _owned(fd, opened))
+        mount.fsconfig_fd(context, key, _layer(writable.directory / name, None, opened))
     if writable.volatile:
         mount.fsconfig_flag(context, "volatile")
 

@@ -9,7 +9,7 @@ program is refused.
 
     records           (kind, id) → JSON: containers, networks, volumes, …      see storage.records
     layers            chain ID → parent, diff ID, size                         see storage.snapshots
-    actives           key → parent chain ID                                    see storage.snapshots
+    actives           key → parent, ID maps                                    see storage.snapshots
     images            image ID → manifest, parent, times                       see storage.images
     image_references  reference → manifest or index                            see storage.images
     image_members     manifest or index → images of it that are here           see storage.images
@@ -59,6 +59,7 @@ MIGRATIONS: Sequence[str] = (
     ) WITHOUT ROWID;
     CREATE INDEX image_members_by_image ON image_members (image);
     """,
+    "ALTER TABLE actives ADD COLUMN owners BLOB",
 )
 
 

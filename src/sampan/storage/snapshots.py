@@ -23,9 +23,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from sampan.archive.apply import Usage, apply_layer
 from sampan.archive.changes import Change, changes_of
 from sampan.archive.diff import write_diff
+from sampan.archive.owners import IdMap
 from sampan.archive.reader import Source
 from sampan.archive.stream import Hashing, Sink
 from sampan.archive.tree import remove_tree
@@ -54,10 +57,11 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Active:
-    """A writable layer: its key and what it stands on."""
+    """A writable layer: its key, what it stands on, and the ID maps of its user namespace (None: the host's)."""
 
     key: str
     parent: ChainID | None
+    owners: IdMap | None = None
 
 
 class Snapshots:
@@ -169,29 +173,37 @@ class Snapshots:
 
     # Active layers.
 
-    def prepare(self, key: str, parent: ChainID | None) -> Active:
-        """Make the writable layer ``key`` (a container ID) on ``parent``; raises NotFound, Conflict."""
+    def prepare(self, key: str, parent: ChainID | None, owners: IdMap | None = None) -> Active:
+        """Make the writable layer ``key`` (a container ID) on ``parent``; raises NotFound, Conflict.
+
+        ``owners`` are the maps of the user namespace it will be mounted with.
+        """
         with self._leases.lock:  # the collector must see the row, or not yet have swept
             self.chain(parent)
             try:
-                self._database.execute("INSERT INTO actives (key, parent) VALUES (?, ?)", key, parent)
+                self._database.execute(
+                    "INSERT INTO actives (key, parent, owners) VALUES (?, ?, ?)",
+                    *(key, parent, msgspec.json.encode(owners) if owners else None),
+                )
             except sqlite3.IntegrityError:
                 raise Conflict(f"writable layer {key} exists already") from None
         directory = self._actives / key
         for name in ("upper", "work"):
             (directory / name).mkdir(parents=True, exist_ok=True, mode=0o755)
-        return Active(key, parent)
+        if owners is not None:
+            os.chown(directory / "upper", *owners.root)
+        return Active(key, parent, owners)
 
     def active(self, key: str) -> Active:
         """The writable layer ``key``; raises NotFound."""
-        row = self._database.row("SELECT key, parent FROM actives WHERE key=?", key)
+        row = self._database.row("SELECT key, parent, owners FROM actives WHERE key=?", key)
         if row is None:
             raise NotFound(f"no writable layer {key}")
-        return Active(*row)
+        return _active(*row)
 
     def actives(self) -> list[Active]:
         """All writable layers."""
-        return [Active(*row) for row in self._database.rows("SELECT key, parent FROM actives")]
+        return [_active(*row) for row in self._database.rows("SELECT key, parent, owners FROM actives")]
 
     def upper(self, key: str) -> Path:
         """The directory that holds what was written."""
@@ -201,7 +213,7 @@ class Snapshots:
         """The writable layer on its parents, as the fd of a detached mount.
 
         ``volatile`` for what is thrown away after a crash anyway (``--rm``, build steps): fsync does nothing, and the
-        mount goes without syncing the disk. ``userns`` is the fd of a user namespace to show owners through.
+        mount goes without syncing the disk. ``userns`` is an fd of the user namespace whose maps it was prepared with.
         """
         active = self.active(key)
         directory = self._actives / key
@@ -231,15 +243,19 @@ class Snapshots:
 
     def diff(self, key: str, sink: Sink) -> None:
         """Write what differs from the parents to ``sink`` as an uncompressed layer tar; same input, same bytes."""
+        owners = self.active(key).owners
         with ExitStack() as opened:
-            write_diff(_open_directory(self.upper(key), opened), sink)
+            write_diff(_open_directory(self.upper(key), opened), sink, owners)
 
     def commit(self, key: str, diff_id: DiffID) -> ChainID:
         """Make the writable layer a committed one, without copying; ``diff_id`` is that of its ``diff``.
 
-        The key is gone afterwards. Nothing may write to it meanwhile: its mounts are closed first.
+        The key is gone afterwards. Nothing may write to it meanwhile: its mounts are closed first. One with ID maps
+        raises Conflict: its files have the host's IDs, so it takes the way over its ``diff``.
         """
         active = self.active(key)
+        if active.owners is not None:
+            raise Conflict(f"writable layer {key} has mapped owners and cannot be committed in place")
         chain_id = digests.extend(active.parent, diff_id)
         with self._alone(chain_id):
             if chain_id not in self:
@@ -285,6 +301,10 @@ class Snapshots:
         syncfs(self._layers)
         for (chain_id,) in rows:
             self._database.execute("UPDATE layers SET unsynced_boot=NULL WHERE chain=?", chain_id)
+
+
+def _active(key: str, parent: ChainID | None, owners: bytes | None) -> Active:
+    return Active(key, parent, msgspec.json.decode(owners, type=IdMap) if owners else None)
 
 
 def usage_of(directory: Path) -> Usage:

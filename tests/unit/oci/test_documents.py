@@ -89,7 +89,10 @@ def test_a_manifest_of_another_type_than_declared_is_refused() -> None:
 
 
 def test_null_stands_for_absent_in_an_image_config() -> None:
-    raw = b'{"os":"linux","config":{"Labels":null,"Cmd":["a"],"Healthcheck":{"Test":null,"Interval":5}},"rootfs":{"type":"layers","diff_ids":null}}'
+    raw = (
+        b'{"os":"linux","rootfs":{"type":"layers","diff_ids":null},'
+        b'"config":{"Labels":null,"Cmd":["a"],"Healthcheck":{"Test":null,"Interval":5}}}'
+    )
     config = image_config.decode(raw).value
     assert config.config.labels is None
     assert config.config.healthcheck is not None
