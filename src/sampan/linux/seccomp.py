@@ -4,7 +4,6 @@ Source: seccomp_init(3), seccomp_rule_add(3), seccomp_attr_set(3), seccomp_expor
 """
 
 import ctypes
-import ctypes.util
 import errno
 import os
 from collections.abc import Sequence

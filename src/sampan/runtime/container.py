@@ -116,6 +116,8 @@ def surroundings(
         return fd
 
     paths = {one.type: one.path for one in linux.namespaces if one.path and not (one.type == "network" and netns)}
+    tasks = open_tasks(cgroup, opened)
+    owned += tasks
     namespaces = {kind: own(_open_namespace(kind, path)) for kind, path in paths.items()}
     if netns is not None:
         namespaces["network"] = netns
@@ -124,7 +126,7 @@ def surroundings(
         bundle=bundle,
         rootfs=rootfs,
         namespaces=namespaces,
-        cgroup_tasks=[own(fd) for fd in _tasks(cgroup)],
+        cgroup_tasks=tasks,
         cgroup_directory=own(cgroup.open()) if isinstance(cgroup, Cgroup2) else None,
         cgroup_path=cgroup.path if cgroup else "/",
         userns={destination: own(fd) for destination, fd in _user_namespaces(spec)},
@@ -140,17 +142,13 @@ def _open_namespace(kind: str, path: str) -> int:
         raise InvalidParameter(f'namespace {kind}: cannot open "{path}": {error.strerror}') from error
 
 
-def _tasks(cgroup: Cgroup | None) -> list[int]:
-    """Open ``tasks`` of every hierarchy; what was opened is closed if one fails."""
-    if not isinstance(cgroup, Cgroup1):
-        return []
-    with ExitStack() as undo:
-        fds = []
-        for directory in cgroup.directories():
-            fds.append(os.open(f"{directory}/tasks", os.O_WRONLY | os.O_CLOEXEC))
-            undo.callback(os.close, fds[-1])
-        undo.pop_all()
-        return fds
+def open_tasks(cgroup: Cgroup | None, opened: ExitStack) -> list[int]:
+    """Open ``tasks`` of every v1 hierarchy for joining; ``opened`` closes them."""
+    fds = []
+    for directory in cgroup.directories() if isinstance(cgroup, Cgroup1) else ():
+        fds.append(os.open(f"{directory}/tasks", os.O_WRONLY | os.O_CLOEXEC))
+        opened.callback(os.close, fds[-1])
+    return fds
 
 
 def _user_namespaces(spec: Spec) -> list[tuple[str, int]]:
@@ -186,10 +184,8 @@ def exec_from(
     with ExitStack() as opened:
         pidfd = os.pidfd_open(pid)
         opened.callback(os.close, pidfd)
-        owned = [pidfd]
-        for fd in _tasks(cgroup):
-            opened.callback(os.close, fd)
-            owned.append(fd)
+        tasks = open_tasks(cgroup, opened)
+        owned = [pidfd, *tasks]
         directory = cgroup.open() if isinstance(cgroup, Cgroup2) else None
         if directory is not None:
             opened.callback(os.close, directory)
@@ -200,7 +196,7 @@ def exec_from(
             msgspec.structs.replace(linux, seccomp=None) if privileged else linux,
             pidfd=pidfd,
             flags=foreign_namespaces(pid),
-            cgroup_tasks=owned[1:] if directory is None else (),
+            cgroup_tasks=tasks,
             cgroup_directory=directory,
             owned=owned,
         )

@@ -1,0 +1,1 @@
+"""The commands of sampan-runtime: one module for those that share their means."""

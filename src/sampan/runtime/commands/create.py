@@ -1,0 +1,214 @@
+"""create, start, run: a bundle becomes a container.
+
+create   directory, cgroup, plan; hooks prestart and createRuntime while the child waits; then it waits for start
+start    the child goes on; hooks poststart
+run      both at once; in the foreground it waits, gives the exit status and deletes
+"""
+
+import os
+import pwd
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+
+from sampan.errors import Conflict, EngineError, InvalidParameter
+from sampan.linux.unix_socket import listen_beneath
+from sampan.oci.runtime_spec import Hooks, Linux, Process, Spec, decode, encode
+from sampan.runtime import hooks
+from sampan.runtime.cgroups import prepare_cgroup
+from sampan.runtime.cli import one_id
+from sampan.runtime.commands.kill import destroy
+from sampan.runtime.compile import compile_launch
+from sampan.runtime.console import Foreground, send_console
+from sampan.runtime.container import surroundings
+from sampan.runtime.flags import Arguments, Kind, Switch, Text, parse
+from sampan.runtime.plan import Plan
+from sampan.runtime.spawn import Spawned, spawn, start_created
+from sampan.runtime.state import START_SOCKET, Container, Containers, Record, locked, start_time
+from sampan.runtime.validate import check
+
+_CREATE: dict[str, Kind] = {
+    "bundle": Text,
+    "console-socket": Text,
+    "pid-file": Text,
+    "pidfd-socket": Text,
+    "no-pivot": Switch,
+    "no-new-keyring": Switch,
+    "preserve-fds": Text,
+    "detach": Switch,
+    "keep": Switch,
+    "no-subreaper": Switch,
+}
+_SHORT = {"b": "bundle", "d": "detach"}
+_FIRST_PRESERVED = 3
+
+
+def create(root: Path, words: list[str]) -> int:
+    """``create [flags] ID``."""
+    arguments = parse(words, _CREATE, _SHORT)
+    spawned = _make(root, arguments, one_id(arguments.words, "create"), waiting=True, wait=False)[1]
+    _give_console(arguments, spawned)
+    return 0
+
+
+def start(root: Path, words: list[str]) -> int:
+    """``start ID``."""
+    containers = Containers(root)
+    container = containers.find(one_id(words, "start"))
+    with locked(container.directory):
+        container = containers.find(container.record.id)
+        status = container.status()
+        if status != "created":
+            raise Conflict(f"cannot start a container in the {status} state")
+        start_created(container.directory, START_SOCKET)
+        (container.directory / START_SOCKET).unlink(missing_ok=True)
+        _poststart(container)
+    return 0
+
+
+def run(root: Path, words: list[str]) -> int:
+    """``run [flags] ID``."""
+    arguments = parse(words, _CREATE, _SHORT)
+    detach = arguments.on("detach")
+    container_id = one_id(arguments.words, "run")
+    container, spawned = _make(root, arguments, container_id, waiting=False, wait=not detach)
+    if arguments.text("console-socket"):
+        _give_console(arguments, spawned)
+    _poststart(container)
+    if detach:
+        return 0
+    status = Foreground(spawned).wait()
+    if not arguments.on("keep"):
+        destroy(Containers(root).find(container_id))
+    return status
+
+
+def _poststart(container: Container) -> None:
+    """A failing poststart hook is told and changes nothing: the program runs already."""
+    wanted = (container.spec.hooks or Hooks()).poststart
+    for failure in hooks.run_all("poststart", wanted, container.state("running")) if wanted else ():
+        print(failure, file=sys.stderr)
+
+
+def _make(
+    root: Path, arguments: Arguments, container_id: str, *, waiting: bool, wait: bool
+) -> tuple[Container, Spawned]:
+    """Make the container up to its process; if anything fails nothing of it stays."""
+    bundle = Path(arguments.text("bundle", ".")).absolute()
+    spec = load(bundle)
+    check(spec)
+    _check_console(spec, arguments, wait=wait)
+    record = Record(container_id, str(bundle), _rootfs(bundle, spec), _now(), owner=_owner())
+    container = Containers(root).new(record, spec)
+    with ExitStack() as undo, locked(container.directory):
+        undo.callback(lambda: destroy(Containers(root).find(container_id)))
+        container = container.write(msgspec.structs.replace(record, cgroup=cgroup_of(spec, container_id)))
+        container, spawned = _spawn(container, spec, arguments, waiting=waiting, wait=wait)
+        if pid_file := arguments.text("pid-file"):
+            write_pid(Path(pid_file), spawned.pid)
+        undo.pop_all()
+    return container, spawned
+
+
+def _spawn(
+    container: Container, spec: Spec, arguments: Arguments, *, waiting: bool, wait: bool
+) -> tuple[Container, Spawned]:
+    """Compile and perform; ``spawn`` closes what the plan owns, this the socket the child listens on."""
+    with ExitStack() as kept:
+        listener = None
+        if waiting:
+            listener = kept.enter_context(listen_beneath(container.directory, START_SOCKET))
+        plan = _plan(container, spec, arguments, None if listener is None else listener.fileno())
+        spawned = spawn(plan, lambda _name, pid: _create_runtime(container, spec, pid), wait=wait)
+    record = msgspec.structs.replace(container.record, pid=spawned.pid, started=start_time(spawned.pid))
+    return container.write(record), spawned
+
+
+def _plan(container: Container, spec: Spec, arguments: Arguments, start_socket: int | None) -> Plan:
+    """The cgroup made and the spec compiled."""
+    record = container.record
+    preserved = arguments.number("preserve-fds") or 0
+    cgroup = prepare_cgroup(record.cgroup, (spec.linux or Linux()).resources)
+    with ExitStack() as opened:
+        around = replace(
+            surroundings(spec, record.id, cgroup, opened, bundle=Path(record.bundle)),
+            keyring=not arguments.on("no-new-keyring"),
+            pivot=not arguments.on("no-pivot"),
+            keep=tuple(range(_FIRST_PRESERVED, _FIRST_PRESERVED + preserved)),
+            state=encode(container.state("creating", 1)),
+            start_socket=start_socket,
+        )
+        plan = compile_launch(spec, around)
+        opened.pop_all()
+    return plan
+
+
+def _create_runtime(container: Container, spec: Spec, pid: int) -> None:
+    """The hooks of the moment when the child has its namespaces and mounts, and waits."""
+    known, state = spec.hooks or Hooks(), container.state("creating", pid)
+    hooks.run("prestart", known.prestart, state)
+    hooks.run("createRuntime", known.create_runtime, state)
+
+
+def load(bundle: Path) -> Spec:
+    """The spec of a bundle. Raises InvalidParameter."""
+    try:
+        return decode((bundle / "config.json").read_bytes(), Spec)
+    except FileNotFoundError:
+        raise InvalidParameter(f"JSON specification file {bundle / 'config.json'} not found") from None
+    except NotADirectoryError:
+        raise InvalidParameter(f"bundle {bundle} is not a directory") from None
+
+
+def cgroup_of(spec: Spec, container_id: str) -> str:
+    """The cgroup's path: the spec's, taken from the root of the hierarchy, or ``/<id>`` as runc has it."""
+    wanted = (spec.linux or Linux()).cgroups_path
+    return os.path.normpath(f"/{wanted or container_id}").replace("//", "/")
+
+
+def write_pid(path: Path, pid: int) -> None:
+    """A pid file appears whole: who waits for it never reads an empty one."""
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_text(str(pid))
+    temporary.replace(path)
+
+
+def _check_console(spec: Spec, arguments: Arguments, *, wait: bool) -> None:
+    """A terminal needs a receiver when nobody stays, and only a terminal does (runc's rules)."""
+    terminal = (spec.process or Process()).terminal
+    socket = arguments.text("console-socket")
+    if terminal and not socket and not wait:
+        raise InvalidParameter("cannot allocate tty if runc will detach without setting console socket")
+    if socket and not terminal:
+        raise InvalidParameter("cannot use console socket if runc will not detach or allocate tty")
+
+
+def _give_console(arguments: Arguments, spawned: Spawned) -> None:
+    if spawned.console is not None:
+        send_console(Path(arguments.text("console-socket")), spawned.console)
+        os.close(spawned.console)
+        spawned.console = None
+
+
+def _rootfs(bundle: Path, spec: Spec) -> str:
+    if spec.root is None:
+        raise EngineError("root: a root file system must be given")
+    path = bundle / spec.root.path
+    if not path.is_dir():
+        raise InvalidParameter(f"invalid rootfs: {path} is not a directory")
+    return str(path.resolve())
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + f".{time.time_ns() % 10**9:09}Z"
+
+
+def _owner() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())

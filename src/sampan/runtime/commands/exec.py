@@ -1,0 +1,155 @@
+"""exec: another process in a running container."""
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+
+import msgspec
+
+from sampan.errors import Conflict, InvalidParameter
+from sampan.linux.cgroup2 import Cgroup2
+from sampan.oci.runtime_spec import Box, Capabilities, Linux, Process, Spec, User, decode
+from sampan.runtime.commands.create import write_pid
+from sampan.runtime.compile import compile_exec
+from sampan.runtime.console import Foreground, send_console
+from sampan.runtime.container import foreign_namespaces, inherit, open_tasks
+from sampan.runtime.flags import Arguments, Kind, Switch, Text, Texts, parse
+from sampan.runtime.plan import Plan
+from sampan.runtime.spawn import spawn
+from sampan.runtime.state import Container, Containers
+
+_EXEC: dict[str, Kind] = {
+    "process": Text,
+    "console-socket": Text,
+    "pidfd-socket": Text,
+    "cwd": Text,
+    "env": Texts,
+    "tty": Switch,
+    "user": Text,
+    "additional-gids": Texts,
+    "detach": Switch,
+    "pid-file": Text,
+    "process-label": Text,
+    "apparmor": Text,
+    "no-new-privs": Switch,
+    "cap": Texts,
+    "preserve-fds": Text,
+    "cgroup": Texts,
+    "ignore-paused": Switch,
+    "no-subreaper": Switch,
+}
+_SHORT = {"p": "process", "e": "env", "t": "tty", "u": "user", "g": "additional-gids", "d": "detach", "c": "cap"}
+
+
+def exec_(root: Path, words: list[str]) -> int:
+    """``exec [flags] ID COMMAND…`` or ``exec --process FILE ID``; the exit status is the process's."""
+    arguments = parse(words, _EXEC, _SHORT)
+    if not arguments.words:
+        raise InvalidParameter('sampan-runtime: "exec" requires a minimum of 1 argument')
+    container = Containers(root).find(arguments.words[0])
+    _check_status(container, arguments)
+    spec = container.spec
+    process = inherit(_process(spec, arguments), spec)
+    _check_console(process, arguments)
+    detach = arguments.on("detach")
+    spawned = spawn(_plan(container, spec, process, arguments), wait=not detach)
+    if pid_file := arguments.text("pid-file"):
+        write_pid(Path(pid_file), spawned.pid)
+    if spawned.console is not None and (socket := arguments.text("console-socket")):
+        send_console(Path(socket), spawned.console)
+        os.close(spawned.console)
+        spawned.console = None
+    return 0 if detach else Foreground(spawned).wait()
+
+
+def _check_status(container: Container, arguments: Arguments) -> None:
+    status = container.status()
+    if status == "stopped":
+        raise Conflict("cannot exec in a stopped container")
+    if status == "paused" and not arguments.on("ignore-paused"):
+        raise Conflict("cannot exec in a paused container (use --ignore-paused to override)")
+    if arguments.texts("cgroup"):
+        raise InvalidParameter("exec --cgroup: a process runs in its container's own cgroup")
+
+
+def _check_console(process: Process, arguments: Arguments) -> None:
+    if process.terminal and arguments.on("detach") and not arguments.text("console-socket"):
+        raise InvalidParameter("cannot allocate tty if runc will detach without setting console socket")
+
+
+def _process(spec: Spec, arguments: Arguments) -> Process:
+    """The process: a file's, or the container's own with what the flags change."""
+    if path := arguments.text("process"):
+        return decode(Path(path).read_bytes(), Process, path)
+    words = arguments.words[1:]
+    if not words:
+        raise InvalidParameter("process args cannot be empty")
+    own = spec.process or Process(cwd="/")
+    capabilities = own.capabilities or Capabilities()
+    if more := [name.upper() for name in arguments.texts("cap")]:
+        capabilities = _with(capabilities, more)
+    return msgspec.structs.replace(
+        own,
+        args=words,
+        terminal=arguments.on("tty"),
+        cwd=arguments.text("cwd", own.cwd),
+        env=[*own.env, *arguments.texts("env")],
+        user=_user(own.user, arguments),
+        capabilities=capabilities,
+        no_new_privileges=own.no_new_privileges or arguments.on("no-new-privs"),
+        apparmor_profile=arguments.text("apparmor", own.apparmor_profile),
+        selinux_label=arguments.text("process-label", own.selinux_label),
+        console_size=_size() if arguments.on("tty") else None,
+    )
+
+
+def _with(had: Capabilities, more: list[str]) -> Capabilities:
+    """Capabilities added to every set but the ambient, which needs them inheritable first."""
+    sets = {name: [*getattr(had, name), *more] for name in ("bounding", "effective", "permitted")}
+    return msgspec.structs.replace(had, **sets)
+
+
+def _user(own: User, arguments: Arguments) -> User:
+    """``--user uid[:gid]`` and ``--additional-gids``."""
+    text = arguments.text("user")
+    gids = [int(gid) for gid in arguments.texts("additional-gids") if gid.isdecimal()]
+    if not text:
+        return msgspec.structs.replace(own, additional_gids=gids or own.additional_gids)
+    uid, _, gid = text.partition(":")
+    if not uid.isdecimal() or (gid and not gid.isdecimal()):
+        raise InvalidParameter(f'invalid user "{text}": expected uid[:gid]')
+    return User(int(uid), int(gid or 0), own.umask, gids or own.additional_gids)
+
+
+def _size() -> Box | None:
+    """The size of our own terminal."""
+    try:
+        size = os.get_terminal_size(0)
+    except OSError:
+        return None
+    return Box(size.lines, size.columns)
+
+
+def _plan(container: Container, spec: Spec, process: Process, arguments: Arguments) -> Plan:
+    preserved = arguments.number("preserve-fds") or 0
+    pid = container.record.pid
+    cgroup = container.cgroup
+    with ExitStack() as opened:
+        pidfd = os.pidfd_open(pid)
+        opened.callback(os.close, pidfd)
+        tasks = open_tasks(cgroup, opened)
+        directory = cgroup.open() if isinstance(cgroup, Cgroup2) else None
+        if directory is not None:
+            opened.callback(os.close, directory)
+        plan = compile_exec(
+            process,
+            spec.linux or Linux(),
+            pidfd=pidfd,
+            flags=foreign_namespaces(pid),
+            cgroup_tasks=tasks,
+            cgroup_directory=directory,
+            keep=tuple(range(3, 3 + preserved)),
+            owned=[pidfd, *tasks, *([] if directory is None else [directory])],
+        )
+        opened.pop_all()
+    return plan

@@ -1,0 +1,118 @@
+"""kill, delete: signals to a container, and the end of one."""
+
+import os
+import signal
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from sampan.errors import Conflict, InvalidParameter, NotFound
+from sampan.oci.runtime_spec import Hooks, Linux
+from sampan.runtime import hooks
+from sampan.runtime.cli import one_id
+from sampan.runtime.flags import Switch, parse
+from sampan.runtime.state import Container, Containers, locked
+
+KILL_PATIENCE = 10.0
+"""Seconds ``delete`` waits for a killed process to end."""
+
+
+def kill(root: Path, words: list[str]) -> int:
+    """``kill [--all] ID [SIGNAL]``; the default is SIGTERM."""
+    arguments = parse(words, {"all": Switch}, {"a": "all"})
+    if not 1 <= len(arguments.words) <= 2:
+        raise InvalidParameter('sampan-runtime: "kill" requires a minimum of 1 and a maximum of 2 arguments')
+    container_id, *name = arguments.words
+    number = signal_number(name[0] if name else "SIGTERM")
+    container = Containers(root).find(container_id)
+    status = container.status()
+    if arguments.on("all"):
+        _signal_all(container, number)
+    elif status in {"stopped", "creating"}:
+        raise Conflict("container not running")
+    else:
+        _signal(container, number)
+    return 0
+
+
+def signal_number(text: str) -> int:
+    """``9``, ``KILL`` or ``SIGKILL``; raises InvalidParameter."""
+    if text.isdecimal():
+        return int(text)
+    name = text.upper()
+    name = name if name.startswith("SIG") else f"SIG{name}"
+    if name.startswith(("SIGRTMIN+", "SIGRTMAX-")):
+        base, offset = name[:8], name[8:]
+        if offset[1:].isdecimal():
+            return int(signal.Signals[base]) + int(offset)
+    if name not in signal.Signals.__members__:
+        raise InvalidParameter(f'unknown signal "{text}"')
+    return int(signal.Signals[name])
+
+
+def _signal(container: Container, number: int) -> None:
+    """To the first process. A signal that ends it must also wake it: a frozen one could not die."""
+    try:
+        os.kill(container.record.pid, number)
+    except ProcessLookupError:
+        raise Conflict("container not running") from None
+    cgroup = container.cgroup
+    if number == signal.SIGKILL and cgroup and cgroup.frozen():
+        cgroup.thaw()
+
+
+def _signal_all(container: Container, number: int) -> None:
+    cgroup = container.cgroup
+    if cgroup is None or not cgroup.exists():
+        return
+    if number == signal.SIGKILL:
+        cgroup.kill()
+    else:
+        cgroup.signal(number)
+
+
+def delete(root: Path, words: list[str]) -> int:
+    """``delete [--force] ID``; forced, one that does not exist is no error."""
+    arguments = parse(words, {"force": Switch}, {"f": "force"})
+    container_id = one_id(arguments.words, "delete")
+    force = arguments.on("force")
+    try:
+        container = Containers(root).find(container_id)
+    except NotFound:
+        if force:
+            return 0
+        raise
+    with locked(container.directory):
+        status = Containers(root).find(container_id).status()
+        if status not in {"stopped", "created"} and not force:
+            raise Conflict(f"cannot delete container {container_id} that is not stopped: {status}")
+        destroy(container)
+    return 0
+
+
+def destroy(container: Container) -> None:
+    """End the container's processes and give everything back: cgroup, hooks poststop, directory."""
+    _end(container)
+    cgroup = container.cgroup
+    if cgroup is not None and cgroup.path != "/":
+        cgroup.remove()
+    with suppress(FileNotFoundError):
+        wanted = (container.spec.hooks or Hooks()).poststop
+        for failure in hooks.run_all("poststop", wanted, container.state("stopped")) if wanted else ():
+            print(failure, file=sys.stderr)
+    container.remove()
+
+
+def _end(container: Container) -> None:
+    """Kill the first process, and all others where they do not die with it (no pid namespace of their own)."""
+    cgroup = container.cgroup
+    namespaces = (container.spec.linux or Linux()).namespaces
+    if cgroup and cgroup.exists() and not any(one.type == "pid" and not one.path for one in namespaces):
+        cgroup.kill()
+    if not container.record.pid or container.status() in {"stopped", "creating"}:
+        return
+    _signal(container, signal.SIGKILL)
+    deadline = time.monotonic() + KILL_PATIENCE
+    while container.status() != "stopped" and time.monotonic() < deadline:
+        time.sleep(0.002)

@@ -1,0 +1,86 @@
+"""The command line of an OCI runtime, read as runc reads it: flags first, the first other word ends them.
+
+``--flag value``, ``--flag=value``, ``-flag value`` are one; booleans take ``=true`` or ``=false``.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sampan.errors import InvalidParameter
+
+_TRUTH = {"true": True, "1": True, "t": True, "false": False, "0": False, "f": False}
+
+
+class Switch:
+    """A flag without a value."""
+
+
+class Text:
+    """A flag with a value; the last one counts."""
+
+
+class Texts:
+    """A flag that may be given several times."""
+
+
+Kind = type[Switch] | type[Text] | type[Texts]
+
+
+@dataclass(slots=True)
+class Arguments:
+    """What was read: switches set, values, and the words after the flags."""
+
+    switches: set[str] = field(default_factory=set)
+    values: dict[str, list[str]] = field(default_factory=dict)
+    words: list[str] = field(default_factory=list)
+
+    def on(self, name: str) -> bool:
+        """Whether a switch is set."""
+        return name in self.switches
+
+    def text(self, name: str, default: str = "") -> str:
+        """The value of a flag."""
+        return self.values.get(name, [default])[-1]
+
+    def texts(self, name: str) -> list[str]:
+        """All values of a flag."""
+        return self.values.get(name, [])
+
+    def number(self, name: str) -> int | None:
+        """The value of a flag as a number; None where it was not given."""
+        if name not in self.values:
+            return None
+        try:
+            return int(self.text(name))
+        except ValueError:
+            raise InvalidParameter(f'invalid value "{self.text(name)}" for flag -{name}: not a number') from None
+
+
+def parse(words: Sequence[str], table: Mapping[str, Kind], short: Mapping[str, str]) -> Arguments:
+    """Read ``words``; ``short`` maps other spellings to names. Raises InvalidParameter for an unknown flag."""
+    found = Arguments()
+    remaining = list(words)
+    while remaining and remaining[0].startswith("-") and remaining[0] != "-":
+        word = remaining.pop(0)
+        if word == "--":
+            break
+        name, equals, value = word.lstrip("-").partition("=")
+        name = short.get(name, name)
+        if name not in table:
+            raise InvalidParameter(f"flag provided but not defined: -{name}")
+        if table[name] is Switch:
+            _switch(found, name, value if equals else "true")
+            continue
+        if not equals:
+            if not remaining:
+                raise InvalidParameter(f"flag needs an argument: -{name}")
+            value = remaining.pop(0)
+        found.values.setdefault(name, []).append(value)
+    found.words = remaining
+    return found
+
+
+def _switch(found: Arguments, name: str, value: str) -> None:
+    if value.lower() not in _TRUTH:
+        raise InvalidParameter(f'invalid boolean value "{value}" for flag -{name}')
+    (found.switches.add if _TRUTH[value.lower()] else found.switches.discard)(name)
