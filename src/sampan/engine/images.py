@@ -1,4 +1,4 @@
-"""The image service: the image operations of the API, but for registries, which ``engine.registry`` adds.
+"""The image service: the image operations of the API; those with a registry at the other end are ``engine.registry``'s.
 
 A method checks, acts in a worker thread where it touches the disk, and announces. The rules stand beside:
 
@@ -11,18 +11,22 @@ import time
 from collections.abc import AsyncIterator, Sequence
 
 from sampan.api.containers import ContainerConfig
-from sampan.api.descriptor import AttestationStatement, OCIPlatform
+from sampan.api.descriptor import AttestationStatement, DistributionInspect, OCIPlatform
 from sampan.api.filters import Filters
 from sampan.api.images import (
+    AuthConfig,
     CommitOptions,
     ImageDeleteItem,
     ImageHistoryItem,
     ImageInspect,
     ImageListOptions,
     ImageRemoveOptions,
+    ImageSearchResult,
     ImagesPruneReport,
     ImageSummary,
     ImportOptions,
+    PullOptions,
+    PushOptions,
 )
 from sampan.api.progress import Progress, status
 from sampan.api.system import ImagesUsage
@@ -33,6 +37,7 @@ from sampan.engine.image_list import list_images
 from sampan.engine.image_making import Commit, commit_image, committed_config
 from sampan.engine.image_removal import Removal, prune_candidates
 from sampan.engine.image_users import Containers
+from sampan.engine.registry import Registries
 from sampan.errors import Conflict, InvalidParameter
 from sampan.oci.descriptor import Descriptor
 from sampan.oci.platform import Platform
@@ -46,8 +51,9 @@ PRUNE_FILTERS = ("dangling", "label", "label!", "until")
 class Images:
     """Images of one engine."""
 
-    def __init__(self, storage: Storage, events: Events, containers: Containers) -> None:
+    def __init__(self, storage: Storage, events: Events, containers: Containers, registries: Registries) -> None:
         self._storage = storage
+        self._registries = registries
         self._events = events
         self._containers = containers
         self._removing = asyncio.Lock()
@@ -192,6 +198,24 @@ class Images:
         }
         self._events.publish("container", "commit", source.container_id, attributes)
         return image.id
+
+    async def pull(self, options: PullOptions, progress: Progress) -> None:
+        """Fetch from a registry."""
+        await self._registries.pull(options, progress)
+
+    async def push(self, options: PushOptions, progress: Progress) -> None:
+        """Send to a registry; ends with an ``aux`` PushResult for each tag."""
+        await self._registries.push(options, progress)
+
+    async def search(
+        self, term: str, *, limit: int, filters: Filters, auth: AuthConfig | None
+    ) -> Sequence[ImageSearchResult]:
+        """Ask the registry named in ``term`` (none: the default) for repositories."""
+        return await self._registries.search(term, limit=limit, filters=filters, auth=auth)
+
+    async def distribution(self, name: str, auth: AuthConfig | None) -> DistributionInspect:
+        """What the registry has under ``name``, without pulling it."""
+        return await self._registries.distribution(name, auth)
 
     async def attestations(
         self, name: str, *, platforms: Sequence[OCIPlatform], types: Sequence[str], statement: bool

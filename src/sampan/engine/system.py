@@ -19,8 +19,8 @@ from sampan.engine.defaults import LOG_OPTIONS
 from sampan.engine.host import architecture, host
 from sampan.engine.images import Images
 from sampan.engine.inspect import DRIVER
+from sampan.engine.registry import Registries
 from sampan.engine.states import LIVE, Status
-from sampan.errors import Unavailable
 from sampan.linux.cgroup import hierarchies
 
 INDEX = "https://index.docker.io/v1/"
@@ -30,11 +30,14 @@ NETWORK_DRIVERS = ["bridge", "host", "macvlan", "null"]
 class System:
     """``engine.system``."""
 
-    def __init__(self, context: Context, catalog: Catalog, containers: Containers, images: Images) -> None:
+    def __init__(
+        self, context: Context, catalog: Catalog, containers: Containers, images: Images, registries: Registries
+    ) -> None:
         self._context = context
         self._catalog = catalog
         self._containers = containers
         self._images = images
+        self._registries = registries
 
     async def version(self) -> s.SystemVersion:
         """Answer of ``GET /version``."""
@@ -157,7 +160,7 @@ class System:
 
     async def authenticate(self, auth: AuthConfig) -> AuthResponse:
         """Check credentials with a registry."""
-        raise Unavailable(f"the registry {auth.serveraddress} cannot be reached from here")
+        return await self._registries.authenticate(auth)
 
 
 def uses_disk(container: Container) -> bool:
