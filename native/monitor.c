@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "monitor.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
@@ -15,6 +16,7 @@
 #include "process.h"
 
 #define SOCKET_NAME "monitor.sock"
+#define PATIENCE 5000 /* ms */
 
 struct connection {
     struct watch watch;
@@ -44,11 +46,21 @@ static void connection_close(struct connection *connection)
             process_answer(process, ECANCELED); /* nobody is left who could say "continue" */
 }
 
+/* A daemon that does not read for some seconds misses what is told; its connection's buffer holds some 200 messages. */
+static int tell(const struct connection *connection, const struct message *message, const char *text, size_t size, int fd)
+{
+    struct pollfd room = {.fd = connection->watch.fd, .events = POLLOUT};
+    int result = wire_send(connection->watch.fd, message, sizeof *message, text, size, &fd, fd >= 0);
+    if (result == -EAGAIN && poll(&room, 1, PATIENCE) > 0)
+        result = wire_send(connection->watch.fd, message, sizeof *message, text, size, &fd, fd >= 0);
+    return result;
+}
+
 int announce(const struct message *message, const char *text, size_t size, int fd)
 {
     int heard = 0;
     for (struct connection *connection = connections; connection; connection = connection->next)
-        heard += wire_send(connection->watch.fd, message, sizeof *message, text, size, &fd, fd >= 0) == 0;
+        heard += tell(connection, message, text, size, fd) == 0;
     return heard;
 }
 
@@ -56,7 +68,7 @@ static void reply(struct connection *connection, const struct message *to, int e
 {
     struct message message = {.kind = MESSAGE_REPLY, .serial = to->serial, .process = to->process, .v = {error}};
     if (to->serial)
-        wire_send(connection->watch.fd, &message, sizeof message, NULL, 0, NULL, 0);
+        tell(connection, &message, NULL, 0, -1);
 }
 
 static void tell_process(struct connection *connection, struct process *process)
@@ -67,7 +79,7 @@ static void tell_process(struct connection *connection, struct process *process)
     if (process->state == TOLD && (!process->told || process->number == 0))
         process->told = exit_announce(process) > 0;
     if (process->state == RUNNING || process->number == 0)
-        wire_send(connection->watch.fd, &message, sizeof message, process->name, strlen(process->name) + 1, NULL, 0);
+        tell(connection, &message, process->name, strlen(process->name) + 1, -1);
 }
 
 /* A daemon that was started again hears what is. */

@@ -18,10 +18,19 @@ static int write_all(int fd, const char *data, size_t size)
     return written < 0 ? -errno : (size_t)written == size ? 0 : -EIO;
 }
 
+/* Write to a file of procfs, and refuse what only poses as one: after the pivot /proc is the image's affair. */
+static int write_proc(int fd, const char *text, size_t size)
+{
+    struct statfs about;
+    if (fstatfs(fd, &about) < 0 || about.f_type != KERNEL_PROC_MAGIC)
+        return -EXDEV;
+    return write_all(fd, text, size);
+}
+
 static int write_path(const char *path, const char *text)
 {
     cleanup_fd int fd = checked(open(path, O_WRONLY | O_CLOEXEC));
-    return fd < 0 ? fd : write_all(fd, text, strlen(text));
+    return fd < 0 ? fd : write_proc(fd, text, strlen(text));
 }
 
 int perform_write_slot(struct performer *performer, const struct operation *operation)
@@ -33,18 +42,13 @@ int perform_write_slot(struct performer *performer, const struct operation *oper
 int perform_write_sysctl(struct performer *performer, const struct operation *operation)
 {
     char path[512];
-    struct statfs about;
     int root = performer_root(performer);
     if (root < 0)
         return root;
     if (snprintf(path, sizeof path, "/proc/sys/%s", operation->a[0].text) >= (int)sizeof path)
         return -ENAMETOOLONG;
     cleanup_fd int fd = open_beneath(root, path, O_WRONLY);
-    if (fd < 0)
-        return fd;
-    if (fstatfs(fd, &about) < 0 || about.f_type != KERNEL_PROC_MAGIC)
-        return -EXDEV;
-    return write_all(fd, operation->a[1].text, operation->a[1].size);
+    return fd < 0 ? fd : write_proc(fd, operation->a[1].text, operation->a[1].size);
 }
 
 int perform_set_time_offsets(struct performer *performer, const struct operation *operation)

@@ -133,7 +133,8 @@ const char *operation_name(uint16_t code)
 void performer_begin(struct performer *performer)
 {
     memset(performer->slots, -1, sizeof performer->slots);
-    performer->root = performer->link = performer->far = performer->empty = -1;
+    performer->root = performer->link = performer->empty = -1;
+    performer->foreign[0] = performer->foreign[1] = -1;
     performer->object[0] = 0;
 }
 
@@ -238,6 +239,12 @@ static void walk(struct cursor *cursor, struct performer *performer, struct oper
     fail(performer, operation, more < 0 ? more : -EPROTO);
 }
 
+static void close_foreign(struct performer *performer)
+{
+    replace_fd(&performer->foreign[0], -1);
+    replace_fd(&performer->foreign[1], -1);
+}
+
 /* What a fresh process must not have of the monitor's. Signals 32 and 33 are libc's own: glibc's posix_spawn ignores
  * them for its children, and no libc lets them be set but by the raw call. */
 static void leave_monitor(struct performer *performer)
@@ -251,7 +258,7 @@ static void leave_monitor(struct performer *performer)
     syscall(SYS_rt_sigaction, 32, &fresh, NULL, sizeof fresh.mask);
     syscall(SYS_rt_sigaction, 33, &fresh, NULL, sizeof fresh.mask);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    replace_fd(&performer->far, -1);
+    close_foreign(performer);
 }
 
 static int make_child(const struct operation *clone, const struct performer *performer, uint64_t parent)
@@ -279,7 +286,7 @@ static _Noreturn void run_stage(struct cursor *cursor, struct performer *perform
 {
     struct operation operation = {0};
     struct note note;
-    replace_fd(&performer->far, -1);
+    close_foreign(performer);
     walk(cursor, performer, &operation);
     int child = make_child(&operation, performer, KERNEL_CLONE_PARENT);
     if (child < 0)

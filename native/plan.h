@@ -62,7 +62,7 @@ struct performer {
     int slots[SLOTS];
     int root;         /* the container's root: the new one, or "/" once it is ours; -1 until opened */
     int link;         /* to the parent */
-    int far;          /* the link's other end, which a child must not hold: it would never see its parent go */
+    int foreign[2];   /* the link's other end and the like: a child that held it would never see its parent go */
     int empty;        /* a mounted empty tmpfs that Mask clones, or -1 */
     char object[208]; /* what the failing operation was about, if not its first string */
 };

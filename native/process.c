@@ -186,7 +186,7 @@ static int open_link(struct process *process, struct performer *performer)
     fcntl(ends[0], F_SETFL, O_NONBLOCK);
     watch_open(&process->link, ends[0], EPOLLIN, link_ready);
     performer->link = ends[1];
-    performer->far = ends[0];
+    performer->foreign[0] = ends[0];
     return 0;
 }
 
@@ -246,13 +246,18 @@ int process_signal(const struct process *process, int number)
     return checked(kill(process->pid, number));
 }
 
-/* A child ended: the container's or an exec's process, an OCI runtime's, a stage, or an orphan we adopted. */
-static void child_ended(struct process *process, int status)
+/* Hear all that a process said before its end; where that was a failure, it is reaped here. */
+static void finish_link(struct process *process)
 {
     while (serve_link(process))
         ;
     if (process->link.fd >= 0)
         link_ended(process);
+}
+
+/* The container's or an exec's process was reaped, or the OCI runtime that makes it. */
+static void child_ended(struct process *process, int status)
+{
     if (process->state == MAKING && process->flags & START_EXTERNAL) {
         process->pid = 0;
         if (external_adopt(process, status) < 0)
@@ -275,23 +280,26 @@ static void child_ended(struct process *process, int status)
     }
 }
 
+/* Of all children: processes, OCI runtimes, stages, orphans we adopted. A pid is reaped last: until then it is ours. */
 void reap_children(void)
 {
     siginfo_t about;
+    int status;
     for (;;) {
-        about.si_pid = 0; /* look first: links are served while the pid is still ours */
+        about.si_pid = 0;
         if (waitid(P_ALL, 0, &about, WEXITED | WNOHANG | WNOWAIT) < 0 || about.si_pid == 0)
             return;
         struct process *process = monitor.processes;
         while (process && process->pid != about.si_pid)
             process = process->next;
-        int status;
-        if (waitpid(about.si_pid, &status, 0) == about.si_pid && process)
+        if (process)
+            finish_link(process);
+        if (waitpid(about.si_pid, &status, WNOHANG) == about.si_pid && process && process->pid == about.si_pid)
             child_ended(process, status);
     }
 }
 
-/* A stage that failed leaves no child to reap: its link's end tells. Here: output has ended, or was waited for. */
+/* Bring one record into the state it has reached: its output ended, or was waited for long enough. */
 static void settle(struct process *process)
 {
     bool late = process->state >= EXITED && now_ms() >= process->deadline;

@@ -127,7 +127,8 @@ static int begin(struct spawn *spawn, int *fds, int count)
         performer.slots[FIRST_SLOT + i - 1] = fds[i];
     spawn->link = ends[0];
     performer.link = ends[1];
-    performer.far = ends[0];
+    performer.foreign[0] = ends[0];
+    performer.foreign[1] = spawn->control;
     int pid = perform(&spawn->plan, &performer, &spawn->stage);
     spawn->pid = pid > 0 ? pid : 0;
     close(ends[1]);

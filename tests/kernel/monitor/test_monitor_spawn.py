@@ -45,6 +45,8 @@ def test_a_created_process_waits_for_start(box: Any, output: Any) -> None:
         plan = box.plan(["sh", "-c", "echo started"], slots=slots, last=[p.WaitStart(slot)])
         spawned = spawn(plan, stdio=output.stdio)
     assert spawned.created
+    left = [str(path.readlink()) for path in Path(f"/proc/{spawned.pid}/fd").iterdir()]
+    assert sum(name.startswith("socket:") for name in left) == 2  # the listener, and the link whose other end is gone
     pidfd = os.pidfd_open(spawned.pid)
     assert output.text() == ""
     start_created(box.run, "start.sock")
