@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tarfile
+import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
@@ -51,13 +52,20 @@ class Process:
         """Start, and return once it answers."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(self.argv, stdout=log, stderr=log)
-        while True:
+        while not self._answers():
             assert self._process.poll() is None, self._log.read_text()
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://{self.address}/v2/"):
-                return
             # The port is not open yet: give the process a moment.
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(0.05)
+
+    def _answers(self) -> bool:
+        try:
+            urllib.request.urlopen(f"http://{self.address}/v2/").close()
+        except urllib.error.HTTPError:
+            return True
+        except OSError:
+            return False
+        return True
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         """End it, by default as a crash would."""
@@ -68,15 +76,29 @@ class Process:
 
 
 @pytest.fixture
-def ours(tmp_path: Path) -> Iterator[Process]:
-    """``sampan registry serve``."""
-    port = free_port()
-    argv = [sys.executable, "-m", "sampan.registry.server.main", "serve"]
-    argv += ["--root", str(tmp_path / "ours"), "--listen", f"127.0.0.1:{port}"]
-    process = Process(argv, port, tmp_path / "ours.log")
-    process.start()
-    yield process
-    process.kill()
+def serve_ours(tmp_path: Path) -> Iterator[Callable[..., Process]]:
+    """``sampan registry serve`` with further arguments."""
+    started: list[Process] = []
+
+    def serve(*arguments: str) -> Process:
+        port = free_port()
+        argv = [sys.executable, "-m", "sampan.registry.server.main", "serve"]
+        root = tmp_path / f"ours{len(started) or ''}"
+        argv += ["--root", str(root), "--listen", f"127.0.0.1:{port}", *arguments]
+        process = Process(argv, port, tmp_path / "ours.log")
+        started.append(process)
+        process.start()
+        return process
+
+    yield serve
+    for process in started:
+        process.kill()
+
+
+@pytest.fixture
+def ours(serve_ours: Callable[..., Process]) -> Process:
+    """``sampan registry serve``, nothing configured."""
+    return serve_ours()
 
 
 @pytest.fixture

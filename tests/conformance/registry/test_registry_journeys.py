@@ -77,7 +77,7 @@ async def test_all_tags_are_pulled_and_pushed(registry: Any, engine: Any, layer:
         here.make(f"{registry.address}/app:{tag}", layer(a=tag.encode()))
     await here.push(f"{registry.address}/app", all_tags=True)
     await there.pull(f"{registry.address}/app", all_tags=True)
-    assert [str(one.tag) for one, _ in there.storage.images.references()] == ["one", "two"]
+    assert [one.tag for one, _ in there.storage.images.references() if one.tag] == ["one", "two"]
     with pytest.raises(InvalidParameter, match="tag can't be used with --all-tags/-a"):
         await there.pull(f"{registry.address}/app:one", all_tags=True)
 

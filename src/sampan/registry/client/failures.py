@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from sampan.errors import EngineError, Forbidden, InvalidParameter, NotFound, Unauthorized, Unavailable
 from sampan.oci.platform import Platform
 from sampan.oci.reference import Reference
-from sampan.registry.protocol import ErrorEntry
+from sampan.registry.protocol import Code, ErrorEntry
 
 
 class RegistryFailure(EngineError):
@@ -34,7 +34,14 @@ def _sentence(status: int, errors: Sequence[ErrorEntry], url: str) -> str:
     """``unauthorized: authentication required``, or what little is known."""
     if errors:
         return "\n".join(": ".join(filter(None, (_words(error.code), error.message))) for error in errors)
+    if status in _BODILESS:
+        code = _BODILESS[status]
+        return f"{_words(code.name)}: {code.sentence}"
     return f"received unexpected HTTP status: {status} from {url}"
+
+
+# Answers to HEAD have no body: their status alone speaks.
+_BODILESS = {code.status: code for code in (Code.UNAUTHORIZED, Code.DENIED, Code.TOOMANYREQUESTS)}
 
 
 def _words(code: str) -> str:

@@ -68,10 +68,11 @@ class Puller:
     async def pull(self, remote: Remote, reference: Reference, platform: Platform | None, progress: Progress) -> Pulled:
         """Pull the image ``reference`` (with tag or digest); raises what a docker user expects to read."""
         name = reference.digest or reference.tag or ""
-        await progress.send(status(f"Pulling from {reference.path}", name))
         try:
             with self._storage.leases.take() as lease:
                 resolved = await self._resolve(remote, name, platform)
+                # Not before: an answer that has not begun can still fail with a status of its own.
+                await progress.send(status(f"Pulling from {reference.path}", name))
                 pulled = await self._bring(remote, reference, resolved, lease, progress, platform)
         except RegistryFailure as failure:
             raise pull_failure(failure, reference) from failure
@@ -117,7 +118,8 @@ class Puller:
         before = images.target(reference)
         was_here = config.digest in images
         members = images.register(resolved.target)
-        images.tag(reference, resolved.target)
+        for one in {reference, reference.with_digest(resolved.target.digest)}:
+            images.tag(one, resolved.target)
         image = next((one for one in members if one.id == config.digest), members[0])
         newer = before is None or before.digest != resolved.target.digest or not was_here
         return Pulled(image, newer)

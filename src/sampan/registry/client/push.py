@@ -55,6 +55,8 @@ class Pusher:
             await self._send(remote, reference, plan, progress)
         except RegistryFailure as failure:
             raise general_failure(failure) from failure
+        if plan.top.digest == target.digest:
+            self._storage.images.tag(reference.with_digest(target.digest), target)
 
     def _plan(self, target: Descriptor, platform: Platform | None) -> _Plan:
         images = self._storage.images
