@@ -180,7 +180,7 @@ static void stream_ready(struct watch *watch, uint32_t events)
 void stream_output(struct stream *stream, int which, const char *data, size_t size)
 {
     uint32_t wanted = which == 1 ? STREAM_STDOUT : STREAM_STDERR;
-    bool framed = stream->flags & STREAM_FRAMED && !(stream->process->flags & START_TERMINAL);
+    bool framed = stream->flags & STREAM_FRAMED;
     unsigned char header[8] = {(unsigned char)which, 0, 0, 0, (unsigned char)(size >> 24), (unsigned char)(size >> 16),
                                (unsigned char)(size >> 8), (unsigned char)size};
     struct iovec parts[2] = {{header, framed ? sizeof header : 0}, {(void *)data, size}};

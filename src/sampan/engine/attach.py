@@ -78,6 +78,7 @@ def stream_of(container: Container, options: AttachOptions, connection: Hijacked
         stdin=options.stdin and config.open_stdin,
         stdout=options.stdout,
         stderr=options.stderr,
+        framed=not config.tty,
         detach_keys=keys if config.tty else b"",
         early=connection.early,
         at_end=AtEnd.CLOSE_STDIN if ends_stdin else AtEnd.END_STREAM,

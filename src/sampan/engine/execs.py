@@ -99,13 +99,15 @@ class Execs:
     async def _start(self, process: Exec, request: ExecStartRequest, accept: Accept | None) -> None:
         streams: list[AttachedStream] = []
         if accept is not None:
-            connection = await accept(process.request.tty)
+            # As Docker has it, how the output is framed is the start's choice, not the exec's.
+            connection = await accept(request.tty)
             streams.append(
                 AttachedStream(
                     fd=connection.sock.fileno(),
                     stdin=process.request.attach_stdin,
                     stdout=process.request.attach_stdout,
                     stderr=process.request.attach_stderr,
+                    framed=not request.tty,
                     detach_keys=process.detach_keys if process.request.tty else b"",
                     early=connection.early,
                     at_end=AtEnd.CLOSE_STDIN,

@@ -127,12 +127,10 @@ class Lifecycle:
             self._announce(container, "oom")
         run_time = max(0, record.state.finished_at - record.state.started_at) // SECOND
         self._announce(container, "die", exitCode=str(ended.status), execDuration=str(run_time))
-        if again:
-            container.tell("next-exit")
-            self._schedule_restart(container, run_time)
-            return
         container.tell("next-exit", "not-running")
-        if record.host_config.auto_remove and not container.restart_on_exit:
+        if again:
+            self._schedule_restart(container, run_time)
+        elif record.host_config.auto_remove and not container.restart_on_exit:
             self._context.supervisor.spawn(self._auto_remove(container), f"removal of {container.id[:12]}")
 
     async def give_back(self, container: Container) -> None:

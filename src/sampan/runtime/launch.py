@@ -50,8 +50,8 @@ class AttachedStream:
     """One client joined to a process's stdio.
 
     ``fd`` is a connected stream socket; the monitor gets a duplicate, the caller closes its own once the stream
-    was handed over (``attach``/``start``/``exec`` returned). Without a terminal stdout and stderr carry Docker's
-    8-byte headers unless ``framed`` is off. ``early`` are bytes of input that were read already. ``detach_keys``
+    was handed over (``attach``/``start``/``exec`` returned). With ``framed`` stdout and stderr carry Docker's 8-byte
+    headers, terminal or not. ``early`` are bytes of input that were read already. ``detach_keys``
     are looked for in the input (terminals only, by Docker's rule: pass b"" otherwise). ``done`` is set when it is over.
     """
 

@@ -278,7 +278,7 @@ ROUTES = (
     changes("POST", "/containers/{id}/attach", container_attach),
     changes("GET", "/containers/{id}/attach/ws", container_attach_websocket),
     reads("POST", "/containers/{id}/wait", container_wait),
-    changes("DELETE", "/containers/{id}", container_delete),
+    changes("DELETE", "/containers/{name}", container_delete),
     reads("HEAD", "/containers/{id}/archive", container_archive_info),
     reads("GET", "/containers/{id}/archive", container_archive),
     changes("PUT", "/containers/{id}/archive", put_container_archive),
