@@ -38,7 +38,10 @@ def _wire_name(name: str) -> str:
 
 
 class _Value(msgspec.Struct, frozen=True, omit_defaults=True, rename=_wire_name):
-    """Base of all structures of this module: immutable, default values are not written."""
+    """Base of all structures of this module: immutable, default values are not written.
+
+    Members the specification requires have a ``default_factory``: these are written whatever their value.
+    """
 
 
 class Box(_Value, frozen=True):
@@ -51,8 +54,8 @@ class Box(_Value, frozen=True):
 class User(_Value, frozen=True):
     """Numeric identity of a process; ``umask`` None leaves the runtime's (0o022)."""
 
-    uid: int = 0
-    gid: int = 0
+    uid: int = field(default_factory=int)
+    gid: int = field(default_factory=int)
     umask: int | None = None
     additional_gids: Sequence[int] = ()
     username: str = ""
@@ -107,7 +110,7 @@ class Process(_Value, frozen=True):
 
     terminal: bool = False
     console_size: Box | None = None
-    user: User = User()
+    user: User = field(default_factory=User)
     args: Sequence[str] = ()
     env: Sequence[str] = ()
     cwd: str = ""
@@ -129,7 +132,7 @@ class Root(_Value, frozen=True):
     readonly: bool = False
 
 
-class IDMapping(_Value, frozen=True):
+class IDMapping(_Value, frozen=True, omit_defaults=False):
     """One line of a uid_map or gid_map."""
 
     container_id: int = field(default=0, name="containerID")
@@ -302,7 +305,7 @@ class Resources(_Value, frozen=True):
     unified: Mapping[str, str] = field(default_factory=dict)
 
 
-class SeccompArg(_Value, frozen=True):
+class SeccompArg(_Value, frozen=True, omit_defaults=False):
     """Condition on one argument; ``op`` ``SCMP_CMP_*``; ``value_two`` is the datum of MASKED_EQ."""
 
     index: int
@@ -371,7 +374,7 @@ class Linux(_Value, frozen=True):
 class Spec(_Value, frozen=True):
     """A bundle's ``config.json``."""
 
-    oci_version: str = VERSION
+    oci_version: str = field(default_factory=lambda: VERSION)
     process: Process | None = None
     root: Root | None = None
     hostname: str = ""

@@ -5,6 +5,7 @@
     <bundle>/pid              written by the runtime
     <bundle>/console.sock     where it sends the terminal
     <bundle>/exec-<id>.json   the process of an exec
+    <bundle>/log.json         what the runtime says of failures, one JSON object a line
 
 The plan's program is the binary: the root's detached mount is put at ``rootfs`` in a private mount namespace, so the
 host's mount table does not grow. The runtime makes the container's cgroup itself, at ``linux.cgroupsPath``.
@@ -60,7 +61,8 @@ class ExternalRuntime:
         process = spec.process or Process()
         bundle = run_dir / "bundle"
         (bundle / "rootfs").mkdir(parents=True, exist_ok=True)
-        (bundle / "pid").unlink(missing_ok=True)
+        for left in ("pid", "log.json", "console.sock"):
+            (bundle / left).unlink(missing_ok=True)
         (bundle / "config.json").write_bytes(encode(bundled(spec, rootfs, netns)))
         external = self._external(bundle, "pid", "console.sock", terminal=process.terminal)
         command = ("run", "--detach", *_flags(external), "--bundle", str(bundle), container_id)
@@ -128,7 +130,8 @@ class ExternalRuntime:
 
     def _plan(self, command: tuple[str, ...], rootfs: int | None, bundle: Path) -> Plan:
         slots = Slots()
-        arguments = (self.path, *self._common(), *command)
+        log = ("--log", str(bundle / "log.json"), "--log-format", "json")
+        arguments = (self.path, *self._common(), *log, *command)
         operations = (
             *_mounts(slots, rootfs, bundle),
             plan.NewSession(),
@@ -136,6 +139,15 @@ class ExternalRuntime:
             plan.Execute(self.path, arguments, _ENVIRONMENT),
         )
         return Plan(operations, tuple(slots.fds))
+
+
+def last_words(run_dir: Path) -> str:
+    """The runtime's last message, for the error of a start that failed; "" where it said nothing."""
+    try:
+        lines = (run_dir / "bundle" / "log.json").read_bytes().splitlines()
+        return str(msgspec.json.decode(lines[-1])["msg"]) if lines else ""
+    except (FileNotFoundError, msgspec.DecodeError, KeyError):
+        return ""
 
 
 def bundled(spec: Spec, rootfs: int | None, netns: int | None) -> Spec:
