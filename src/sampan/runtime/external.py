@@ -31,6 +31,8 @@ from sampan.runtime.plan import Operation, Plan, Slots
 from sampan.runtime.validate import check, check_process
 
 _ENVIRONMENT = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",)
+_OLDEST = "1.0.2"
+"""The version bundles claim: older runtimes refuse newer ones, newer ones take it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +154,7 @@ def last_words(run_dir: Path) -> str:
 
 def bundled(spec: Spec, rootfs: int | None, netns: int | None) -> Spec:
     """The spec as a bundle says it: the root by its place there, the network namespace by this process's fd."""
+    spec = msgspec.structs.replace(spec, oci_version=_OLDEST)
     if rootfs is not None:
         readonly = spec.root.readonly if spec.root else False
         spec = msgspec.structs.replace(spec, root=Root("rootfs", readonly))
