@@ -51,8 +51,11 @@ _GENERIC = struct.Struct("!BBH")  # nfgenmsg: family, version, resource
 _BUFFER = 1 << 16
 
 
-async def load(ruleset: str) -> None:
-    """Apply ``ruleset`` (nft's language) as one transaction; raises EngineError with nft's own words."""
+async def load(ruleset: str) -> int:
+    """Apply ``ruleset`` (nft's language) as one transaction; raises EngineError with nft's own words.
+
+    Returns the ID of the process that did it, by which a ``Monitor`` knows it.
+    """
     process = await asyncio.create_subprocess_exec(
         *("nft", "-f", "-"),
         stdin=asyncio.subprocess.PIPE,
@@ -62,6 +65,7 @@ async def load(ruleset: str) -> None:
     _, said = await process.communicate(ruleset.encode())
     if process.returncode:
         raise EngineError(f"nft refused the ruleset: {said.decode(errors='replace').strip()}")
+    return process.pid
 
 
 def be32(kind: int, value: int) -> bytes:

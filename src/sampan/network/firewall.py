@@ -162,6 +162,9 @@ class Firewall:
         self.published: set[Published] = set()
         self._monitor: nftables.Monitor | None = None
         self._repair: asyncio.Task[None] | None = None
+        self._changing = asyncio.Lock()
+        self._changers: list[int] = []
+        self._own = {os.getpid()}
 
     def watch(self) -> None:
         """From now on write the table again whenever someone else takes something out of it."""
@@ -178,9 +181,19 @@ class Firewall:
             self._repair.cancel()
 
     def _on_change(self) -> None:
-        strangers = [pid for pid in self._monitor.read() if pid != os.getpid()] if self._monitor else []
+        """Somebody changed the table; what we do ourselves right now is told apart once it is done."""
+        if self._monitor:
+            self._changers += self._monitor.read()
+        if not self._changing.locked():
+            self._look_for_strangers()
+
+    def _look_for_strangers(self) -> None:
+        strangers = set(self._changers) - self._own
+        self._changers.clear()
         if strangers and (self._repair is None or self._repair.done()):
-            log.warning("the firewall's table %s was changed by process %d: writing it again", self.table, strangers[0])
+            log.warning(
+                "the firewall's table %s was changed by process %d: writing it again", self.table, min(strangers)
+            )
             self._repair = asyncio.get_running_loop().create_task(self.apply())
 
     def ruleset(self) -> str:
@@ -222,9 +235,14 @@ class Firewall:
 
     async def apply(self) -> None:
         """Write the whole table."""
-        await nftables.load(self.ruleset())
-        for _ in self._monitor.read() if self._monitor else ():
-            pass  # what we did ourselves is no news
+        async with self._changing:
+            await self._write()
+        self._look_for_strangers()
+
+    async def _write(self) -> None:
+        writer = await nftables.load(self.ruleset())
+        self._changers += self._monitor.read() if self._monitor else ()
+        self._changers = [changer for changer in self._changers if changer != writer]
 
     async def remove(self) -> None:
         """Take the table away."""
@@ -245,9 +263,16 @@ class Firewall:
         await self._change(ports, add=False)
 
     async def _change(self, ports: Sequence[Published], *, add: bool) -> None:
-        if any(port.allow or port.routed for port in ports):
-            await self.apply()
-            return
+        async with self._changing:
+            if any(port.allow or port.routed for port in ports):
+                await self._write()
+                return
+            try:
+                self._change_elements(ports, add=add)
+            except OSError:  # the table is not as we left it: write it again, whole
+                await self._write()
+
+    def _change_elements(self, ports: Sequence[Published], *, add: bool) -> None:
         batch = nftables.Batch(nftables.NFPROTO_INET, self.table)
         for port in ports:
             key, data = port.element()
@@ -255,11 +280,8 @@ class Firewall:
                 batch.add_elements(port.map, [(key, data)])
             else:
                 batch.delete_elements(port.map, [key])
-        try:
-            if ports:
-                batch.commit()
-        except OSError:  # the table is not as we left it: write it again, whole
-            await self.apply()
+        if ports:
+            batch.commit()
 
 
 def quoted(name: str) -> str:

@@ -21,6 +21,7 @@ from dnslib import AAAA, PTR, QTYPE, RCODE, RR, A, DNSError, DNSRecord
 from sampan.linux.rtnetlink import Address
 
 TTL = 600
+PATIENCE = 1.0
 TIMEOUT = 4.0
 MAXIMUM_UDP = 512
 MAXIMUM_MESSAGE = 65535
@@ -158,15 +159,41 @@ class Resolver:
         return truncated(reply, max(limit, payload_size(query))) if reply else None
 
     async def _ask(self, data: bytes, *, stream: bool) -> bytes:
-        """The first usable reply of an upstream server; SERVFAIL when there is none."""
+        """The first usable reply of the upstream servers; SERVFAIL when there is none.
+
+        A server that has not answered within ``PATIENCE`` gets company from the next.
+        """
+        exchange = ask_stream if stream else ask_datagram
+        waiting: set[asyncio.Task[bytes]] = set()
         last = b""
-        for upstream in self._upstreams():
-            with suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
-                reply = await asyncio.wait_for((ask_stream if stream else ask_datagram)(upstream, data), TIMEOUT)
-                if reply[:2] == data[:2] and reply[3] & 0x0F not in (RCODE.SERVFAIL, RCODE.REFUSED):
+        try:
+            for upstream in self._upstreams():
+                waiting.add(self._loop.create_task(exchange(upstream, data)))
+                reply, waiting = await first_reply(waiting, PATIENCE)
+                if reply and is_usable(reply):
                     return reply
+                last = reply or last
+            while waiting:
+                reply, waiting = await first_reply(waiting, TIMEOUT)
+                if not reply or is_usable(reply):
+                    return reply or last or failure(data, RCODE.SERVFAIL)
                 last = reply
+        finally:
+            for task in waiting:
+                task.cancel()
         return last or failure(data, RCODE.SERVFAIL)
+
+
+async def first_reply(waiting: set[asyncio.Task[bytes]], timeout: float) -> tuple[bytes, set[asyncio.Task[bytes]]]:
+    """The reply of one of ``waiting`` that ends within ``timeout`` (empty: none did, or it failed), and the rest."""
+    done, rest = await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    replies = [task.result() for task in done if task.exception() is None]
+    return next(iter(sorted(replies, key=is_usable, reverse=True)), b""), rest
+
+
+def is_usable(reply: bytes) -> bool:
+    """Whether a server had something to say about the name."""
+    return len(reply) >= 12 and reply[3] & 0x0F not in (RCODE.SERVFAIL, RCODE.REFUSED)
 
 
 def payload_size(query: DNSRecord) -> int:

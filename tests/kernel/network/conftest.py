@@ -7,6 +7,7 @@ touched; at the end the namespace must hold the links and tables that it held at
 """
 
 import asyncio
+import hashlib
 import os
 import socket
 import subprocess
@@ -100,7 +101,8 @@ class Laboratory:
     def wish(self, name: str, network: str = "default", **fields: object) -> Member:
         """A container that is not started."""
         self._count += 1
-        member = Member(f"{self._count:064x}", f"/{name}", name, network_mode=network, **fields)  # type: ignore[arg-type]
+        container_id = hashlib.sha256(f"{self.root}{self._count}".encode()).hexdigest()
+        member = Member(container_id, f"/{name}", name, network_mode=network, **fields)  # type: ignore[arg-type]
         self.members[member.container_id] = member
         return member
 
