@@ -6,10 +6,11 @@ The container has no record: it is nobody's but the step's, and everything of it
 """
 
 import asyncio
+import os
 import shutil
 import socket
 from collections.abc import Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, ExitStack, suppress
 from pathlib import Path
 
 from sampan.api.containers import ContainerConfig
@@ -22,12 +23,13 @@ from sampan.engine.defaults import finish_host_config
 from sampan.engine.host import host
 from sampan.engine.hosts_files import file_mounts, write_network_files
 from sampan.engine.membership import member_of
-from sampan.engine.mounts import by_fd
+from sampan.engine.mounts import detached
 from sampan.engine.security import parse_security
 from sampan.engine.spec import Findings, spec_of
 from sampan.engine.starting import explain
 from sampan.engine.users import resolve
 from sampan.linux.cgroup import Cgroup
+from sampan.linux.mount import clone_mount
 from sampan.oci import runtime_spec as oci
 from sampan.runtime.container import cgroup_path, launch_from, prepare_cgroup
 from sampan.runtime.launch import AttachedStream, MonitorGone, StartFailed
@@ -105,16 +107,19 @@ class ContainerExecutor:
         undo.push_async_callback(asyncio.to_thread, cgroup.remove)
         reading, writing = socket.socketpair()
         undo.callback(reading.close)
-        with writing:
+        with writing, ExitStack() as held:
+            sources = {mount.target: mount.source for mount in command.mounts if isinstance(mount.source, int)}
             launch = launch_from(
                 spec,
                 container.id,
                 cgroup=cgroup,
                 rootfs=command.rootfs,
+                trees=trees_of(command, undo),
                 netns=container.sandbox.netns if command.network != "host" else None,
                 run_dir=container.run_dir,
                 state_dir=container.state_dir,
                 attached=[AttachedStream(writing.fileno())],
+                trees={target: detached(fd, held) for target, fd in sources.items()},
             )
             try:
                 monitor = await Monitor.start(launch)
@@ -140,8 +145,18 @@ def mount_of(mount: StepMount) -> oci.Mount:
     if mount.source is None:
         options: Sequence[str] = ("nosuid", "nodev", access, *([f"size={mount.size}"] if mount.size else []))
         return oci.Mount(mount.target, "tmpfs", "tmpfs", options)
-    source = str(mount.source) if isinstance(mount.source, Path) else by_fd(mount.source)
+    source = str(mount.source) if isinstance(mount.source, Path) else ""
     return oci.Mount(mount.target, "bind", source, ("rbind", "rprivate", access))
+
+
+def trees_of(command: Command, undo: AsyncExitStack) -> dict[str, int]:
+    """Detached mounts of what is given by fd, by destination; closed with ``undo``."""
+    trees: dict[str, int] = {}
+    for mount in command.mounts:
+        if isinstance(mount.source, int):
+            trees[mount.target] = clone_mount("", dir_fd=mount.source)
+            undo.callback(os.close, trees[mount.target])
+    return trees
 
 
 async def _finish(monitor: Monitor, cgroup: Cgroup, reading: socket.socket, output: Output) -> int:

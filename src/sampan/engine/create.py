@@ -117,6 +117,9 @@ class Creation:
                 mounts[inherited.point.destination] = inherited
         own = [parse_bind(text, host_config.volume_driver) for text in host_config.binds or ()]
         own += [parse_mount(msgspec.structs.replace(mount)) for mount in host_config.mounts]
+        for mount in own:
+            if mount.point.type == "image":
+                self._settle_image(mount)
         seen = {posixpath.normpath(path) for path in host_config.tmpfs}
         for mount in own:
             if mount.point.destination in seen:
@@ -128,6 +131,13 @@ class Creation:
             if destination not in mounts and destination not in seen:
                 mounts[destination] = anonymous_volume(destination, host_config.volume_driver)
         return list(mounts.values())
+
+    def _settle_image(self, mount: MountRecord) -> None:
+        """An image mount keeps showing the image that its name meant at creation. Raises NoSuchImage."""
+        images = self._context.storage.images
+        image = images.resolve(mount.point.source)
+        images.unpack(image)
+        mount.point.name, mount.point.source = mount.point.source, image.id
 
     def _inherit(self, text: str) -> list[MountRecord]:
         reference, writable = parse_volumes_from(text)

@@ -11,12 +11,14 @@ A ``Holding`` keeps what was acquired; ``release`` gives it back, also after a f
 import os
 from collections.abc import Iterable
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sampan.api.mounts import BindOptions, ImageOptions, TmpfsOptions, VolumeOptions
 from sampan.engine.container import Container, MountRecord
 from sampan.engine.volumes import Volumes
 from sampan.errors import InvalidParameter
+from sampan.linux.mount import clone_mount
 from sampan.linux.openat2 import open_in_root
 from sampan.oci import runtime_spec as oci
 from sampan.storage.images import Images
@@ -25,9 +27,12 @@ from sampan.storage.snapshots import Snapshots
 TMPFS_FLAGS = ("nosuid", "nodev", "noexec")
 
 
-def by_fd(fd: int) -> str:
-    """A path to what ``fd`` holds, good in every process of the daemon's pid namespace."""
-    return f"/proc/{os.getpid()}/fd/{fd}"
+@dataclass
+class Taken:
+    """Mounts of the spec, and the detached mounts (fds) that some of them show, by destination."""
+
+    mounts: list[oci.Mount] = field(default_factory=list)
+    trees: dict[str, int] = field(default_factory=dict)
 
 
 class Mounter:
@@ -38,46 +43,54 @@ class Mounter:
         self._images = images
         self._snapshots = snapshots
 
-    async def mounts(self, container: Container, held: ExitStack) -> list[oci.Mount]:
+    async def take(self, container: Container, held: ExitStack) -> Taken:
         """All mounts the user asked for; fds that must stay open until the start is over go into ``held``."""
-        found = [await self._mount(container, record, held) for record in container.record.mounts]
-        return found + list(tmpfs_mounts(container.record.host_config.tmpfs.items()))
+        taken = Taken()
+        for record in container.record.mounts:
+            match record.point.type:
+                case "volume":
+                    taken.mounts.append(await self._volume(container, record, taken, held))
+                case "image":
+                    taken.mounts.append(self._image(record, taken, held))
+                case "tmpfs":
+                    taken.mounts.append(tmpfs_mount(record))
+                case _:
+                    taken.mounts.append(bind_mount(record))
+        taken.mounts += tmpfs_mounts(container.record.host_config.tmpfs.items())
+        return taken
 
-    async def _mount(self, container: Container, record: MountRecord, held: ExitStack) -> oci.Mount:
-        match record.point.type:
-            case "volume":
-                return await self._volume(container, record, held)
-            case "image":
-                return self._image(record, held)
-            case "tmpfs":
-                return tmpfs_mount(record)
-            case _:
-                return bind_mount(record)
-
-    async def _volume(self, container: Container, record: MountRecord, held: ExitStack) -> oci.Mount:
+    async def _volume(self, container: Container, record: MountRecord, taken: Taken, held: ExitStack) -> oci.Mount:
         path = await self._volumes.acquire(record.point.name, container.id)
         subpath = (record.request.volume_options or VolumeOptions()).subpath
-        source = str(path)
         if subpath:
-            fd = self._volumes.open(record.point.name, subpath)
-            held.callback(os.close, fd)
-            source = by_fd(fd)
-        return oci.Mount(record.point.destination, "bind", source, bind_options(record))
+            inside = self._volumes.open(record.point.name, subpath)
+            held.callback(os.close, inside)
+            taken.trees[record.point.destination] = detached(inside, held)
+        return oci.Mount(record.point.destination, "bind", str(path), bind_options(record))
 
-    def _image(self, record: MountRecord, held: ExitStack) -> oci.Mount:
-        fd = self._snapshots.view(self._images.resolve(record.point.source).chain_id)
-        held.callback(os.close, fd)
+    def _image(self, record: MountRecord, taken: Taken, held: ExitStack) -> oci.Mount:
+        tree = self._snapshots.view(self._images.get(record.point.source).chain_id)
+        held.callback(os.close, tree)
         subpath = (record.request.image_options or ImageOptions()).subpath
         if subpath:
-            fd = open_in_root(fd, subpath)
-            held.callback(os.close, fd)
-        return oci.Mount(record.point.destination, "bind", by_fd(fd), ("rbind", "ro", "rprivate"))
+            inside = open_in_root(tree, subpath)
+            held.callback(os.close, inside)
+            tree = detached(inside, held)
+        taken.trees[record.point.destination] = tree
+        return oci.Mount(record.point.destination, "bind", "", ("rbind", "ro", "rprivate"))
 
     async def release(self, container: Container) -> None:
         """Give the volumes back; idempotent."""
         for record in container.record.mounts:
             if record.point.type == "volume":
                 await self._volumes.release(record.point.name, container.id)
+
+
+def detached(fd: int, held: ExitStack) -> int:
+    """A detached mount of the directory or file that ``fd`` holds."""
+    tree = clone_mount("", dir_fd=fd)
+    held.callback(os.close, tree)
+    return tree
 
 
 def bind_mount(record: MountRecord) -> oci.Mount:

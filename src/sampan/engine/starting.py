@@ -20,7 +20,7 @@ from sampan.engine.context import Context
 from sampan.engine.hosts_files import file_mounts, write_network_files
 from sampan.engine.log_files import log_file_of
 from sampan.engine.membership import member_of, shares_network
-from sampan.engine.mounts import Mounter
+from sampan.engine.mounts import Mounter, Taken
 from sampan.engine.security import parse_security
 from sampan.engine.spec import Findings, spec_of
 from sampan.engine.users import Identity, resolve
@@ -63,9 +63,10 @@ class Starter:
                 await self._join_networks(container, undo)
                 trace.mark("network")
                 undo.push_async_callback(self.mounter.release, container)
-                spec = await self._spec(container, rootfs, held, undo)
+                taken = await self.mounter.take(container, held)
+                spec = self._spec(container, rootfs, taken, undo)
                 trace.mark("spec")
-                await self._run(container, spec, rootfs, undo)
+                await self._run(container, spec, rootfs, taken.trees, undo)
                 trace.mark("monitor")
             undo.pop_all()
         trace.end()
@@ -102,17 +103,17 @@ class Starter:
             raise NotRunning(donor.id)
         return donor
 
-    async def _spec(self, container: Container, rootfs: int, held: ExitStack, undo: AsyncExitStack) -> oci.Spec:
+    def _spec(self, container: Container, rootfs: int, taken: Taken, undo: AsyncExitStack) -> oci.Spec:
         """Find out what the image and the neighbours say, then decide."""
         record, context = container.record, self._context
         host_config = record.host_config
         identity = resolve(rootfs, record.config.user, host_config.group_add or ())
         make_directory(rootfs, record.config.working_dir, identity)
-        mounts = await self.mounter.mounts(container, held)
-        taken = {mount.destination for mount in mounts}
+        mounts = taken.mounts
+        covered = {mount.destination for mount in mounts}
         owner = self._catalog.find(shares_network(record)) if shares_network(record) else container
-        mounts += file_mounts(owner, taken, read_only=host_config.readonly_rootfs)
-        if host_config.ipc_mode == "host" and Path(MQUEUE).is_dir() and MQUEUE not in taken:
+        mounts += file_mounts(owner, covered, read_only=host_config.readonly_rootfs)
+        if host_config.ipc_mode == "host" and Path(MQUEUE).is_dir() and MQUEUE not in covered:
             mounts.append(oci.Mount(MQUEUE, "bind", MQUEUE, ("rbind", "nosuid", "noexec", "nodev")))
         found = Findings(
             identity=identity,
@@ -152,7 +153,9 @@ class Starter:
             return shm.provide(container)
         return ""
 
-    async def _run(self, container: Container, spec: oci.Spec, rootfs: int, undo: AsyncExitStack) -> None:
+    async def _run(
+        self, container: Container, spec: oci.Spec, rootfs: int, trees: dict[str, int], undo: AsyncExitStack
+    ) -> None:
         """Make the cgroup and hand over to a monitor."""
         record = container.record
         assert spec.linux is not None
@@ -172,6 +175,7 @@ class Starter:
             log=log_file_of(container),
             attached=attached,
             init=wants_init(container, self._context.config.init),
+            trees=trees,
         )
         (container.state_dir / "exit").unlink(missing_ok=True)
         try:

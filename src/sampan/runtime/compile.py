@@ -35,7 +35,8 @@ class Surroundings:
 
     ``rootfs`` is a detached mount fd (None: ``spec.root.path``); ``namespaces`` fds to join by type, in place of the
     spec's; ``cgroup_tasks`` fds of v1 ``tasks`` files; ``cgroup_directory`` fd of a v2 directory; ``userns`` fds of the
-    user namespaces of idmapped mounts, by destination; ``start_socket`` where the child waits for ``start``; ``init``
+    user namespaces of idmapped mounts, by destination; ``trees`` detached mounts that binds show, by destination
+    (in place of their sources); ``start_socket`` where the child waits for ``start``; ``init``
     puts the engine's init first; ``keep`` stay open as 3, 4, …; ``state`` is what hooks read, in the child's view.
     """
 
@@ -47,6 +48,7 @@ class Surroundings:
     cgroup_directory: int | None = None
     cgroup_path: str = "/"
     userns: Mapping[str, int] = field(default_factory=dict)
+    trees: Mapping[str, int] = field(default_factory=dict)
     start_socket: int | None = None
     init: bool = False
     keyring: bool = True
@@ -78,7 +80,7 @@ class _Launch:
         self.other_user = "user" in self.new or "user" in self.joined
         bundled = around.rootfs is None
         self.root_slot = self.slots.take() if bundled else self.rootfs
-        self.mounts = compile_mounts.read(list(spec.mounts), self.slots, around.bundle)
+        self.mounts = compile_mounts.read(list(spec.mounts), self.slots, around.bundle, around.trees)
         self.devices = compile_devices.wanted(spec, self.mounts)
         self.taken = compile_devices.bound(self.devices, self.slots) if self.other_user else []
 

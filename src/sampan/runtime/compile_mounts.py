@@ -8,7 +8,7 @@ sharing the container's root. In a new user namespace sources are taken outside 
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,12 +23,13 @@ from sampan.runtime.plan import Kind, Operation, Slots
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A mount read: its options, and for a bind the slot of its source and whether that is a file."""
+    """A mount read: its options, and for a bind the slot of its source, whether that is a file, and came as an fd."""
 
     mount: Mount
     options: Options
     slot: int = plan.NO_SLOT
     kind: Kind = Kind.DIRECTORY
+    given: bool = False
 
     @property
     def bind(self) -> bool:
@@ -36,12 +37,20 @@ class Source:
         return self.options.bind or self.mount.type == "bind"
 
 
-def read(mounts: "tuple[Mount, ...] | list[Mount]", slots: Slots, bundle: Path) -> list[Source]:
-    """Read all mounts; raises InvalidParameter where a bind's source does not exist."""
+def read(
+    mounts: "tuple[Mount, ...] | list[Mount]", slots: Slots, bundle: Path, trees: Mapping[str, int]
+) -> list[Source]:
+    """Read all mounts; raises InvalidParameter where a bind's source does not exist.
+
+    ``trees`` are fds of detached mounts, by destination, that stand for the sources of binds.
+    """
     found = []
     for mount in mounts:
         source = Source(mount, parse(mount.options))
-        if source.bind:
+        if mount.destination in trees:
+            fd = trees[mount.destination]
+            source = Source(mount, source.options, slots.give(fd), _kind(f"/proc/self/fd/{fd}"), given=True)
+        elif source.bind:
             path = os.path.join(bundle, mount.source)  # noqa: PTH118  an absolute source stands for itself
             source = Source(_with_source(mount, path), source.options, slots.take(), _kind(path))
         found.append(source)
@@ -66,7 +75,8 @@ def sources(found: list[Source], default_propagation: int, userns: dict[int, int
             continue
         options = source.options
         recursive = options.recursive or "bind" not in source.mount.options
-        yield plan.OpenTree(source.slot, source.mount.source, int(recursive))
+        if not source.given:
+            yield plan.OpenTree(source.slot, source.mount.source, int(recursive))
         if source.slot in userns:
             yield _idmap(source.slot, userns[source.slot], options.idmap_below or recursive)
         yield from _attributes(source.slot, options)

@@ -11,7 +11,7 @@ Nothing here waits; all of it may be called on the event loop (a cgroup is made 
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -57,19 +57,21 @@ def launch_from(
     log: LogFile | None = None,
     attached: Sequence[AttachedStream] = (),
     init: bool = False,
+    trees: Mapping[str, int] | None = None,
 ) -> Launch:
     """All that ``Monitor.start`` needs to run ``spec``.
 
     ``rootfs`` is a detached mount fd (None: ``spec.root.path`` is a directory); ``netns`` an fd that replaces
     the path of the spec's network namespace. The caller keeps its fds and closes them after the start.
-    ``init`` puts the engine's init before the program. Raises InvalidParameter or Unsupported for a spec that
+    ``init`` puts the engine's init before the program. ``trees`` are fds of detached mounts, by destination, that binds
+    of the spec show in place of their sources. Raises InvalidParameter or Unsupported for a spec that
     cannot run, before anything is made.
     """
     process = spec.process or Process()
     size = process.console_size
     with ExitStack() as opened:
         around = surroundings(spec, container_id, cgroup, opened, rootfs=rootfs, netns=netns, init=init)
-        plan = compile_launch(spec, replace(around, die_with_parent=True))
+        plan = compile_launch(spec, replace(around, die_with_parent=True, trees=trees or {}))
         opened.pop_all()
     return Launch(
         container_id=container_id,
