@@ -114,7 +114,6 @@ class ContainerExecutor:
                 container.id,
                 cgroup=cgroup,
                 rootfs=command.rootfs,
-                trees=trees_of(command, undo),
                 netns=container.sandbox.netns if command.network != "host" else None,
                 run_dir=container.run_dir,
                 state_dir=container.state_dir,
@@ -147,16 +146,6 @@ def mount_of(mount: StepMount) -> oci.Mount:
         return oci.Mount(mount.target, "tmpfs", "tmpfs", options)
     source = str(mount.source) if isinstance(mount.source, Path) else ""
     return oci.Mount(mount.target, "bind", source, ("rbind", "rprivate", access))
-
-
-def trees_of(command: Command, undo: AsyncExitStack) -> dict[str, int]:
-    """Detached mounts of what is given by fd, by destination; closed with ``undo``."""
-    trees: dict[str, int] = {}
-    for mount in command.mounts:
-        if isinstance(mount.source, int):
-            trees[mount.target] = clone_mount("", dir_fd=mount.source)
-            undo.callback(os.close, trees[mount.target])
-    return trees
 
 
 async def _finish(monitor: Monitor, cgroup: Cgroup, reading: socket.socket, output: Output) -> int:
