@@ -29,7 +29,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class StepMount:
-    """Something mounted for the time of a step: ``source`` (in a detached mount by fd, else by path), or a tmpfs.
+    """Something mounted for the time of a step: ``source`` (by fd or by path), or a tmpfs.
 
     ``size`` bounds a tmpfs in bytes, 0 leaves it to the kernel.
     """

@@ -152,9 +152,7 @@ async def _bind(builder: "StageBuilder", mount: RunMount, opened: ExitStack) -> 
         raise Unsupported("RUN --mount=type=bind,rw: writable bind mounts are not supported")
     fd = open_in_root(root, clean(mount.source) or ".", os.O_PATH)
     opened.callback(os.close, fd)
-    # A directory of the host's own mounts is bound by its path: the container's namespace cannot clone it by fd.
-    source = fd if mount.from_ else Path(os.readlink(f"/proc/self/fd/{fd}"))
-    return StepMount(_target(mount), source, read_only=True)
+    return StepMount(_target(mount), fd, read_only=True)
 
 
 async def _cache(builder: "StageBuilder", mount: RunMount, opened: ExitStack) -> StepMount:

@@ -15,7 +15,7 @@ from sampan.build.run_step import run_step
 from sampan.build.state import State, scratch
 from sampan.build.workdir import directory_exists, make_workdir
 from sampan.dockerfile import instructions as ins
-from sampan.dockerfile.changes import apply, environment, expanded, with_shell
+from sampan.dockerfile.changes import DEFAULT_PATH, apply, environment, expanded, with_shell
 from sampan.dockerfile.expand import ExpansionError, expand
 from sampan.dockerfile.parser import parse_instruction
 from sampan.dockerfile.source import parse_error_on
@@ -115,7 +115,7 @@ class StageBuilder:
 
     def variables(self, state: State) -> dict[str, str]:
         """What ``$name`` may mean: ARGs in scope, and ENV over them."""
-        return {**state.arguments, **environment(state.config)}
+        return {"PATH": DEFAULT_PATH, **state.arguments, **environment(state.config)}
 
     async def _arg(self, step: ins.Arg, state: State) -> Result:
         values, given = dict(state.arguments), self.build.request.build_args

@@ -4,11 +4,16 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 
+from sampan import __version__
 from sampan.api.build import BuildOptions, BuildPruneOptions
 from sampan.api.hijack import Hijacked
 from sampan.api.progress import ImageID, Message, Progress, stream
 from sampan.api.system import BuildCachePruneReport
 from sampan.build.builder import Workshop, build_image, planned_stages
+from sampan.build.buildkit.connection import SessionChannel, serve
+from sampan.build.buildkit.frontend import Frontend
+from sampan.build.buildkit.service import Bridge, Control, Service
+from sampan.build.buildkit.session import Session
 from sampan.build.cache import Cache
 from sampan.build.classic import ClassicOutput, image_line, tag_line
 from sampan.build.context import Context as BuildContext
@@ -20,13 +25,13 @@ from sampan.dockerfile.parser import parse
 from sampan.engine.builder_executor import ContainerExecutor
 from sampan.engine.builder_images import BaseImages
 from sampan.engine.context import Context
-from sampan.errors import NotFound, Unsupported
+from sampan.errors import InvalidParameter, NotFound, Unsupported
 from sampan.oci.platform import Platform, host
 from sampan.oci.reference import Reference
 from sampan.storage.images import Image
 
 CLIENT_SESSION = "client-session"
-NO_BUILDKIT = "BuildKit's protocol is not served: build with DOCKER_BUILDKIT=0 (the same steps, by POST /build)"
+NO_SESSION_BUILD = "POST /build over a session is not supported: use buildx (/grpc), or send the context as a tar"
 
 
 class Builder:
@@ -44,6 +49,8 @@ class Builder:
             scratch=storage.temporary / "build",
             cache_mounts=context.roots.data / "build" / "mounts",
         )
+        frontend = Frontend(context.roots.data / "build" / "contexts")
+        self._service = Service(self._workshop, frontend, self._tag, __version__)
         self._under_way: dict[str, asyncio.Task[object]] = {}
 
     def open(self) -> None:
@@ -56,7 +63,7 @@ class Builder:
         Raises EngineError with what went wrong; cancelled when the client goes away, and nothing stays then.
         """
         if options.version == "2" or options.remote == CLIENT_SESSION or options.outputs:
-            raise Unsupported(NO_BUILDKIT)
+            raise Unsupported(NO_SESSION_BUILD)
         if options.squash:
             raise Unsupported("squash is not supported")
         references = [_reference(tag) for tag in options.tags]
@@ -83,8 +90,7 @@ class Builder:
         await progress.send(stream(f"{image.id}\n") if options.quiet else image_line(image.id))
         self._context.events.publish("image", "build", image.id, {"name": image.id})
         for reference in references:
-            self._context.storage.images.tag(reference, image.descriptor)
-            self._context.events.publish("image", "tag", image.id, {"name": reference.familiar})
+            self._tag(image, str(reference))
             if not options.quiet:
                 await progress.send(tag_line(reference.familiar))
 
@@ -100,12 +106,27 @@ class Builder:
         return await asyncio.to_thread(prune, self._workshop.storage, self._workshop.cache, options)
 
     async def serve_grpc(self, connection: Hijacked) -> None:
-        """BuildKit's control API."""
-        raise Unsupported(NO_BUILDKIT)
+        """Serve BuildKit's control API until the connection ends."""
+        await serve(connection, [Control(self._service), Bridge(self._service)])
 
     async def serve_session(self, connection: Hijacked, headers: Mapping[str, str]) -> None:
-        """BuildKit's session."""
-        raise Unsupported(NO_BUILDKIT)
+        """Be a client of the session's services until the connection ends."""
+        id = headers.get("x-docker-expose-session-uuid", "")
+        if not id:
+            raise InvalidParameter("no session ID in the request")
+        channel = SessionChannel(connection)
+        await channel.adopt()
+        try:
+            await self._service.sessions.keep(
+                id, Session(channel, headers.get("x-docker-expose-session-sharedkey") or id), channel
+            )
+        finally:
+            channel.close()
+
+    def _tag(self, image: Image, name: str) -> None:
+        reference = _reference(name)
+        self._context.storage.images.tag(reference, image.descriptor)
+        self._context.events.publish("image", "tag", image.id, {"name": reference.familiar})
 
 
 def _reference(tag: str) -> Reference:

@@ -6,7 +6,6 @@ The container has no record: it is nobody's but the step's, and everything of it
 """
 
 import asyncio
-import os
 import shutil
 import socket
 from collections.abc import Sequence
@@ -29,7 +28,6 @@ from sampan.engine.spec import Findings, spec_of
 from sampan.engine.starting import explain
 from sampan.engine.users import resolve
 from sampan.linux.cgroup import Cgroup
-from sampan.linux.mount import clone_mount
 from sampan.oci import runtime_spec as oci
 from sampan.runtime.container import cgroup_path, launch_from, prepare_cgroup
 from sampan.runtime.launch import AttachedStream, MonitorGone, StartFailed

@@ -1,0 +1,66 @@
+"""gRPC on a connection that exists already: as its server (``/grpc``) or as its client (``/session``)."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from grpclib.client import Channel
+from grpclib.protocol import H2Protocol
+from grpclib.server import Server
+
+from sampan.api.hijack import Hijacked
+
+
+async def serve(connection: Hijacked, services: Sequence[Any]) -> None:
+    """Answer calls to ``services`` until the connection ends; takes the socket."""
+    server = Server(services)
+    protocol: H2Protocol = server._protocol_factory()  # grpclib has no public way to adopt a socket
+    await _adopt(protocol, connection)
+    await _closed(protocol)
+
+
+class SessionChannel(Channel):
+    """A gRPC client on one connection, which is never made again."""
+
+    def __init__(self, connection: Hijacked) -> None:
+        super().__init__("session", 0)
+        self._connection = connection
+
+    async def adopt(self) -> None:
+        """Begin to speak HTTP/2 on the connection; takes the socket."""
+        self._protocol = self._protocol_factory()
+        await _adopt(self._protocol, self._connection)
+
+    async def closed(self) -> None:
+        """Wait until the other side has gone."""
+        assert self._protocol is not None
+        await _closed(self._protocol)
+
+    async def _create_connection(self) -> H2Protocol:
+        raise ConnectionError("the session's connection has ended")
+
+
+async def _adopt(protocol: H2Protocol, connection: Hijacked) -> None:
+    loop = asyncio.get_running_loop()
+    await loop.connect_accepted_socket(lambda: protocol, connection.take())
+    if connection.early:
+        protocol.data_received(connection.early)
+
+
+async def _closed(protocol: H2Protocol) -> None:
+    """Until the protocol's transport is closed, by either side."""
+    ended = asyncio.get_running_loop().create_future()
+    lost = protocol.connection_lost
+
+    def connection_lost(error: BaseException | None) -> None:
+        lost(error)
+        if not ended.done():
+            ended.set_result(None)
+
+    protocol.connection_lost = connection_lost  # type: ignore[method-assign,assignment]
+    if protocol.connection.is_closing():
+        return
+    try:
+        await ended
+    finally:
+        protocol.connection.close()

@@ -1,0 +1,198 @@
+"""FileSync.DiffCopy: the client's files brought into a directory, only those that differ.
+
+    client ─ STAT path, mode, size, mtime … ─▶ us      one for each name, sorted, directories first; an empty one ends
+    us     ─ REQ id ─▶ client                          for each file whose size, mode or mtime differs from ours
+    client ─ DATA id bytes … ─▶ us                     an empty one ends the file
+    us     ─ FIN ─▶ client ─ FIN ─▶ us
+
+Modes are Go's ``os.FileMode``. Everything is owned by root here, as in a build context. Names stay below the
+directory: each is opened beneath it.
+"""
+
+import os
+import posixpath
+import stat
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sampan.archive.tree import remove_tree
+from sampan.archive.walk import walk
+from sampan.build.buildkit import messages as m
+from sampan.build.copying import DIRECTORY
+from sampan.errors import EngineError, InvalidParameter
+from sampan.linux.openat2 import open_in_root
+
+STAT, REQUEST, DATA, FINISH, ERROR = range(5)
+GO_DIRECTORY, GO_SYMLINK, GO_DEVICE, GO_PIPE, GO_SOCKET, GO_CHARACTER = (
+    1 << 31, 1 << 27, 1 << 26, 1 << 25, 1 << 24, 1 << 21,
+)  # fmt: skip
+GO_SETUID, GO_SETGID, GO_STICKY = 1 << 23, 1 << 22, 1 << 20
+
+
+@dataclass(slots=True)
+class Receiver:
+    """Brings one directory up to date; ``send`` sends a packet."""
+
+    root: int
+    send: Callable[[Any], Awaitable[None]]
+    seen: set[str] = field(default_factory=set)
+    open_files: dict[int, tuple[str, Any, int]] = field(default_factory=dict)
+    wanted: dict[int, tuple[str, Any]] = field(default_factory=dict)
+    directories: list[tuple[str, Any]] = field(default_factory=list)
+    count: int = 0
+    all_named: bool = False
+
+    async def receive(self, packet: Any) -> bool:
+        """Take one packet; true when nothing is missing any more. Raises EngineError for the client's error."""
+        if packet.type == ERROR:
+            raise EngineError(f"error from sender: {packet.data.decode(errors='replace')}")
+        if packet.type == STAT and packet.HasField("stat"):
+            await self._named(packet.stat)
+        elif packet.type == STAT:
+            self.all_named = True
+        elif packet.type == DATA:
+            self._data(packet.ID, packet.data)
+        return self.all_named and not self.wanted
+
+    async def _named(self, named: Any) -> None:
+        number, self.count = self.count, self.count + 1
+        path = posixpath.normpath(named.path)
+        if path.startswith(("/", "../")) or path == ".." or not named.path:
+            raise InvalidParameter(f"invalid path {named.path!r} in the build context")
+        self.seen.add(path)
+        if await self._make(path, named):
+            self.wanted[number] = (path, named)
+            await self.send(m.Packet(type=REQUEST, ID=number))
+
+    async def _make(self, path: str, named: Any) -> bool:
+        """Make ``path`` what it should be, but for a file's content; true if that is wanted."""
+        parent, name = posixpath.split(path)
+        above = open_in_root(self.root, parent or ".", DIRECTORY)
+        try:
+            mode = unix_mode(named.mode)
+            existing = _status(above, name)
+            if stat.S_ISDIR(mode):
+                self.directories.append((path, named))
+                if existing is None or not stat.S_ISDIR(existing.st_mode):
+                    _remove(above, name, existing)
+                    os.mkdir(name, 0o755, dir_fd=above)
+                os.chmod(name, stat.S_IMODE(mode), dir_fd=above)
+                return False
+            if existing is not None and _same(existing, named, mode):
+                return False
+            _remove(above, name, existing)
+            if stat.S_ISLNK(mode):
+                os.symlink(named.linkname, name, dir_fd=above)
+                return False
+            if named.linkname:
+                return self._link(above, name, named.linkname)
+            if not stat.S_ISREG(mode):
+                _make_node(above, name, mode, named)
+                return False
+            return True
+        finally:
+            os.close(above)
+
+    def _link(self, above: int, name: str, target: str) -> bool:
+        parent, target_name = posixpath.split(posixpath.normpath(target).lstrip("/"))
+        source = open_in_root(self.root, parent or ".", DIRECTORY)
+        try:
+            os.link(target_name, name, src_dir_fd=source, dst_dir_fd=above, follow_symlinks=False)
+        finally:
+            os.close(source)
+        return False
+
+    def _data(self, number: int, data: bytes) -> None:
+        if number not in self.wanted:
+            raise InvalidParameter(f"file {number} was not asked for")
+        path, named = self.wanted[number]
+        if number not in self.open_files:
+            parent, name = posixpath.split(path)
+            above = open_in_root(self.root, parent or ".", DIRECTORY)
+            try:
+                fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=above)
+            finally:
+                os.close(above)
+            self.open_files[number] = (path, named, fd)
+        fd = self.open_files[number][2]
+        if data:
+            os.write(fd, data)
+            return
+        os.fchmod(fd, stat.S_IMODE(unix_mode(named.mode)))
+        os.utime(fd, ns=(named.modTime, named.modTime))
+        os.close(fd)
+        del self.open_files[number], self.wanted[number]
+
+    def finish(self) -> None:
+        """Remove what the client does not have; set directories' times."""
+        for found in list(_extra(self.root, self.seen)):
+            parent, name = posixpath.split(found)
+            above = open_in_root(self.root, parent or ".", DIRECTORY)
+            try:
+                _remove(above, name, _status(above, name))
+            finally:
+                os.close(above)
+        for path, named in reversed(self.directories):
+            fd = open_in_root(self.root, path, DIRECTORY)
+            try:
+                os.utime(fd, ns=(named.modTime, named.modTime))
+            finally:
+                os.close(fd)
+
+    def close(self) -> None:
+        """Close files that never ended."""
+        for _, _, fd in self.open_files.values():
+            os.close(fd)
+
+
+def _extra(root: int, seen: set[str]) -> list[str]:
+    extra = []
+    for found in walk(root):
+        if found.path not in seen:
+            extra.append(found.path)
+            found.descend = False
+    return extra
+
+
+def unix_mode(mode: int) -> int:
+    """Go's FileMode as the kernel's."""
+    kinds = (
+        (GO_DIRECTORY, stat.S_IFDIR), (GO_SYMLINK, stat.S_IFLNK), (GO_PIPE, stat.S_IFIFO), (GO_SOCKET, stat.S_IFSOCK),
+        (GO_CHARACTER, stat.S_IFCHR), (GO_DEVICE, stat.S_IFBLK),
+    )  # fmt: skip
+    kind = next((unix for go, unix in kinds if mode & go), stat.S_IFREG)
+    extra = ((GO_SETUID, stat.S_ISUID), (GO_SETGID, stat.S_ISGID), (GO_STICKY, stat.S_ISVTX))
+    return kind | (mode & 0o777) | sum(unix for go, unix in extra if mode & go)
+
+
+def _status(above: int, name: str) -> os.stat_result | None:
+    try:
+        return os.stat(name, dir_fd=above, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+
+
+def _same(existing: os.stat_result, named: Any, mode: int) -> bool:
+    """Whether what is here is what the client has: by kind, mode, size and time."""
+    return (
+        stat.S_ISREG(mode)
+        and not named.linkname
+        and existing.st_mode == mode
+        and existing.st_size == named.size
+        and existing.st_mtime_ns == named.modTime
+    )
+
+
+def _remove(above: int, name: str, existing: os.stat_result | None) -> None:
+    if existing is None:
+        return
+    if stat.S_ISDIR(existing.st_mode):
+        remove_tree(above, name)
+    else:
+        os.unlink(name, dir_fd=above)
+
+
+def _make_node(above: int, name: str, mode: int, named: Any) -> None:
+    if not stat.S_ISSOCK(mode):
+        os.mknod(name, mode, os.makedev(named.devmajor, named.devminor), dir_fd=above)

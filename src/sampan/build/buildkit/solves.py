@@ -1,0 +1,57 @@
+"""Builds as clients see them: begun by ``Control.Solve``, filled by ``LLBBridge.Solve``, ended by ``Return``.
+
+Control.Solve(Ref) ──────────────── blocks ────────────────▶ exporters ─▶ answer
+   LLBBridge.Ping, Solve(dockerfile.v0) ─▶ image   Return ─┘        (metadata names the Ref)
+   Control.Status(Ref) ─▶ progress …
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+from sampan.build.buildkit.status import StatusLog
+from sampan.errors import NotFound
+from sampan.storage.images import Image
+
+ARRIVAL_SECONDS = 10.0
+
+
+@dataclass(eq=False)
+class Solve:
+    """One build; ``returned`` gets None, or the error that the client reports."""
+
+    ref: str
+    request: Any
+    log: StatusLog = field(default_factory=StatusLog)
+    returned: "asyncio.Future[str | None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    images: dict[str, Image] = field(default_factory=dict)
+    result: Image | None = None
+
+
+class Solves:
+    """All builds under way, by their reference."""
+
+    def __init__(self) -> None:
+        self._solves: dict[str, Solve] = {}
+        self._changed = asyncio.Condition()
+
+    async def begin(self, ref: str, request: Any) -> Solve:
+        """A new build."""
+        async with self._changed:
+            solve = self._solves[ref] = Solve(ref, request)
+            self._changed.notify_all()
+        return solve
+
+    async def end(self, solve: Solve) -> None:
+        """The build is over; those that follow its status see the end."""
+        await solve.log.end()
+        self._solves.pop(solve.ref, None)
+
+    async def get(self, ref: str) -> Solve:
+        """The build, waiting a while for one that is about to begin. Raises NotFound."""
+        async with self._changed:
+            try:
+                await asyncio.wait_for(self._changed.wait_for(lambda: ref in self._solves), ARRIVAL_SECONDS)
+            except TimeoutError:
+                raise NotFound(f"no such job {ref}") from None
+            return self._solves[ref]
