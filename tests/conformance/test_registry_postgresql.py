@@ -14,7 +14,8 @@ import pytest
 from sampan.oci.digest import Digest
 from sampan.registry.server import records
 from sampan.registry.server.database import Database, open_database
-from sampan.registry.server.manifests import describe, record
+from sampan.registry.server.manifests import record
+from sampan.registry.server.payload import describe
 from sampan.registry.server.refusal import Refusal
 from sampan.registry.server.store import new_key
 

@@ -44,7 +44,7 @@ class Registries:
         self._pusher = Pusher(storage, config.max_concurrent_uploads)
 
     def _remote(self, reference: Reference, auth: AuthConfig | None) -> Remote:
-        return Remote(self._transport, self._hosts, reference, auth)
+        return Remote(self._transport, self._hosts.of(reference.domain), reference, auth)
 
     async def pull(self, options: PullOptions, progress: Progress) -> Sequence[Image]:
         """Bring the image (or every tag of the repository) here; returns what was pulled.

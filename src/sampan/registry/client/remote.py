@@ -4,7 +4,7 @@ Reading asks the hosts in turn (mirrors first) and takes the first that has it; 
 """
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode, urljoin, urlsplit
 
@@ -20,7 +20,7 @@ from sampan.oci.digest import Digest
 from sampan.oci.document import SIZE_LIMIT
 from sampan.oci.reference import Reference
 from sampan.registry.client.failures import RegistryFailure, Unreachable
-from sampan.registry.client.hosts import Host, Hosts
+from sampan.registry.client.hosts import Host
 from sampan.registry.client.transport import Ask, Body, Transport, repository_scope
 from sampan.registry.protocol import CONTENT_DIGEST, Scope, next_page
 
@@ -47,13 +47,15 @@ class _Tags(msgspec.Struct):
 
 
 class Remote:
-    """The repository ``reference`` names; its tag or digest is not looked at."""
+    """The repository ``reference`` names (not its tag or digest) on ``hosts``, the registry itself last."""
 
-    def __init__(self, transport: Transport, hosts: Hosts, reference: Reference, auth: AuthConfig | None) -> None:
+    def __init__(
+        self, transport: Transport, hosts: Sequence[Host], reference: Reference, auth: AuthConfig | None
+    ) -> None:
         self._transport = transport
         self.reference = reference
         self.auth = auth or AuthConfig()
-        self.hosts = hosts.of(reference.domain)
+        self.hosts = hosts
 
     # Reading.
 
@@ -102,6 +104,14 @@ class Remote:
             if not digest or not size:
                 return None
             return Descriptor(media_type=response.content_type, digest=digests.parse(digest), size=int(size))
+
+    async def blob_size(self, digest: Digest) -> int:
+        """Bytes of a blob; raises RegistryFailure, also when the registry does not say."""
+        async with self._read("pull", "HEAD", f"/blobs/{digest}", (), frozenset({200})) as response:
+            size = response.headers.get("Content-Length", "")
+            if not size.isdigit():
+                raise RegistryFailure(response.status, [], str(response.url))
+            return int(size)
 
     @contextlib.asynccontextmanager
     async def blob(self, descriptor: Descriptor, offset: int = 0) -> AsyncIterator[AsyncIterator[bytes]]:

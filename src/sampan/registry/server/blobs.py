@@ -6,9 +6,7 @@ POST uploads/ ──> 202 Location ──> PATCH* (202, Range) ──> PUT ?dige
      └── GET 204 where it stands, DELETE 204 cancel
 """
 
-import asyncio
 import time
-from pathlib import Path
 
 from aiohttp import web
 
@@ -28,8 +26,7 @@ from sampan.registry.server.config import seconds
 from sampan.registry.server.records import Blob
 from sampan.registry.server.refusal import Refusal
 from sampan.registry.server.registry import Registry
-from sampan.registry.server.store import new_key
-from sampan.registry.server.uploads import Writer
+from sampan.registry.server.uploads import Writer, commit
 
 
 def parse_digest(text: str) -> Digest:
@@ -44,6 +41,8 @@ async def blob_get(registry: Registry, request: web.BaseRequest, name: str, dige
     """GET and HEAD of a blob."""
     wanted = parse_digest(digest)
     blob = await _held(registry, name, wanted)
+    if blob is None and registry.proxy:
+        return await registry.proxy.blob(request, name, wanted)
     if blob is None:
         raise Refusal(Code.BLOB_UNKNOWN, {"digest": digest})
     return await answers.blob(request, registry.store, blob)
@@ -140,17 +139,8 @@ async def upload_finish(registry: Registry, request: web.BaseRequest, name: str,
     with registry.uploads.writing(path) as writer:
         if request.body_exists:
             await _append(request, writer, name, upload)
-        await commit(registry, name, path, digest)
+        await commit(registry.uploads, registry.store, registry.database, name, path, digest)
     return _created(name, digest)
-
-
-async def commit(registry: Registry, name: str, path: Path, digest: Digest) -> None:
-    """Make the finished upload at ``path`` a blob of the repository; raises Refusal for a wrong digest."""
-    size = await asyncio.to_thread(registry.uploads.finish, path, digest)
-    key = new_key(digest)
-    await registry.store.put(key, path)
-    if not await registry.database.write(lambda c: records.add_blob(c, name, digest, size, key)):
-        await registry.store.delete(key)
 
 
 async def upload_cancel(registry: Registry, _request: web.BaseRequest, name: str, upload: str) -> web.Response:
@@ -160,7 +150,7 @@ async def upload_cancel(registry: Registry, _request: web.BaseRequest, name: str
 
 
 def _refuse_pushes_to_cache(registry: Registry) -> None:
-    if registry.config.proxy:
+    if registry.proxy:
         raise Refusal(Code.UNSUPPORTED, message="this registry is a pull-through cache: push to its upstream")
 
 

@@ -10,12 +10,9 @@ import msgspec
 from aiohttp import web
 from sqlalchemy import Connection
 
-from sampan.errors import InvalidParameter
 from sampan.oci import descriptor as types
 from sampan.oci import digest as digests
-from sampan.oci import manifest as manifests
 from sampan.oci.digest import Digest
-from sampan.oci.manifest import Index, Manifest
 from sampan.registry.protocol import (
     CONTENT_DIGEST,
     FILTERS_APPLIED,
@@ -26,6 +23,7 @@ from sampan.registry.protocol import (
 )
 from sampan.registry.server import answers, records
 from sampan.registry.server.blobs import parse_digest
+from sampan.registry.server.payload import describe
 from sampan.registry.server.records import NewManifest, Referrer, StoredManifest
 from sampan.registry.server.refusal import Refusal
 from sampan.registry.server.registry import Registry
@@ -45,6 +43,8 @@ def _parse_reference(reference: str) -> str:
 async def manifest_get(registry: Registry, request: web.BaseRequest, name: str, reference: str) -> web.Response:
     """GET and HEAD by tag or digest."""
     wanted = _parse_reference(reference)
+    if registry.proxy:
+        await registry.proxy.refresh(name, wanted)
     found = await registry.database.read(lambda connection: records.find_manifest(connection, name, wanted))
     if found is None:
         raise await _unknown(registry, name, reference)
@@ -72,7 +72,7 @@ async def _unknown(registry: Registry, name: str, reference: str) -> Refusal:
 
 async def manifest_put(registry: Registry, request: web.BaseRequest, name: str, reference: str) -> web.Response:
     """Check a manifest and record it under its digest and its tags."""
-    if registry.config.proxy:
+    if registry.proxy:
         raise Refusal(Code.UNSUPPORTED, message="this registry is a pull-through cache: push to its upstream")
     wanted = _parse_reference(reference)
     payload = await _read(request, registry.config.limits.manifest)
@@ -118,43 +118,6 @@ async def _read(request: web.BaseRequest, limit: int) -> bytes:
             )
         pieces.append(piece)
     return b"".join(pieces)
-
-
-def describe(payload: bytes, content_type: str, algorithm: str = "sha256") -> NewManifest:
-    """What a manifest says; raises Refusal MANIFEST_INVALID with the reason."""
-    declared = content_type.partition(";")[0].strip()
-    try:
-        value = manifests.decode(payload, declared).value
-        kind = manifests.media_type(payload)
-    except InvalidParameter as error:
-        raise Refusal(Code.MANIFEST_INVALID, message=error.message) from error
-    blobs, children = (_blobs(value), []) if isinstance(value, Manifest) else ([], _children(value))
-    return NewManifest(
-        digest=digests.of(payload, algorithm),
-        media_type=kind,
-        payload=payload,
-        artifact_type=_artifact_type(value),
-        annotations=msgspec.json.encode(value.annotations).decode() if value.annotations else "",
-        subject=value.subject.digest if value.subject else None,
-        blobs=frozenset(blobs),
-        children=frozenset(children),
-    )
-
-
-def _blobs(manifest: Manifest) -> list[Digest]:
-    """Config and layers; layers that are fetched from elsewhere are not kept here."""
-    kept = [layer for layer in manifest.layers if layer.media_type not in types.NONDISTRIBUTABLE_TYPES]
-    return [manifest.config.digest, *(layer.digest for layer in kept)]
-
-
-def _children(index: Index) -> list[Digest]:
-    return [entry.digest for entry in index.manifests]
-
-
-def _artifact_type(value: Manifest | Index) -> str:
-    """What the referrers API shows: the manifest's own, else its config's media type."""
-    own = value.artifact_type or ""
-    return own or (value.config.media_type if isinstance(value, Manifest) else "")
 
 
 def record(connection: Connection, name: str, manifest: NewManifest, names: list[str], sparse: bool) -> None:

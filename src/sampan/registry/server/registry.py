@@ -9,6 +9,7 @@ from sampan.registry.server.collector import Collector
 from sampan.registry.server.config import Config
 from sampan.registry.server.database import Database, open_database
 from sampan.registry.server.metrics import Metrics
+from sampan.registry.server.proxy import Proxy
 from sampan.registry.server.store import Store
 from sampan.registry.server.store.filesystem import FilesystemStore
 from sampan.registry.server.store.s3 import BucketStore
@@ -29,11 +30,14 @@ class Registry:
         self.access = Access(config.auth, root)
         self.collector = Collector(config.gc, self.database, self.store, self.uploads, self.metrics)
 
+        self.proxy = Proxy(config.proxy, self.database, self.store, self.uploads) if config.proxy else None
         self._closing = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         self._closing.push_async_callback(self.database.close)
         self._closing.push_async_callback(self.store.close)
+        if self.proxy:
+            self._closing.push_async_callback(self.proxy.close)
         await self._closing.enter_async_context(self.collector)
         return self
 

@@ -21,7 +21,10 @@ from typing import TYPE_CHECKING
 from sampan.oci import digest as digests
 from sampan.oci.digest import Digest
 from sampan.registry.protocol import Code
+from sampan.registry.server import records
+from sampan.registry.server.database import Database
 from sampan.registry.server.refusal import Refusal
+from sampan.registry.server.store import Store, new_key
 from sampan.registry.streams import batches
 
 if TYPE_CHECKING:
@@ -164,6 +167,15 @@ class Writer:
                 running.hash.update(view[:written])
                 running.offset += written
                 view = view[written:]
+
+
+async def commit(uploads: Uploads, store: Store, database: Database, name: str, path: Path, digest: Digest) -> None:
+    """Make the finished upload at ``path`` a blob of the repository ``name``; raises Refusal for a wrong digest."""
+    size = await asyncio.to_thread(uploads.finish, path, digest)
+    key = new_key(digest)
+    await store.put(key, path)
+    if not await database.write(lambda connection: records.add_blob(connection, name, digest, size, key)):
+        await store.delete(key)
 
 
 def _modified(path: Path) -> float:
