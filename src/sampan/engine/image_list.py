@@ -39,7 +39,7 @@ def list_images(storage: Storage, options: ImageListOptions, users: Sequence[Ima
     """The images asked for, newest first. Raises InvalidParameter for filters, NoSuchImage for since and before."""
     options.filters.validate(ACCEPTED)
     selection = _selection(storage, options.filters)
-    images = storage.images.all()
+    images = sorted(storage.images.all(), key=_age)
     shared = views.shared_sizes(storage, images) if options.shared_size else {}
     found = []
     for image in images:
@@ -54,7 +54,12 @@ def list_images(storage: Storage, options: ImageListOptions, users: Sequence[Ima
         if options.manifests:
             line.manifests = views.manifests(storage, image, references, users)
         found.append(line)
-    return sorted(found, key=lambda line: line.created, reverse=True)
+    return found
+
+
+def _age(image: Image) -> int:
+    """Newest first, to the nanosecond."""
+    return -views.created_at(image.config.value.created)
 
 
 def _selection(storage: Storage, filters: Filters) -> _Selection:

@@ -19,6 +19,7 @@ from sampan.oci.platform import Platform, host
 from sampan.storage.images import Image
 from sampan.storage.layers import commit_layer, import_layer
 from sampan.storage.store import Storage
+from sampan.storage.unpack import unpack_blob
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,11 @@ def import_image(
     created = format_time(time.time_ns())
     with storage.leases.take() as lease:
         layer, diff_id = import_layer(storage, lease, source)
+        lease.hold(digests.extend(None, diff_id))
+        with storage.content.open(layer.digest) as blob:  # before the image is there: this finds what is no tar
+            unpack_blob(storage.snapshots, None, diff_id, blob)
         where = platform or host()
-        image = storage.images.create(
+        return storage.images.create(
             ImageConfig(
                 architecture=where.architecture,
                 os=where.os,
@@ -56,16 +60,16 @@ def import_image(
             ),
             [layer],
         )
-        lease.hold(digests.extend(None, diff_id))
-        storage.images.unpack(image)
-        return image
 
 
 def commit_image(storage: Storage, commit: Commit) -> Image:
     """The image that a container has become."""
     with storage.leases.take() as lease:
         layer, diff_id = commit_layer(storage, lease, commit.key)
-        return _extend(storage, commit, layer, diff_id)
+        image = _extend(storage, commit, layer, diff_id)
+        lease.hold(*image.config.value.chain_ids)
+        storage.images.unpack(image)
+        return image
 
 
 def _extend(storage: Storage, commit: Commit, layer: Descriptor, diff_id: DiffID) -> Image:

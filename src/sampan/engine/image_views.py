@@ -15,7 +15,7 @@ from sampan.api.descriptor import (
 )
 from sampan.api.times import SECOND, format_time, parse_time
 from sampan.engine.image_users import ImageUser
-from sampan.errors import InvalidParameter, NotFound
+from sampan.errors import InvalidParameter
 from sampan.oci import manifest
 from sampan.oci.descriptor import REFERENCE_DIGEST, Descriptor
 from sampan.oci.digest import ChainID, Digest
@@ -226,7 +226,7 @@ def _content_size(storage: Storage, digest: Digest) -> int:
 
 def history(storage: Storage, image: Image) -> list[api.ImageHistoryItem]:
     """The image's steps, newest first; steps of images that are here carry their IDs and tags."""
-    sizes = iter(_layer_sizes(storage, image))
+    sizes = iter(storage.images.layer_sizes(image))
     items = [_step(step, 0 if step.empty_layer else next(sizes, 0)) for step in steps_of(image.config.value)]
     items.reverse()
     known: Image | None = image
@@ -251,18 +251,6 @@ def _step(step: History, size: int) -> api.ImageHistoryItem:
         created_by=step.created_by,
         size=size,
     )
-
-
-def _layer_sizes(storage: Storage, image: Image) -> list[int]:
-    """Bytes of each layer, lowest first; of its blob while it is not unpacked."""
-    blobs = [layer.size for layer in image.manifest.value.layers]
-    sizes = []
-    for chain_id, blob in zip(image.config.value.chain_ids, blobs, strict=False):
-        try:
-            sizes.append(storage.snapshots.layer(chain_id).size)
-        except NotFound:
-            sizes.append(blob)
-    return sizes
 
 
 def _parent(storage: Storage, image: Image) -> Image | None:

@@ -184,11 +184,14 @@ class Images:
         return unpack_layers(self._content, self._snapshots, image.manifest, image.config, report)
 
     def size(self, image: Image) -> int:
-        """Bytes of all layers' files; of their blobs while they are not unpacked."""
-        chain = image.chain_id
-        if chain is not None and chain in self._snapshots:
-            return sum(layer.size for layer in self._snapshots.chain(chain))
-        return sum(layer.size for layer in image.manifest.value.layers)
+        """Bytes of all layers' files; of a layer's blob while it is not unpacked."""
+        return sum(self.layer_sizes(image))
+
+    def layer_sizes(self, image: Image) -> list[int]:
+        """Bytes of each layer's files, lowest first; of its blob while it is not unpacked."""
+        chain_ids, blobs = image.config.value.chain_ids, image.manifest.value.layers
+        unpacked = self._snapshots.sizes(chain_ids)
+        return [unpacked.get(chain_id, blob.size) for chain_id, blob in zip(chain_ids, blobs, strict=False)]
 
     # Names.
 

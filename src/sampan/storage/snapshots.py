@@ -18,7 +18,7 @@ import secrets
 import shutil
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,6 +95,14 @@ class Snapshots:
         """All committed layers."""
         rows = self._database.rows("SELECT chain, parent, diff_id, size, inodes FROM layers")
         return [Layer(*row) for row in rows]
+
+    def sizes(self, chain_ids: Iterable[ChainID]) -> dict[ChainID, int]:
+        """Bytes of those layers that are here."""
+        found = {}
+        for chain_id in chain_ids:
+            if row := self._database.row("SELECT size FROM layers WHERE chain=?", chain_id):
+                found[chain_id] = row[0]
+        return found
 
     def chain(self, top: ChainID | None) -> list[Layer]:
         """The layers of a stack, topmost first; raises NotFound when one is not here."""
