@@ -126,7 +126,7 @@ class Connection(RequestHandler):
     def eof_received(self) -> bool | None:  # type: ignore[override]
         """A client may end its side and still expect its answer: for long if it attached, otherwise soon."""
         if self._splitter is not None:
-            return True
+            return True if self._splitter.complete else super().eof_received()
         idle = self._waiter is not None and not self._messages
         if self.transport is None or idle or _hung_up(self.transport):
             return super().eof_received()

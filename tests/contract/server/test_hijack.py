@@ -81,6 +81,14 @@ async def test_a_chunked_body_ends_where_its_last_chunk_does(client: Any) -> Non
     writer.close()
 
 
+async def test_a_request_that_ends_before_it_is_whole_ends_the_connection(client: Any) -> None:
+    reader, writer = await client.connect()
+    writer.write(request("/exec/e1/start", UPGRADE + "Content-Length: 99\r\n") + b"{")
+    writer.write_eof()
+    assert await reader.read() == b""
+    writer.close()
+
+
 async def test_without_upgrade_the_answer_is_200_and_raw(client: Any) -> None:
     reader, writer = await client.connect()
     writer.write(request(ATTACH, ""))
