@@ -1,0 +1,110 @@
+"""The daemon is replaceable: killed and started again, it finds every container as it left it, or how it ended."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+
+import docker
+import pytest
+from docker.models.containers import Container
+
+Run = Callable[..., Container]
+
+
+def revive(daemon: Any) -> docker.DockerClient:
+    """Kill the daemon without warning and start it again."""
+    daemon.stop(signal.SIGKILL)
+    daemon.start()
+    return daemon.client()
+
+
+def test_running_containers_are_adopted(daemon: Any, run: Run) -> None:
+    container = run(["sh", "-c", "i=0; while :; do echo $i; i=$((i+1)); sleep 0.02; done"], network_mode="bridge")
+    before = container.client.api.inspect_container(container.id)
+    with closing(revive(daemon)) as client:
+        after = client.api.inspect_container(container.id)
+        assert after["State"]["Pid"] == before["State"]["Pid"]
+        assert after["State"]["StartedAt"] == before["State"]["StartedAt"]
+        assert (
+            after["NetworkSettings"]["Networks"]["bridge"]["IPAddress"]
+            == before["NetworkSettings"]["Networks"]["bridge"]["IPAddress"]
+        )
+        adopted = client.containers.get(container.id)
+        assert adopted.exec_run("echo inside").output == b"inside\n"
+        adopted.stop(timeout=0)
+        numbers = [int(line) for line in adopted.logs().split()]
+        assert numbers == list(range(len(numbers)))
+
+
+def test_an_exit_meanwhile_is_known(daemon: Any, run: Run) -> None:
+    container = run("sh -c 'sleep 0.7; echo last; exit 42'")
+    daemon.stop(signal.SIGKILL)
+    time.sleep(1.2)
+    daemon.start()
+    with closing(daemon.client()) as client:
+        ended = client.containers.get(container.id)
+        assert (ended.status, ended.attrs["State"]["ExitCode"]) == ("exited", 42)
+        assert ended.logs() == b"last\n"
+        ended.start()
+        assert ended.wait()["StatusCode"] == 42
+
+
+def test_an_attached_client_notices_nothing(daemon: Any, run: Run) -> None:
+    container = run("cat", stdin_open=True)
+    attached = container.attach_socket(params={"stdin": 1, "stdout": 1, "stream": 1})
+    time.sleep(0.3)  # the connection is handed over after the answer
+    revive(daemon).close()
+    attached._sock.sendall(b"still here\n")
+    assert attached._sock.recv(100)[8:] == b"still here\n"
+    attached.close()
+
+
+@pytest.mark.parametrize(("policy", "state"), [("always", "running"), ("no", "exited")])
+def test_a_restart_policy_is_applied_to_what_ended_meanwhile(
+    daemon: Any, run: Run, eventually: Callable[..., None], policy: str, state: str
+) -> None:
+    marker = "test -e /again && sleep 60; touch /again; sleep 0.5"
+    container = run(["sh", "-c", marker], restart_policy={"Name": policy})
+    daemon.stop(signal.SIGKILL)
+    time.sleep(1)
+    daemon.start()
+    with closing(daemon.client()) as client:
+        eventually(lambda: client.containers.get(container.id).status == state)
+
+
+def test_created_containers_and_volumes_stay(daemon: Any, client: docker.DockerClient) -> None:
+    made = client.containers.create("busybox", "cat /data/seed", volumes=["stays:/data"], network_mode="none")
+    with closing(revive(daemon)) as revived:
+        again = revived.containers.get(made.id)
+        again.start()
+        assert again.wait()["StatusCode"] == 0
+        assert again.logs() == b"seed\n"
+        again.remove()
+        revived.volumes.get("stays").remove()
+
+
+def test_killing_the_daemon_during_starts_loses_nothing_acknowledged(daemon: Any, client: docker.DockerClient) -> None:
+    acknowledged: list[str] = []
+
+    def create() -> None:
+        try:
+            while True:
+                acknowledged.append(client.containers.create("busybox", "true", network_mode="none").id)
+                client.api.start(acknowledged[-1])
+        except (docker.errors.DockerException, OSError):
+            return
+
+    worker = threading.Thread(target=create)
+    worker.start()
+    time.sleep(0.4)
+    daemon.stop(signal.SIGKILL)
+    worker.join(10)
+    daemon.start()
+    with closing(daemon.client()) as revived:
+        known = {container.id for container in revived.containers.list(all=True)}
+        assert set(acknowledged) <= known
+        for container in revived.containers.list(all=True):
+            container.remove(force=True)
