@@ -1,0 +1,57 @@
+"""resolv.conf, hosts, and the table of names."""
+
+from ipaddress import ip_address
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sampan.network.names import NameTable, ResolvConf, dns_names, hosts_text, own_names, resolve_links
+
+
+def test_a_resolv_conf_is_taken_apart_and_put_together() -> None:
+    text = "# c\nsearch a\nnameserver 1.1.1.1 ; x\nsearch b c\noptions ndots:2\nnameserver ::1\n"
+    parsed = ResolvConf.parse(text)
+    assert parsed.text() == "nameserver 1.1.1.1\nnameserver ::1\nsearch b c\noptions ndots:2\n"
+
+
+@given(st.text())
+def test_any_text_is_some_resolv_conf(text: str) -> None:
+    ResolvConf.parse(text).without_loopback(ipv6=True).text()
+
+
+def test_loopback_servers_are_left_out() -> None:
+    conf = ResolvConf(["127.0.0.53", "10.0.0.1", "::1", "fe80::1%eth0"])
+    assert conf.without_loopback(ipv6=True).nameservers == ["10.0.0.1"]
+    assert ResolvConf(["127.0.0.1"]).without_loopback(ipv6=False).nameservers == ["8.8.8.8", "8.8.4.4"]
+
+
+def test_what_the_user_gives_replaces_the_hosts() -> None:
+    conf = ResolvConf(["1.1.1.1"], ["a"], ["x"]).overridden(["2.2.2.2"], ["."], [])
+    assert (conf.nameservers, conf.search, conf.options) == (["2.2.2.2"], [], ["x"])
+
+
+def test_hosts_ends_with_the_containers_own_line() -> None:
+    text = hosts_text([(ip_address("10.0.0.2"), own_names("web", "example.org", "x"))], [("10.0.0.9", "db")])
+    assert text.startswith("127.0.0.1\tlocalhost\n")
+    assert text.endswith("10.0.0.9\tdb\n10.0.0.2\tweb.example.org web\n")
+
+
+def test_an_endpoint_has_each_name_once() -> None:
+    assert dns_names("/web", "0123456789abcdef", "web", ["www", "web"]) == ["web", "www", "0123456789ab"]
+
+
+def test_names_are_shared_and_given_back() -> None:
+    table = NameTable("net")
+    one, two = ip_address("10.0.0.2"), ip_address("10.0.0.3")
+    table.add("1", ["a", "Pool"], [one])
+    table.add("2", ["b", "pool"], [two])
+    assert table.resolve("pool.net") == [one, two]
+    assert table.reverse(two) == "b.net"
+    table.remove("1")
+    assert table.resolve("pool") == [two]
+    assert table.resolve("a") is None
+    assert table.reverse(one) is None
+
+
+def test_links_are_aliases() -> None:
+    assert resolve_links(["db:store", "/cache", "web:/app/www"]) == {"store": "db", "cache": "cache", "www": "web"}
