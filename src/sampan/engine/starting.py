@@ -14,6 +14,7 @@ from pathlib import Path
 
 from sampan.engine import shm
 from sampan.engine import trace as traces
+from sampan.engine.attach import close_pending
 from sampan.engine.catalog import Catalog
 from sampan.engine.container import Container
 from sampan.engine.context import Context
@@ -33,10 +34,11 @@ from sampan.errors import (
     NoSuchContainer,
     NotRunning,
 )
+from sampan.linux.cgroup import Cgroup
 from sampan.linux.openat2 import open_in_root
 from sampan.oci import runtime_spec as oci
 from sampan.runtime.container import cgroup_path, launch_from, prepare_cgroup
-from sampan.runtime.launch import StartFailed
+from sampan.runtime.launch import Launch, StartFailed
 from sampan.runtime.monitor import Monitor
 
 MQUEUE = "/dev/mqueue"
@@ -66,7 +68,11 @@ class Starter:
                 taken = await self.mounter.take(container, held)
                 spec = self._spec(container, rootfs, taken, undo)
                 trace.mark("spec")
-                await self._run(container, spec, rootfs, taken.trees, undo)
+                container.cgroup = self._prepare_cgroup(spec, undo)
+                trace.mark("cgroup")
+                launch = self._launch(container, spec, rootfs, taken.trees)
+                trace.mark("plan")
+                await self._run(container, launch)
                 trace.mark("monitor")
             undo.pop_all()
         trace.end()
@@ -153,39 +159,41 @@ class Starter:
             return shm.provide(container)
         return ""
 
-    async def _run(
-        self, container: Container, spec: oci.Spec, rootfs: int, trees: dict[str, int], undo: AsyncExitStack
-    ) -> None:
-        """Make the cgroup and hand over to a monitor."""
-        record = container.record
+    def _prepare_cgroup(self, spec: oci.Spec, undo: AsyncExitStack) -> Cgroup:
         assert spec.linux is not None
         cgroup = prepare_cgroup(spec.linux.cgroups_path, spec.linux.resources)
         undo.callback(cgroup.remove)
-        attached, container.pending = container.pending, []
-        launch = launch_from(
+        return cgroup
+
+    def _launch(self, container: Container, spec: oci.Spec, rootfs: int, trees: dict[str, int]) -> Launch:
+        """What the monitor is given; clients that wait to be attached go along."""
+        config, sandbox = container.record.config, container.sandbox
+        own_network = sandbox is not None and container.record.host_config.network_mode != "host"
+        return launch_from(
             spec,
             container.id,
-            cgroup=cgroup,
+            cgroup=container.cgroup,
             rootfs=rootfs,
-            netns=container.sandbox.netns if container.sandbox and record.host_config.network_mode != "host" else None,
+            netns=sandbox.netns if sandbox and own_network else None,
             run_dir=container.run_dir,
             state_dir=container.state_dir,
-            open_stdin=record.config.open_stdin,
-            stdin_once=record.config.stdin_once,
+            open_stdin=config.open_stdin,
+            stdin_once=config.stdin_once,
             log=log_file_of(container),
-            attached=attached,
+            attached=tuple(container.pending),
             init=wants_init(container, self._context.config.init),
             trees=trees,
         )
+
+    async def _run(self, container: Container, launch: Launch) -> None:
+        """Hand over to a monitor; raises EngineError in Docker's words."""
         (container.state_dir / "exit").unlink(missing_ok=True)
         try:
             container.monitor = await Monitor.start(launch)
         except StartFailed as error:
-            raise explain(error, record.path) from error
+            raise explain(error, container.record.path) from error
         finally:
-            for stream in attached:
-                os.close(stream.fd)
-        container.cgroup = cgroup
+            close_pending(container)
 
 
 def wants_init(container: Container, default: bool) -> bool:
