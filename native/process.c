@@ -280,22 +280,62 @@ static void child_ended(struct process *process, int status)
     }
 }
 
-/* Of all children: processes, OCI runtimes, stages, orphans we adopted. A pid is reaped last: until then it is ours. */
-void reap_children(void)
+static struct process *process_of(pid_t pid)
+{
+    struct process *process = monitor.processes;
+    while (process && process->pid != pid)
+        process = process->next;
+    return process;
+}
+
+static bool is_adopting(void)
+{
+    for (struct process *process = monitor.processes; process; process = process->next)
+        if (process->state == MAKING && process->flags & START_EXTERNAL)
+            return true;
+    return false;
+}
+
+/* The pid is reaped last: until then it is ours, and nobody else's to be killed by mistake. */
+static void reap_process(struct process *process)
+{
+    int status;
+    pid_t pid = process->pid;
+    finish_link(process);
+    if (process->pid == pid && waitpid(pid, &status, WNOHANG) == pid)
+        child_ended(process, status);
+}
+
+/* Processes we know of that ended; false if there was none. */
+static bool reap_known(void)
 {
     siginfo_t about;
-    int status;
-    for (;;) {
+    bool any = false;
+    for (struct process *process = monitor.processes; process; process = process->next) {
         about.si_pid = 0;
-        if (waitid(P_ALL, 0, &about, WEXITED | WNOHANG | WNOWAIT) < 0 || about.si_pid == 0)
-            return;
-        struct process *process = monitor.processes;
-        while (process && process->pid != about.si_pid)
-            process = process->next;
+        if (process->pid > 0 && waitid(P_PID, (id_t)process->pid, &about, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+            about.si_pid) {
+            reap_process(process);
+            any = true;
+        }
+    }
+    return any;
+}
+
+/* Of all children: processes, OCI runtimes, stages, orphans we got. While an OCI runtime is at work, an unknown child
+ * may be the very process whose pid it is about to leave: it waits. */
+void reap_children(void)
+{
+    siginfo_t about = {0};
+    while (waitid(P_ALL, 0, &about, WEXITED | WNOHANG | WNOWAIT) == 0 && about.si_pid) {
+        struct process *process = process_of(about.si_pid);
         if (process)
-            finish_link(process);
-        if (waitpid(about.si_pid, &status, WNOHANG) == about.si_pid && process && process->pid == about.si_pid)
-            child_ended(process, status);
+            reap_process(process);
+        else if (!is_adopting())
+            waitpid(about.si_pid, NULL, WNOHANG);
+        else if (!reap_known())
+            return;
+        about.si_pid = 0;
     }
 }
 

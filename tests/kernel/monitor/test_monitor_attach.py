@@ -134,7 +134,7 @@ async def test_a_process_that_does_not_read_its_input_blocks_nobody(box: Any, st
 
 
 async def test_a_terminal_is_one_of_the_containers_own(box: Any, start: Any) -> None:
-    client = box.client()
+    client = box.client(framed=False)
     script = "tty; stty size; test -t 0 && test -t 1 && test -t 2 && echo all; ls /dev/console"
     await start(box.launch("sh", "-c", script, terminal=True, open_stdin=True, attached=[client.stream]))
     assert await client.read_all() == b"/dev/pts/0\r\n24 80\r\nall\r\n/dev/console\r\n"

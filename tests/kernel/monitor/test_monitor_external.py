@@ -83,7 +83,7 @@ async def test_output_status_and_exec_of_a_container_of_another_runtime(box: Any
 
 async def test_a_terminal_of_another_runtime(box: Any, start: Any, runtime: Any) -> None:
     runtime.configure("tty", terminal=True)
-    client = box.client()
+    client = box.client(framed=False)
     console = Path(f"/tmp/{runtime.name[-60:]}.sock")
     try:
         await start(
