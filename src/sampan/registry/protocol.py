@@ -86,7 +86,8 @@ def decode_errors(body: bytes) -> list[ErrorEntry]:
         wire = msgspec.json.decode(body, type=_Errors)
     except (msgspec.DecodeError, msgspec.ValidationError):
         return []
-    return wire.errors or ([ErrorEntry(message=wire.details or wire.message)] if wire.message else [])
+    told = wire.details or wire.message  # as Docker Hub's token service says it
+    return wire.errors or ([ErrorEntry(code="UNAUTHORIZED", message=told)] if told else [])
 
 
 def encode_errors(*errors: ErrorEntry) -> bytes:

@@ -101,7 +101,9 @@ async def _send(
     path = store.file(found.key)
     if path is None:
         pieces = store.read(found.key, start, length)
+        first = await anext(pieces, b"")  # what is not there can still be refused
         await response.prepare(request)
+        await response.write(first)
         async for piece in pieces:
             await response.write(piece)
     else:

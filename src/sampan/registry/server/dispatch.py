@@ -110,12 +110,14 @@ class Dispatcher:
         try:
             if request.headers.get("Expect", "").lower() == "100-continue":
                 await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                request.writer.output_size = 0
             return await answer()
         except Refusal as refusal:
             response = refusal.response()
         except (EngineError, OSError, SQLAlchemyError) as error:
-            if isinstance(error, ConnectionError):
-                raise
+            if isinstance(error, ConnectionError) or request.writer.output_size:
+                # The client is gone, or has the beginning of another answer: breaking off is all there is to say.
+                raise ConnectionResetError(str(error)) from error
             response = refusal_of(error).response()
         response.headers.update(answers.BASE_HEADERS)
         return response

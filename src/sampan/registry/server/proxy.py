@@ -105,22 +105,26 @@ class Proxy:
     async def blob(self, request: web.BaseRequest, name: str, digest: Digest) -> web.StreamResponse:
         """A blob that is not here: its size for HEAD, else its bytes while they arrive."""
         arriving = await self._begin(name, digest)
+        if arriving is None:
+            return await self._stored(request, name, digest)
         headers = {**answers.BASE_HEADERS, CONTENT_DIGEST: digest, "Content-Length": str(arriving.size)}
         if request.method == "HEAD":
             return web.Response(headers=headers)
         if "Range" in request.headers:
-            return await self._stored(request, name, digest, arriving)
+            await asyncio.shield(arriving.task)
+            return await self._stored(request, name, digest)
         try:
             file = arriving.path.open("rb", buffering=0)
         except FileNotFoundError:  # it has just become a blob
-            return await self._stored(request, name, digest, arriving)
+            await asyncio.shield(arriving.task)
+            return await self._stored(request, name, digest)
         response = web.StreamResponse(headers={**headers, "Content-Type": "application/octet-stream"})
         with file:
             await _send_along(request, response, arriving, file)
         return response
 
-    async def _begin(self, name: str, digest: Digest) -> _Arriving:
-        """The fetch of the blob, begun unless it is under way; raises Refusal."""
+    async def _begin(self, name: str, digest: Digest) -> _Arriving | None:
+        """The fetch of the blob, begun unless it is under way; None when it has come meanwhile. Raises Refusal."""
         if found := self._arriving.get((name, digest)):
             return found
         remote = self._remote(name)
@@ -130,6 +134,8 @@ class Proxy:
             raise Refusal(Code.BLOB_UNKNOWN, {"digest": digest, "upstream": failure.message}) from failure
         if found := self._arriving.get((name, digest)):
             return found
+        if await self._held(name, digest):
+            return None
         path = self._uploads.find(name, self._uploads.begin(name))
         task = asyncio.create_task(self._fetch_blob(remote, name, digest, size, path))
         self._arriving[name, digest] = _Arriving(size, path, task)
@@ -148,12 +154,12 @@ class Proxy:
         if done.cancelled() or done.exception():
             self._uploads.cancel(arriving.path)
 
-    async def _stored(
-        self, request: web.BaseRequest, name: str, digest: Digest, arriving: _Arriving
-    ) -> web.StreamResponse:
-        """The blob, or the part asked for, once it is all here."""
-        await asyncio.shield(arriving.task)
-        found = await self._database.read(lambda connection: records.find_blob(connection, name, digest))
+    async def _held(self, name: str, digest: Digest) -> records.Blob | None:
+        return await self._database.read(lambda connection: records.find_blob(connection, name, digest))
+
+    async def _stored(self, request: web.BaseRequest, name: str, digest: Digest) -> web.StreamResponse:
+        """The blob, or the part asked for, now that it is here."""
+        found = await self._held(name, digest)
         if found is None:
             raise Refusal(Code.BLOB_UNKNOWN, {"digest": digest})
         return await answers.blob(request, self._store, found)
