@@ -323,9 +323,13 @@ class Networks:
     # containers
 
     def check(self, member: Member) -> None:
-        """Raise what ``join`` would raise for wishes that can never be met (at container creation)."""
-        for wish in self._wishes(member):
-            self._check_wish(wish)
+        """Raise what ``join`` would raise for wishes that can never be met (at container creation).
+
+        A network may still be missing: the docker CLI takes "not found" at creation for a missing image.
+        """
+        with suppress(NoSuchNetwork):
+            for wish in self._wishes(member):
+                self._check_wish(wish)
         wanted_ports(member.ports, member.exposed, publish_all=False, default=(), labels=member.labels)
 
     def _check_wish(self, wish: Wish) -> None:

@@ -1,0 +1,110 @@
+"""Volumes end to end: the docker CLI's flags and docker-py's calls on real containers."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import docker
+import pytest
+from docker.errors import APIError
+from docker.models.containers import Container
+
+Run = Callable[..., Container]
+Shell = Callable[..., str]
+
+
+@pytest.fixture(autouse=True)
+def no_volume_stays(client: docker.DockerClient) -> Iterator[None]:
+    yield
+    for container in client.containers.list(all=True):
+        container.remove(force=True, v=True)
+    for volume in client.volumes.list():
+        volume.remove()
+
+
+def test_a_named_volume_outlives_its_containers(run: Run, shell: Shell, client: Any) -> None:
+    one = run(volumes={"data": {"bind": "/mnt", "mode": "rw"}})
+    shell(one, "echo kept > /mnt/file")
+    one.remove(force=True, v=True)
+    assert shell(run(volumes={"data": {"bind": "/mnt", "mode": "ro"}}), "cat /mnt/file") == "kept"
+    assert [volume.name for volume in client.volumes.list()] == ["data"]
+
+
+def test_an_empty_volume_takes_the_images_content_and_nocopy_does_not(daemon: Any, client: Any) -> None:
+    filled = daemon.cli("run", "--rm", "-v", "filled:/data", "busybox", "cat", "/data/seed")
+    assert filled.stdout == b"seed\n", filled.stderr
+    empty = daemon.cli("run", "--rm", "-v", "empty:/data:nocopy", "busybox", "ls", "/data")
+    assert (empty.returncode, empty.stdout) == (0, b"")
+
+
+def test_an_anonymous_volume_goes_with_its_container(daemon: Any, client: Any) -> None:
+    assert daemon.cli("run", "--rm", "-v", "/mnt", "busybox", "touch", "/mnt/file").returncode == 0
+    assert client.volumes.list() == []
+
+
+def test_a_read_only_volume_cannot_be_written(daemon: Any, client: Any) -> None:
+    result = daemon.cli("run", "--rm", "-v", "data:/mnt:ro", "busybox", "touch", "/mnt/file")
+    assert b"Read-only file system" in result.stderr
+
+
+def test_a_subpath_shows_a_part(daemon: Any, run: Run, shell: Shell) -> None:
+    shell(run(volumes={"data": {"bind": "/mnt"}}), "mkdir /mnt/part && echo x > /mnt/part/file")
+    mount = "type=volume,source=data,target=/m,volume-subpath={}"
+    shown = daemon.cli("run", "--rm", "--mount", mount.format("part"), "busybox", "cat", "/m/file")
+    assert shown.stdout == b"x\n", shown.stderr
+    missing = daemon.cli("run", "--rm", "--mount", mount.format("nothing"), "busybox", "true")
+    assert b"cannot access path" in missing.stderr
+
+
+def test_volumes_from_shares_them(run: Run, shell: Shell) -> None:
+    one = run(name="one", volumes={"data": {"bind": "/mnt"}})
+    shell(one, "echo shared > /mnt/file")
+    assert shell(run(volumes_from=["one"]), "cat /mnt/file") == "shared"
+
+
+def test_a_volume_in_use_is_not_removed(run: Run, client: Any) -> None:
+    one = run(volumes={"data": {"bind": "/mnt"}})
+    with pytest.raises(APIError, match=rf"remove data: volume is in use - \[{one.id}\]") as caught:
+        client.volumes.get("data").remove(force=True)
+    assert caught.value.status_code == 409
+
+
+def test_a_tmpfs_volume_has_its_size(daemon: Any, client: Any) -> None:
+    options = ("--opt", "type=tmpfs", "--opt", "device=tmpfs", "--opt", "o=size=1m")
+    assert daemon.cli("volume", "create", *options, "small").returncode == 0
+    result = daemon.cli("run", "--rm", "-v", "small:/m", "busybox", "dd", "if=/dev/zero", "of=/m/f", "bs=1M", "count=2")
+    assert b"No space left on device" in result.stderr
+
+
+def test_prune_filters_labels_and_reports_space(daemon: Any, client: Any) -> None:
+    client.volumes.create("named", labels={"a": "b"})
+    anonymous = client.api.create_volume()["Name"]
+    assert client.volumes.prune()["VolumesDeleted"] == [anonymous]
+    assert client.volumes.prune({"all": ["true"], "label": ["a=c"]})["VolumesDeleted"] in (None, [])
+    assert client.volumes.prune({"all": ["true"], "label": ["a=b"]})["VolumesDeleted"] == ["named"]
+
+
+def test_inspect_and_system_df_know_the_volume(daemon: Any, run: Run) -> None:
+    run(volumes={"data": {"bind": "/mnt"}})
+    shown = json.loads(daemon.cli("volume", "inspect", "data").stdout)[0]
+    assert (shown["Driver"], shown["Scope"]) == ("local", "local")
+    usage = daemon.cli("system", "df", "-v", "--format", "{{json .Volumes}}")
+    (entry,) = json.loads(usage.stdout)
+    assert (entry["Name"], entry["Links"]) == ("data", "1")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("volume", "create", "x"), "volume name is too short"),
+        (("volume", "create", "a/b"), "includes invalid characters for a local volume name"),
+        (("volume", "create", "-d", "nosuch", "data"), 'plugin "nosuch" not found'),
+        (("volume", "create", "-o", "foo=1", "data"), 'invalid option: "foo"'),
+        (("volume", "inspect", "nosuch"), "get nosuch: no such volume"),
+        (("volume", "rm", "nosuch"), "get nosuch: no such volume"),
+    ],
+)
+def test_errors_are_sentences(daemon: Any, arguments: tuple[str, ...], said: str) -> None:
+    result = daemon.cli(*arguments)
+    assert result.returncode != 0
+    assert said in result.stderr.decode()
