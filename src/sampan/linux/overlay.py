@@ -10,21 +10,27 @@ can be read on its own. ``index`` is off, so that a container's upper may be use
 The last reference to a writable overlay costs a sync of the file system below (tens to hundreds of milliseconds on a
 busy disk), paid by whoever drops it: let that be a thread nobody waits for, not an exiting container.
 
-Source: https://docs.kernel.org/filesystems/overlayfs.html. ``lowerdir+`` needs Linux 6.8, layers by fd 6.13.
+Source: https://docs.kernel.org/filesystems/overlayfs.html. Layers by fd need Linux 6.13;
+before it mount(2) and /proc/self/fd serve, without ``userns``.
 """
 
+import errno
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from sampan.linux import mount
+from sampan.linux.syscall import libc_call
 
 OPAQUE = "trusted.overlay.opaque"
 ATTRIBUTES = "trusted.overlay."
 WHITEOUT_DEVICE = os.makedev(0, 0)
 _OPTIONS = {"index": "off", "metacopy": "off", "redirect_dir": "nofollow", "xino": "auto"}
+_MS_RDONLY = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,27 +54,79 @@ def mount_overlay(lowers: Sequence[Path], writable: Writable | None = None, *, u
     The kernel wants two lower layers at least where there is no writable one.
     """
     with ExitStack() as opened:
+        stack = _Stack(
+            lowers=[_layer(lower, userns, opened) for lower in lowers],
+            upper=_layer(writable.directory / "upper", None, opened) if writable else None,
+            work=_layer(writable.directory / "work", None, opened) if writable else None,
+            volatile=writable is not None and writable.volatile,
+        )
+        return mount_by_fds(stack, opened) if takes_fds() else mount_by_paths(stack)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stack:
+    """The layers of one mount, opened."""
+
+    lowers: Sequence[int]
+    upper: int | None
+    work: int | None
+    volatile: bool
+
+
+@cache
+def takes_fds() -> bool:
+    """Whether this kernel takes layers as fds."""
+    with ExitStack() as opened:
         context = _owned(mount.fsopen("overlay"), opened)
-        for lower in lowers:
-            mount.fsconfig_fd(context, "lowerdir+", _layer(lower, userns, opened))
-        if writable is not None:
-            _set_writable(context, writable, opened)
-        for key, value in _OPTIONS.items():
-            mount.fsconfig_string(context, key, value)
-        mount.fsconfig_create(context)
-        return mount.fsmount(context, mount.MOUNT_ATTR_RDONLY if writable is None else 0)
+        try:
+            mount.fsconfig_fd(context, "lowerdir+", _layer(Path("/"), None, opened))
+        except OSError:
+            return False
+        return True
 
 
-def _set_writable(context: int, writable: Writable, opened: ExitStack) -> None:
-    """Upper and work must be reached through one mount."""
-    for key, name in (("upperdir", "upper"), ("workdir", "work")):
-        mount.fsconfig_fd(context, key, _layer(writable.directory / name, None, opened))
-    if writable.volatile:
+def mount_by_fds(stack: _Stack, opened: ExitStack) -> int:
+    """Mount without touching any mount table."""
+    context = _owned(mount.fsopen("overlay"), opened)
+    for lower in stack.lowers:
+        mount.fsconfig_fd(context, "lowerdir+", lower)
+    if stack.upper is not None and stack.work is not None:
+        mount.fsconfig_fd(context, "upperdir", stack.upper)
+        mount.fsconfig_fd(context, "workdir", stack.work)
+    if stack.volatile:
         mount.fsconfig_flag(context, "volatile")
+    for key, value in _OPTIONS.items():
+        mount.fsconfig_string(context, key, value)
+    mount.fsconfig_create(context)
+    return mount.fsmount(context, mount.MOUNT_ATTR_RDONLY if stack.upper is None else 0)
+
+
+def mount_by_paths(stack: _Stack) -> int:
+    """Mount on a directory for a moment, for older kernels: mount(2) takes a page of options, fsconfig 255 bytes."""
+    options = [f"{key}={value}" for key, value in _OPTIONS.items()]
+    options.append("lowerdir=" + ":".join(map(_by_fd, stack.lowers)))
+    if stack.upper is not None and stack.work is not None:
+        options += [f"upperdir={_by_fd(stack.upper)}", f"workdir={_by_fd(stack.work)}"]
+    if stack.volatile:
+        options.append("volatile")
+    data = ",".join(options).encode()
+    if len(data) >= os.sysconf("SC_PAGE_SIZE"):
+        raise OSError(errno.E2BIG, f"{len(stack.lowers)} layers are more than this kernel takes")
+    with TemporaryDirectory(prefix="sampan-") as target:
+        flags = 0 if stack.upper is not None else _MS_RDONLY
+        libc_call("mount", b"overlay", target.encode(), b"overlay", flags, data, about="overlay")
+        try:
+            return mount.clone_mount(target)
+        finally:
+            mount.umount(target, mount.MNT_DETACH)
+
+
+def _by_fd(fd: int) -> str:
+    return f"/proc/self/fd/{fd}"
 
 
 def _layer(path: Path, userns: int | None, opened: ExitStack) -> int:
-    """A layer by fd (fsconfig takes no path longer than 255 bytes), idmapped where asked."""
+    """A layer by fd, idmapped where asked."""
     if userns is None:
         return _owned(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC), opened)
     layer = _owned(mount.clone_mount(path), opened)
