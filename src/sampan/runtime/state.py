@@ -63,7 +63,8 @@ class Container:
         """creating, created, running, paused or stopped."""
         if not self.record.pid:
             return "creating" if _is_locked(self.directory) else "stopped"
-        if start_time(self.record.pid) != self.record.started:
+        started = start_time(self.record.pid)
+        if not started or started != self.record.started:
             return "stopped"
         if (self.directory / START_SOCKET).exists():
             return "created"

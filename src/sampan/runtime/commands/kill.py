@@ -112,7 +112,8 @@ def _end(container: Container) -> None:
         cgroup.kill()
     if not container.record.pid or container.status() in {"stopped", "creating"}:
         return
-    _signal(container, signal.SIGKILL)
+    with suppress(Conflict):
+        _signal(container, signal.SIGKILL)
     deadline = time.monotonic() + KILL_PATIENCE
     while container.status() != "stopped" and time.monotonic() < deadline:
         time.sleep(0.002)
