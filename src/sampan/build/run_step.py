@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sampan.build.copy_step import tree_of
-from sampan.build.copying import clean
+from sampan.build.copying import Placement, clean, fingerprint, select
 from sampan.build.errors import StepFailed
 from sampan.build.executor import Command, StepMount
 from sampan.build.layer import layer_step
@@ -61,7 +61,10 @@ async def run_step(builder: "StageBuilder", run: ins.Run, state: State, step: St
     arguments = {name: value for name, value in state.arguments.items() if name not in environment(state.config)}
     words = [f"{name}={value}" for name, value in sorted(arguments.items())]
     network = run.network if run.network not in ("", "default") else build.request.network
-    key = state.next_key("RUN", *argv, *(script or ()), "args", *words, "mounts", *run.mounts, "network", network)
+    bound = await _bound_contents(builder, mounts)
+    key = state.next_key(
+        "RUN", *argv, *(script or ()), *bound, "args", *words, "mounts", *run.mounts, "network", network
+    )
     shown = f"RUN {f'|{len(words)} ' if words else ''}{' '.join([*words, *argv])} # buildkit"
 
     async def work(rootfs: int) -> None:
@@ -144,12 +147,26 @@ def _private_directory(builder: "StageBuilder", opened: ExitStack) -> Path:
     return directory
 
 
+async def _bound_contents(builder: "StageBuilder", mounts: list[RunMount]) -> list[str]:
+    """Digests of what bind mounts show: the command depends on it."""
+    digests = []
+    for mount in mounts:
+        if mount.type == "bind":
+            with ExitStack() as opened:
+                root = await _bind_root(builder, mount, opened)
+                selections = await in_thread(select, root, mount.source)
+                digests.append(await in_thread(fingerprint, root, selections, Placement()))
+    return digests
+
+
+async def _bind_root(builder: "StageBuilder", mount: RunMount, opened: ExitStack) -> int:
+    return await tree_of(builder, mount.from_, opened) if mount.from_ else builder.build.request.context
+
+
 async def _bind(builder: "StageBuilder", mount: RunMount, opened: ExitStack) -> StepMount:
-    root = builder.build.request.context
-    if mount.from_:
-        root = await tree_of(builder, mount.from_, opened)
     if not mount.read_only:
         raise Unsupported("RUN --mount=type=bind,rw: writable bind mounts are not supported")
+    root = await _bind_root(builder, mount, opened)
     fd = open_in_root(root, clean(mount.source) or ".", os.O_PATH)
     opened.callback(os.close, fd)
     return StepMount(_target(mount), fd, read_only=True)

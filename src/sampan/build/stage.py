@@ -66,7 +66,7 @@ class StageBuilder:
             await observer.failed(step, error.message)
             raise parse_error_on(instruction.origin.span, error.message) from None
         except EngineError as error:
-            await observer.failed(step, error.message)
+            await observer.failed(step, getattr(error, "buildkit_message", error.message))
             raise
         await observer.finished(step, after.key, cached=cached)
         return after

@@ -179,8 +179,8 @@ def test_an_excerpt_marks_the_lines_at_fault() -> None:
 
 
 PIECES = st.sampled_from(
-    [*FORMS, "\n", "\\\n", " ", "\t", '"', "'", "[", "]", "{", "}", "$", "<<E", "\nE\n", "--mount=", "--from=x", "#", "=",
-     "a", "b/c", "/", "NONE", "CMD", ",", ":", "\\", "`", "# escape=`\n", "é", "\x00", "1s", "as"]
+    [*FORMS, "\n", "\\\n", " ", "\t", '"', "'", "[", "]", "{", "}", "$", "<<E", "\nE\n", "--mount=", "--from=x", "#",
+     "=", "a", "b/c", "/", "NONE", "CMD", ",", ":", "\\", "`", "# escape=`\n", "é", "\x00", "1s", "as"]
 )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """gRPC on a connection that exists already: as its server (``/grpc``) or as its client (``/session``)."""
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,8 @@ from grpclib.protocol import H2Protocol
 from grpclib.server import Server
 
 from sampan.api.hijack import Hijacked
+
+logging.getLogger("hpack").setLevel(logging.INFO)  # it tells every byte of every header
 
 
 async def serve(connection: Hijacked, services: Sequence[Any]) -> None:

@@ -12,7 +12,7 @@ directory: each is opened beneath it.
 import os
 import posixpath
 import stat
-from collections.abc import Awaitable, Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,10 +32,9 @@ GO_SETUID, GO_SETGID, GO_STICKY = 1 << 23, 1 << 22, 1 << 20
 
 @dataclass(slots=True)
 class Receiver:
-    """Brings one directory up to date; ``send`` sends a packet."""
+    """Brings the directory behind the fd ``root`` up to date; sends nothing itself."""
 
     root: int
-    send: Callable[[Any], Awaitable[None]]
     seen: set[str] = field(default_factory=set)
     open_files: dict[int, tuple[str, Any, int]] = field(default_factory=dict)
     wanted: dict[int, tuple[str, Any]] = field(default_factory=dict)
@@ -43,29 +42,33 @@ class Receiver:
     count: int = 0
     all_named: bool = False
 
-    async def receive(self, packet: Any) -> bool:
-        """Take one packet; true when nothing is missing any more. Raises EngineError for the client's error."""
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is missing any more."""
+        return self.all_named and not self.wanted
+
+    def receive(self, packet: Any) -> Iterator[Any]:
+        """Take one packet; yields the answers to it. Raises EngineError for the client's error."""
         if packet.type == ERROR:
             raise EngineError(f"error from sender: {packet.data.decode(errors='replace')}")
         if packet.type == STAT and packet.HasField("stat"):
-            await self._named(packet.stat)
+            yield from self._named(packet.stat)
         elif packet.type == STAT:
             self.all_named = True
         elif packet.type == DATA:
             self._data(packet.ID, packet.data)
-        return self.all_named and not self.wanted
 
-    async def _named(self, named: Any) -> None:
+    def _named(self, named: Any) -> Iterator[Any]:
         number, self.count = self.count, self.count + 1
         path = posixpath.normpath(named.path)
         if path.startswith(("/", "../")) or path == ".." or not named.path:
             raise InvalidParameter(f"invalid path {named.path!r} in the build context")
         self.seen.add(path)
-        if await self._make(path, named):
+        if self._make(path, named):
             self.wanted[number] = (path, named)
-            await self.send(m.Packet(type=REQUEST, ID=number))
+            yield m.Packet(type=REQUEST, ID=number)
 
-    async def _make(self, path: str, named: Any) -> bool:
+    def _make(self, path: str, named: Any) -> bool:
         """Make ``path`` what it should be, but for a file's content; true if that is wanted."""
         parent, name = posixpath.split(path)
         above = open_in_root(self.root, parent or ".", DIRECTORY)

@@ -17,8 +17,9 @@ from sampan.build.copying import DIRECTORY
 from sampan.build.executor import Limits
 from sampan.build.request import Request
 from sampan.dockerfile.ignore import read_patterns
-from sampan.dockerfile.parser import parse
+from sampan.dockerfile.parser import SIZE_LIMIT, parse
 from sampan.errors import InvalidParameter, Unsupported
+from sampan.linux.openat2 import open_in_root
 from sampan.oci.platform import Platform, host
 
 DOCKERFILE = "Dockerfile"
@@ -66,11 +67,21 @@ class Frontend:
 
 
 def _first(directory: Path, names: list[str]) -> str | None:
-    for name in names:
-        path = directory / name
-        if path.is_file() and not path.is_symlink():
-            return path.read_text(errors="replace")
-    return None
+    """The text of the first of ``names`` that is there; nothing is read outside of ``directory``."""
+    root = os.open(directory, DIRECTORY)
+    try:
+        return next((text for name in names if (text := _read(root, name)) is not None), None)
+    finally:
+        os.close(root)
+
+
+def _read(root: int, name: str) -> str | None:
+    try:
+        fd = open_in_root(root, name, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return None
+    with os.fdopen(fd, "rb") as file:
+        return file.read(SIZE_LIMIT).decode(errors="replace")
 
 
 def _refuse(options: Mapping[str, str]) -> None:

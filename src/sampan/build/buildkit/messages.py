@@ -1,7 +1,8 @@
 """The messages of BuildKit's protocol that are used here, as one table, and the classes made of it.
 
-A line (with those indented under it) is a message; its members are ``name number type``. ``*`` before a type repeats it, ``<a,b>`` is a map. Enums
-are int32 (the same on the wire). Members that nothing here reads are left out: protobuf skips what it does not know.
+A line (with those indented under it) is a message; its members are ``name number type``. ``*`` before a type repeats
+it, ``<a,b>`` is a map. Enums are int32 (the same on the wire). Members that nothing here reads are left out: protobuf
+skips what it does not know.
 
 Source: buildkit api/services/control/control.proto, frontend/gateway/pb/gateway.proto, api/types/worker.proto,
 session/*/*.proto; fsutil types/{wire,stat}.proto.

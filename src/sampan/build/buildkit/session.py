@@ -49,28 +49,29 @@ class Session:
         into.mkdir(parents=True, exist_ok=True)
         root = os.open(into, DIRECTORY)
         method = StreamStreamMethod(self._channel, "/moby.filesync.v1.FileSync/DiffCopy", m.Packet, m.Packet)
+        receiver = Receiver(root)
         try:
             async with method.open(metadata=metadata) as stream:
-                receiver = Receiver(root, stream.send_message)
-                try:
-                    await _receive(receiver, stream)
-                finally:
-                    receiver.close()
-            await in_thread(receiver.finish)
+                await _receive(receiver, stream)
         except (GRPCError, StreamTerminatedError) as error:
-            raise EngineError(f"failed to load {name}: {error}") from error
+            if not receiver.complete:  # a sender that is done resets its stream
+                raise EngineError(f"failed to load {name}: {error}") from error
         finally:
+            receiver.close()
+            if receiver.complete:
+                await in_thread(receiver.finish)
             os.close(root)
 
 
 async def _receive(receiver: Receiver, stream: Any) -> None:
     await stream.send_request()
-    finished = False
     while (packet := await stream.recv_message()) is not None:
         if packet.type == FINISH:
             break
-        if await receiver.receive(packet) and not finished:
-            finished = True
+        was_complete = receiver.complete
+        for answer in receiver.receive(packet):
+            await stream.send_message(answer)
+        if receiver.complete and not was_complete:
             await stream.send_message(m.Packet(type=FINISH))
     await stream.end()
 

@@ -14,6 +14,8 @@ from sampan.errors import NotFound
 from sampan.storage.images import Image
 
 ARRIVAL_SECONDS = 10.0
+REMEMBERED = 64
+"""Builds kept after their end, for clients that ask late how it went."""
 
 
 @dataclass(eq=False)
@@ -29,7 +31,7 @@ class Solve:
 
 
 class Solves:
-    """All builds under way, by their reference."""
+    """All builds under way and the last that ended, by their reference."""
 
     def __init__(self) -> None:
         self._solves: dict[str, Solve] = {}
@@ -39,13 +41,15 @@ class Solves:
         """A new build."""
         async with self._changed:
             solve = self._solves[ref] = Solve(ref, request)
+            ended = [known.ref for known in self._solves.values() if known.log.ended]
+            for old in ended[: max(0, len(ended) - REMEMBERED)]:
+                del self._solves[old]
             self._changed.notify_all()
         return solve
 
     async def end(self, solve: Solve) -> None:
         """The build is over; those that follow its status see the end."""
         await solve.log.end()
-        self._solves.pop(solve.ref, None)
 
     async def get(self, ref: str) -> Solve:
         """The build, waiting a while for one that is about to begin. Raises NotFound."""

@@ -23,7 +23,7 @@ class StatusLog:
 
     def __init__(self) -> None:
         self._responses: list[Any] = []
-        self._ended = False
+        self.ended = False
         self._grown = asyncio.Condition()
         self._vertices: dict[int, Any] = {}
 
@@ -62,7 +62,7 @@ class StatusLog:
     async def end(self) -> None:
         """No more will come."""
         async with self._grown:
-            self._ended = True
+            self.ended = True
             self._grown.notify_all()
 
     async def follow(self) -> AsyncIterator[Any]:
@@ -70,13 +70,13 @@ class StatusLog:
         position = 0
         while True:
             async with self._grown:
-                while not self._ended and len(self._responses) == position:
+                while not self.ended and len(self._responses) == position:
                     await self._grown.wait()
                 fresh = self._responses[position:]
             for response in fresh:
                 yield response
             position += len(fresh)
-            if self._ended and position == len(self._responses):
+            if self.ended and position == len(self._responses):
                 return
 
 
