@@ -1,6 +1,6 @@
 """The services of ``/grpc``: ``Control`` and ``LLBBridge``. A method decodes, does one thing, encodes.
 
-Methods that are not in the tables answer UNIMPLEMENTED, which clients take as "this daemon cannot do that".
+Methods in ``REFUSED`` answer UNIMPLEMENTED, which clients take as "this daemon cannot do that".
 """
 
 from collections.abc import Callable, Mapping
@@ -33,6 +33,15 @@ LLB_CAPS = (
     "exec.meta.network", "exec.meta.security", "exec.mount.bind", "exec.mount.cache", "exec.mount.secret",
     "file.base", "constraints", "platform", "meta.ignorecache", "meta.description",
 )  # fmt: skip
+REFUSED = {
+    CONTROL: ("Session", "ListenBuildHistory", "UpdateBuildHistory"),
+    BRIDGE: (
+        "ResolveImageConfig", "ResolveSourceMeta", "ReadFile", "ReadDir", "StatFile", "Evaluate", "Inputs",
+        "NewContainer", "ReleaseContainer", "ExecProcess", "ReadFileContainer", "ReadDirContainer",
+        "StatFileContainer", "Warn",
+    ),
+}  # fmt: skip
+"""Methods that clients may try and can do without; grpclib's own refusal lacks the content type."""
 TagImage = Callable[[Image, str], None]
 """``tag(image, name)``: give the image a name and announce it; raises InvalidParameter."""
 
@@ -92,6 +101,16 @@ def grpc_error(error: EngineError) -> GRPCError:
     if isinstance(error, Unsupported):
         return GRPCError(Status.UNIMPLEMENTED, message)
     return GRPCError(Status.NOT_FOUND if isinstance(error, NotFound) else Status.UNKNOWN, message)
+
+
+async def refuse(stream: Any) -> None:
+    """Answer UNIMPLEMENTED."""
+    raise GRPCError(Status.UNIMPLEMENTED, "this daemon does not implement the method")
+
+
+def refused(service: str) -> dict[str, Handler]:
+    """Handlers of the methods of ``service`` that are refused."""
+    return {service + name: Handler(refuse, Cardinality.UNARY_STREAM, m.Empty, m.Empty) for name in REFUSED[service]}
 
 
 class Control:
@@ -167,6 +186,7 @@ class Control:
     def __mapping__(self) -> dict[str, Handler]:
         one, many = Cardinality.UNARY_UNARY, Cardinality.UNARY_STREAM
         return {
+            **refused(CONTROL),
             CONTROL + "Solve": Handler(self.solve, one, m.ControlSolveRequest, m.ControlSolveResponse),
             CONTROL + "Status": Handler(self.status, many, m.StatusRequest, m.StatusResponse),
             CONTROL + "ListWorkers": Handler(self.list_workers, one, m.Empty, m.ListWorkersResponse),
@@ -225,6 +245,7 @@ class Bridge:
     def __mapping__(self) -> dict[str, Handler]:
         one = Cardinality.UNARY_UNARY
         return {
+            **refused(BRIDGE),
             BRIDGE + "Ping": Handler(self.ping, one, m.Empty, m.PongResponse),
             BRIDGE + "Solve": Handler(self.solve, one, m.SolveRequest, m.SolveResponse),
             BRIDGE + "Return": Handler(self.finish, one, m.ReturnRequest, m.Empty),
