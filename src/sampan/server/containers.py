@@ -278,11 +278,11 @@ ROUTES = (
     changes("POST", "/containers/{id}/attach", container_attach),
     changes("GET", "/containers/{id}/attach/ws", container_attach_websocket),
     reads("POST", "/containers/{id}/wait", container_wait),
-    changes("DELETE", "/containers/{name}", container_delete),
+    reads("DELETE", "/containers/{id}/checkpoints/{name}", container_checkpoint),
+    changes("DELETE", "/containers/{name}", container_delete),  # with ``link`` a path: web/alias
     reads("HEAD", "/containers/{id}/archive", container_archive_info),
     reads("GET", "/containers/{id}/archive", container_archive),
     changes("PUT", "/containers/{id}/archive", put_container_archive),
     reads("GET", "/containers/{id}/checkpoints", container_checkpoint),
     reads("POST", "/containers/{id}/checkpoints", container_checkpoint),
-    reads("DELETE", "/containers/{id}/checkpoints/{name}", container_checkpoint),
 )

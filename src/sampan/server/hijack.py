@@ -16,6 +16,7 @@ import fcntl
 import socket
 import termios
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from typing import Any, cast
 
 from aiohttp import web
@@ -73,48 +74,52 @@ async def head_read(connected: socket.socket) -> None:
         await asyncio.sleep(0.001)
 
 
-async def run(call: Call, operation: Operation) -> web.StreamResponse:
-    """Run ``operation`` with the connection.
+class Accepted:
+    """The connection that an operation accepted, if it has."""
 
-    Its error before accepting is an ordinary answer; after that it is written to the connection.
-    """
-    hijacked: list[Hijacked] = []
+    def __init__(self) -> None:
+        self.connection: Hijacked | None = None
+        self.framed = False
+
+    def keep(self, connection: Hijacked, *, framed: bool) -> Hijacked:
+        """Remember ``connection``; ``framed`` says how text is written to it."""
+        self.connection, self.framed = connection, framed
+        return connection
+
+    async def conclude(self, operation: Coroutine[Any, Any, None]) -> None:
+        """Await ``operation``.
+
+        Its error before accepting is an ordinary answer's; after that it is written to the connection, which is closed
+        if the operation did not take it.
+        """
+        try:
+            await operation
+        except EngineError as error:
+            if self.connection is None:
+                raise
+            if not self.connection.taken:
+                await self._tell(self.connection.sock, error)
+        finally:
+            if self.connection is not None and not self.connection.taken:
+                self.connection.sock.close()
+
+    async def _tell(self, connected: socket.socket, error: EngineError) -> None:
+        text = f"{error.message}\r\n".encode()
+        data = stdcopy.frame(stdcopy.Stream.STDERR, text) if self.framed else text
+        with suppress(ConnectionError):
+            await asyncio.get_running_loop().sock_sendall(connected, data)
+
+
+async def run(call: Call, operation: Operation) -> web.StreamResponse:
+    """Run ``operation`` with the connection."""
+    accepted = Accepted()
 
     async def accept(terminal: bool) -> Hijacked:
-        framed = not terminal and call.since(1, 42)
-        hijacked.append(await take_over(call, "tcp", stdcopy.content_type(not framed)))
-        terminals.append(terminal)
-        return hijacked[0]
+        content_type = stdcopy.content_type(terminal or not call.since(1, 42))
+        return accepted.keep(await take_over(call, "tcp", content_type), framed=not terminal)
 
-    terminals: list[bool] = []
-    try:
-        await operation(accept)
-    except EngineError as error:
-        if not hijacked:
-            raise
-        await tell(hijacked[0], terminals[0], error)
-    finally:
-        close_untaken(hijacked)
+    await accepted.conclude(operation(accept))
     return taken()
-
-
-async def tell(connection: Hijacked, terminal: bool, error: EngineError) -> None:
-    """Write an operation's error to the connection that it had accepted, unless it gave that away."""
-    if connection.taken:
-        return
-    text = f"{error.message}\r\n".encode()
-    data = text if terminal else stdcopy.frame(stdcopy.Stream.STDERR, text)
-    try:
-        await asyncio.get_running_loop().sock_sendall(connection.sock, data)
-    except ConnectionError:
-        return
-
-
-def close_untaken(connections: list[Hijacked]) -> None:
-    """Close the connections that nobody took."""
-    for connection in connections:
-        if not connection.taken:
-            connection.sock.close()
 
 
 async def run_websocket(call: Call, operation: Operation) -> web.StreamResponse:
@@ -122,28 +127,19 @@ async def run_websocket(call: Call, operation: Operation) -> web.StreamResponse:
 
     The client gets stdout and stderr as they are, without frames.
     """
-    websocket = web.WebSocketResponse()
-    hijacked: list[Hijacked] = []
-    pumps: list[Awaitable[None]] = []
+    websocket, accepted, pumps = web.WebSocketResponse(), Accepted(), list[Awaitable[None]]()
 
     async def accept(terminal: bool) -> Hijacked:
         await websocket.prepare(call.request)
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         theirs.setblocking(False)
+        background = call.request.app[BACKGROUND]
+        background.expect_no_end()
         pump = Pump(websocket, ours, framed=not terminal, binary=call.since(1, 28))
-        pumps.append(call.request.app[BACKGROUND].spawn(pump.run()))
-        hijacked.append(Hijacked(theirs))
-        call.request.app[BACKGROUND].expect_no_end()
-        return hijacked[0]
+        pumps.append(background.spawn(pump.run()))
+        return accepted.keep(Hijacked(theirs), framed=not terminal)
 
-    try:
-        await operation(accept)
-    except EngineError as error:
-        if not hijacked:
-            raise
-        await tell(hijacked[0], False, error)
-    finally:
-        close_untaken(hijacked)
+    await accepted.conclude(operation(accept))
     await asyncio.gather(*pumps)
     return websocket
