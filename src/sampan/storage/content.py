@@ -69,13 +69,13 @@ class ContentStore:
             raise DataLoss(f"content {digest} is damaged: its bytes have another digest")
         return data
 
-    def write(self, data: bytes) -> Digest:
-        """Store a small blob; returns its digest."""
+    def write(self, data: bytes, *, settle: bool = True) -> Digest:
+        """Store a small blob; returns its digest. ``settle`` as in ``Ingest.commit``."""
         digest = digests.of(data)
         if digest not in self:
             with self.ingest() as ingest:
                 ingest.write(data)
-                ingest.commit()
+                ingest.commit(settle=settle)
         return digest
 
     def ingest(self, ref: str | None = None, algorithm: str = "sha256") -> "Ingest":
@@ -177,8 +177,12 @@ class Ingest:
         self._hash = hashlib.new(self._hash.name)
         self.offset = 0
 
-    def commit(self, expected: Digest | None = None, size: int | None = None) -> Digest:
-        """Make it a blob; returns its digest. A wrong digest or size raises DataLoss, and nothing stays."""
+    def commit(self, expected: Digest | None = None, size: int | None = None, *, settle: bool = True) -> Digest:
+        """Make it a blob; returns its digest. A wrong digest or size raises DataLoss, and nothing stays.
+
+        Without ``settle`` a power cut may take the blob until another commit settles: for one of several that mean
+        nothing without the last (a config before its manifest).
+        """
         digest = self.digest
         if size is not None and size != self.offset:
             self._fail(DataLoss(f"unexpected size {self.offset}, expected {size} for {expected or digest}"))
@@ -187,7 +191,8 @@ class Ingest:
         os.fsync(self._fd)
         target = self._store.path(digest)
         (self._directory / "data").rename(target)
-        _sync_directory(target.parent)
+        if settle:
+            _sync_directory(target.parent)
         shutil.rmtree(self._directory, ignore_errors=True)
         self._end()
         return digest

@@ -173,7 +173,7 @@ class Images:
     def create(self, config: ImageConfig, layers: Iterable[Descriptor], parent: Digest | None = None) -> Image:
         """Make an image of layers that are in the content store, lowest first; writes config and manifest."""
         encoded = Document.encode(config)
-        self._content.write(encoded.raw)
+        self._content.write(encoded.raw, settle=False)
         pointer = Descriptor(media_type=types.OCI_CONFIG, digest=encoded.digest, size=encoded.size)
         document = manifest.image_manifest(pointer, list(layers))
         self._content.write(document.raw)

@@ -23,7 +23,10 @@ _TYPES = {"": types.OCI_LAYER, "gzip": types.OCI_LAYER_GZIP, "zstd": types.OCI_L
 def write_layer(
     content: ContentStore, lease: Lease, write: Callable[[Sink], None], compression: str = "gzip"
 ) -> tuple[Descriptor, DiffID]:
-    """Store the layer tar that ``write`` writes, compressed; returns its descriptor and diff ID."""
+    """Store the layer tar that ``write`` writes, compressed; returns its descriptor and diff ID.
+
+    It is settled by the manifest that names it (see ``Ingest.commit``).
+    """
     with content.ingest() as ingest:
         try:
             diff_id = _write(ingest, write, compression)
@@ -47,7 +50,7 @@ def _write(ingest: Ingest, write: Callable[[Sink], None], compression: str) -> D
 
 def _committed(ingest: Ingest, lease: Lease, media_type: str) -> Descriptor:
     lease.hold(ingest.digest)
-    return Descriptor(media_type=media_type, digest=ingest.commit(), size=ingest.offset)
+    return Descriptor(media_type=media_type, digest=ingest.commit(settle=False), size=ingest.offset)
 
 
 def commit_layer(storage: Storage, lease: Lease, key: str, compression: str = "gzip") -> tuple[Descriptor, DiffID]:
