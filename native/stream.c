@@ -1,6 +1,9 @@
 /* Clients attached to a process: their input to its stdin, its output to them, raw or in Docker's frames:
  *
  *   u8 stream (1 stdout, 2 stderr), 3 zero bytes, u32 size (big endian), bytes
+ *
+ * What a client has not read yet waits in memory, also after the process's end: the monitor stays until the client took
+ * it or went away.
  */
 #define _GNU_SOURCE
 #include <sys/socket.h>

@@ -10,7 +10,8 @@ One Monitor is one container whose first process was made. The monitor's process
 
 In ``run_dir`` lies monitor.sock, in ``state_dir`` the file ``exit`` once the first process ended: lines of status,
 signal, finished (ns since the epoch) and oom, written before anyone hears of the end. If the monitor itself is killed,
-the kernel kills the first process with it (DieWithParent) and no such file appears.
+the kernel kills the first process with it (DieWithParent) and no such file appears. The kernel forgets that order when
+the program itself gains privileges at execve (a set-user-ID entrypoint).
 """
 
 import asyncio
@@ -49,6 +50,7 @@ SOCKET = "monitor.sock"
 EXIT = "exit"
 _KILLED = 128 + signal.SIGKILL
 _FIRST = 0
+_REFUSED = "monitor"  # the step of a start that came to no plan: run or state directory, log file
 _T = TypeVar("_T")
 
 
@@ -121,7 +123,7 @@ class Monitor:
             started = await monitor._start_first(launch, paused)
         except BaseException as error:
             if monitor is not None:
-                await monitor._abandon(isinstance(error, StartFailed))
+                await monitor._abandon(isinstance(error, StartFailed) and error.step != _REFUSED)
             raise
         finally:
             _close(launch.plan)
@@ -277,7 +279,7 @@ class Monitor:
                     message = _with_flag(message, StartFlag.OOM)
                 failed = await self._channel.request(message, [*fds, *plan.fds])
             if failed:
-                raise StartFailed("monitor", failed, "sampan-monitor")
+                raise StartFailed(_REFUSED, failed, message.strings[0])
             return await start.started
         except StartFailed:
             if start.refused is not None:

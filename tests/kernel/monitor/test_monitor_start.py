@@ -12,7 +12,7 @@ import pytest
 
 from sampan.linux.pidfd import wait_ended
 from sampan.runtime import plan as p
-from sampan.runtime.launch import Ending, Exit, StartFailed
+from sampan.runtime.launch import Ending, Exit, LogFile, StartFailed
 from sampan.runtime.monitor import read_exit
 
 
@@ -69,6 +69,12 @@ async def test_a_program_of_no_known_format_fails_with_enoexec(box: Any, start: 
     with pytest.raises(StartFailed) as failure:
         await start(box.launch("/plain"))
     assert failure.value.errno == errno.ENOEXEC
+
+
+async def test_a_log_that_cannot_be_opened_fails_the_start(box: Any, start: Any) -> None:
+    with pytest.raises(StartFailed) as failure:
+        await asyncio.wait_for(start(box.launch("true", log_file=LogFile(box.state / "missing/log"))), 10)
+    assert (failure.value.step, failure.value.errno) == ("monitor", errno.ENOENT)
 
 
 async def test_a_failing_operation_names_itself_and_its_object(box: Any, start: Any) -> None:
