@@ -33,7 +33,7 @@ from sampan.engine.logs import Logs
 from sampan.engine.membership import refresh_files
 from sampan.engine.restore import Restore
 from sampan.engine.update import update
-from sampan.errors import InvalidParameter, NotRunning
+from sampan.errors import Conflict, InvalidParameter, NotFound, NotRunning
 
 
 class Containers:
@@ -186,11 +186,24 @@ class Containers:
         return result()
 
     async def remove(self, reference: str, options: c.RemoveOptions) -> None:
-        """Remove a container."""
-        container = self.catalog.find(reference)
+        """Remove a container, or with ``options.link`` the link ``holder/alias``."""
         if options.link:
-            raise InvalidParameter("Conflict, cannot remove the default link name of the container")
-        await self.lifecycle.remove(container, options)
+            self._remove_link(reference)
+        else:
+            await self.lifecycle.remove(self.catalog.find(reference), options)
+
+    def _remove_link(self, reference: str) -> None:
+        """Take a legacy link out of its holder's configuration; what runs keeps it until the next start."""
+        holder, slash, alias = reference.strip("/").rpartition("/")
+        if not slash:
+            raise Conflict("Conflict, cannot remove the default link name of the container")
+        container = self.catalog.find(holder)
+        links = container.record.host_config.links or []
+        kept = [link for link in links if link.rpartition(":")[2] != alias]
+        if len(kept) == len(links):
+            raise NotFound(f"Could not get container for {reference}")
+        container.record.host_config.links = kept
+        self.catalog.save(container)
 
     async def stat_path(self, reference: str, path: str) -> c.PathStat:
         """What ``path`` is."""
