@@ -26,6 +26,7 @@ from sampan.engine.registry import Registries
 from sampan.engine.supervisor import Supervisor
 from sampan.engine.system import System
 from sampan.engine.volumes import Volumes
+from sampan.errors import Unsupported
 from sampan.network.networks import Networks
 from sampan.storage.store import Storage
 
@@ -61,6 +62,8 @@ class Engine:
         return engine
 
     async def _open(self, config: Config) -> None:
+        if config.userns_remap:
+            raise Unsupported("userns-remap is not supported: containers run in the host's user namespace")
         stack = self._stack
         roots = Roots(Path(config.data_root), Path(config.exec_root))
         roots.make()

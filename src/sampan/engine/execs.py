@@ -19,6 +19,7 @@ from sampan.engine.container import Container
 from sampan.engine.context import Context
 from sampan.engine.detach_keys import parse_detach_keys
 from sampan.engine.environment import environment_of
+from sampan.engine.runtimes import external_of
 from sampan.engine.security import CAPABILITIES, capabilities_of, parse_security
 from sampan.engine.spec import Findings, capability_sets, spec_of, user_of
 from sampan.engine.starting import explain
@@ -141,6 +142,17 @@ class Execs:
     def _launch(self, process: Exec, streams: list[AttachedStream], size: list[int] | None) -> ExecLaunch:
         container = process.container
         spec = self.spec_of(container)
+        external = external_of(self._context, container)
+        if external is not None:
+            return external.exec_from(
+                self._process(process, size),
+                spec,
+                container_id=container.id,
+                run_dir=container.run_dir,
+                exec_id=process.id,
+                open_stdin=process.request.attach_stdin,
+                attached=streams,
+            )
         return exec_from(
             self._process(process, size),
             spec,

@@ -23,6 +23,7 @@ from sampan.engine.context import Context
 from sampan.engine.execs import Execs
 from sampan.engine.health import Health
 from sampan.engine.restart import next_delay, should_restart
+from sampan.engine.runtimes import external_of
 from sampan.engine.starting import Starter, exit_code_of, settle
 from sampan.engine.states import Status
 from sampan.errors import Conflict, EngineError, NoSuchContainer
@@ -137,6 +138,9 @@ class Lifecycle:
         """Return what a running container holds: execs, cgroup, sandbox, volumes, monitor. Idempotent."""
         for process in list(container.execs.values()):
             process.lost()
+        external = external_of(self._context, container)
+        if external is not None:
+            await asyncio.get_running_loop().run_in_executor(self._context.threads, external.delete, container.id)
         if container.cgroup is not None:
             cgroup, container.cgroup = container.cgroup, None
             await asyncio.get_running_loop().run_in_executor(self._context.threads, cgroup.remove)

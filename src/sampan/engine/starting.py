@@ -10,6 +10,7 @@ import asyncio
 import errno
 import os
 from contextlib import AsyncExitStack, ExitStack
+from functools import partial
 from pathlib import Path
 
 from sampan.engine import shm
@@ -22,6 +23,7 @@ from sampan.engine.hosts_files import file_mounts, write_network_files
 from sampan.engine.log_files import log_file_of
 from sampan.engine.membership import member_of, shares_network
 from sampan.engine.mounts import Mounter, Taken
+from sampan.engine.runtimes import external_of, refuse_unsupported
 from sampan.engine.security import parse_security
 from sampan.engine.spec import Findings, spec_of
 from sampan.engine.users import Identity, resolve
@@ -38,6 +40,7 @@ from sampan.linux.cgroup import Cgroup
 from sampan.linux.openat2 import open_in_root
 from sampan.oci import runtime_spec as oci
 from sampan.runtime.container import cgroup_path, launch_from, prepare_cgroup
+from sampan.runtime.external import last_words
 from sampan.runtime.launch import Launch, StartFailed
 from sampan.runtime.monitor import Monitor
 
@@ -169,7 +172,12 @@ class Starter:
         """What the monitor is given; clients that wait to be attached go along."""
         config, sandbox = container.record.config, container.sandbox
         own_network = sandbox is not None and container.record.host_config.network_mode != "host"
-        return launch_from(
+        init = wants_init(container, self._context.config.init)
+        external = external_of(self._context, container)
+        if external is not None:
+            refuse_unsupported(container, init=init, trees=bool(trees))
+        make = partial(launch_from, init=init, trees=trees) if external is None else external.launch_from
+        return make(
             spec,
             container.id,
             cgroup=container.cgroup,
@@ -181,8 +189,6 @@ class Starter:
             stdin_once=config.stdin_once,
             log=log_file_of(container),
             attached=tuple(container.pending),
-            init=wants_init(container, self._context.config.init),
-            trees=trees,
         )
 
     async def _run(self, container: Container, launch: Launch) -> None:
@@ -191,7 +197,7 @@ class Starter:
         try:
             container.monitor = await Monitor.start(launch)
         except StartFailed as error:
-            raise explain(error, container.record.path) from error
+            raise explain(error, container.record.path, last_words(container.run_dir)) from error
         finally:
             close_pending(container)
 
@@ -202,8 +208,13 @@ def wants_init(container: Container, default: bool) -> bool:
     return default if wanted is None else wanted
 
 
-def explain(error: StartFailed, program: str) -> EngineError:
-    """The error as Docker's clients know it: they choose their exit status by its words."""
+def explain(error: StartFailed, program: str, words: str = "") -> EngineError:
+    """The error as Docker's clients know it: they choose their exit status by its words.
+
+    ``words`` are those of another runtime, which say more than its exit status.
+    """
+    if words:
+        return other_words(program, words)
     if error.step == "execute" and error.errno in NOT_FOUND:
         if "/" in program:
             detail = f"stat {program}: {os.strerror(error.errno).lower()}"
@@ -216,6 +227,16 @@ def explain(error: StartFailed, program: str) -> EngineError:
         "failed to create task for container: failed to create shim task: OCI runtime create failed: "
         f"unable to start container process: {error.message}: unknown"
     )
+
+
+def other_words(program: str, words: str) -> EngineError:
+    """What another runtime said, by the class that fits."""
+    lower = words.lower()
+    if "permission denied" in lower:
+        return CommandNotExecutable(program, words)
+    if "executable file not found" in lower or "no such file or directory" in lower:
+        return CommandNotFound(program, words)
+    return EngineError(f"failed to create task for container: failed to create shim task: {words}: unknown")
 
 
 def exit_code_of(error: EngineError) -> int:

@@ -177,7 +177,7 @@ def check_scalars(host_config: HostConfig, daemon: Config) -> None:
         raise InvalidParameter("SHM size can not be less than 0")
     if not -1000 <= host_config.oom_score_adj <= 1000:
         raise InvalidParameter(f"Invalid value {host_config.oom_score_adj}, range for oom score adj is [-1000, 1000]")
-    if host_config.runtime and host_config.runtime not in {"sampan", "runc", *daemon.runtimes}:
+    if host_config.runtime and host_config.runtime not in {"sampan", *daemon.runtimes}:
         raise InvalidParameter(f"unknown or invalid runtime name: {host_config.runtime}")
     for destination in host_config.tmpfs:
         if not destination.startswith("/"):

@@ -1,0 +1,32 @@
+"""Which OCI runtime runs a container: our own, or a configured binary under our monitor (runtime.external)."""
+
+import shutil
+
+from sampan.engine.container import Container
+from sampan.engine.context import Context
+from sampan.errors import EngineError, Unsupported
+from sampan.runtime.external import ExternalRuntime
+
+OWN = "sampan"
+
+
+def external_of(context: Context, container: Container) -> ExternalRuntime | None:
+    """The container's other runtime, None for our own; raises EngineError where its binary is missing."""
+    host_config = container.record.host_config
+    if host_config.runtime == OWN:
+        return None
+    configured = context.config.runtimes.get(host_config.runtime)
+    if configured is None:
+        raise EngineError(f"unknown or invalid runtime name: {host_config.runtime}")
+    path = shutil.which(configured.path)
+    if path is None:
+        raise EngineError(f'runtime "{host_config.runtime}": {configured.path}: executable file not found')
+    return ExternalRuntime(path, configured.runtime_args, context.roots.run / "runtimes" / host_config.runtime)
+
+
+def refuse_unsupported(container: Container, *, init: bool, trees: bool) -> None:
+    """Raises Unsupported for what only our own runtime does."""
+    for wanted, what in ((init, "--init"), (trees, "image mounts and volume subpaths")):
+        if wanted:
+            runtime = container.record.host_config.runtime
+            raise Unsupported(f"{what} cannot be combined with the runtime {runtime}")
