@@ -79,6 +79,8 @@ def _run(arguments: Arguments) -> int:
         return usage()
     if words[0] not in COMMANDS:
         raise InvalidParameter(f"No help topic for '{words[0]}'")
+    if words[1:2] in (["--help"], ["-h"]):
+        return usage()
     if arguments.on("systemd-cgroup"):
         raise Unsupported("--systemd-cgroup: cgroups are made directly, not through systemd (use cgroupfs)")
     module = import_module(f"sampan.runtime.commands.{COMMANDS[words[0]][0]}")

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sampan.errors import InvalidParameter
+from sampan.linux import mount as kernel
 from sampan.oci.runtime_spec import Device, Linux, Spec
 from sampan.runtime import plan
 from sampan.runtime.compile_mounts import Source
@@ -57,7 +58,21 @@ def bound(devices: list[Device], slots: Slots) -> list[tuple[int, Device]]:
 def take(taken: list[tuple[int, Device]]) -> Iterator[Operation]:
     """Take the host's nodes, outside the user namespace."""
     for slot, device in taken:
-        yield plan.OpenTree(slot, device.path)
+        yield plan.OpenTree(slot, _host_node(device))
+        yield plan.SetMount(slot, kernel.MOUNT_ATTR_NOSUID | kernel.MOUNT_ATTR_NOEXEC)
+
+
+def _host_node(device: Device) -> str:
+    """Where the host has the device: at the same path, or by its number. Raises InvalidParameter where nowhere."""
+    number = os.makedev(device.major, device.minor)
+    kind = "block" if device.type == "b" else "char"
+    for path in (Path(device.path), Path(f"/dev/{kind}/{device.major}:{device.minor}")):
+        if path.exists() and path.stat().st_rdev == number:
+            return str(path)
+    raise InvalidParameter(
+        f"device {device.path}: the host has no node {kind} {device.major}:{device.minor}, and in a user namespace "
+        "none can be made"
+    )
 
 
 def make(devices: list[Device], taken: list[tuple[int, Device]]) -> Iterator[Operation]:

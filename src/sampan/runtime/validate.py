@@ -88,6 +88,8 @@ def _check_linux(spec: Spec, linux: Linux) -> None:
         raise InvalidParameter("unable to restrict sys entries without a private MNT namespace")
     if linux.rootfs_propagation and linux.rootfs_propagation not in PROPAGATION:
         raise InvalidParameter(f"rootfsPropagation={linux.rootfs_propagation} is not supported")
+    if spec.domainname and linux.sysctl.get("kernel.domainname", spec.domainname) != spec.domainname:
+        raise InvalidParameter('sysctl "kernel.domainname" conflicts with the OCI field "domainname"')
     for key in linux.sysctl:
         _check_sysctl(key, made, linux.namespaces)
 
