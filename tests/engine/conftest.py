@@ -151,7 +151,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """A daemon with the busybox image."""
     assert os.geteuid() == 0, "these tests need root"
     root = tmp_path_factory.mktemp("engine")
-    running = Daemon(root, ("--bip", "172.30.91.1/24"))
+    running = Daemon(root, ("--bip", "172.30.91.1/24", "--add-runtime", "runc=runc"))
     running.start()
     try:
         assert running.cli("import", "-", IMAGE, input=busybox_tar()).returncode == 0
