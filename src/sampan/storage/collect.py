@@ -4,7 +4,8 @@
     image ─────────────> manifest ┘
     image config ─> chain IDs        writable layer ─> chain IDs  layers that stay
 
-The leases' lock is held from the first mark to the last delete, so work that takes a lease before it writes is safe.
+The leases' lock is held from the first mark until everything unneeded is forgotten, so work that takes a lease before
+it writes is safe. Layers' files, which take long to delete, go after that.
 """
 
 import time
@@ -37,7 +38,8 @@ def collect(
         unneeded = [layer.chain_id for layer in snapshots.layers() if layer.chain_id not in needed]
         layers_size = sum(snapshots.remove_layer(chain_id) for chain_id in unneeded)
         blobs_size = _sweep_blobs(content, images.needed_blobs() | held, keep_younger)
-        return Collected(unneeded, layers_size, blobs_size)
+    snapshots.purge()
+    return Collected(unneeded, layers_size, blobs_size)
 
 
 def needed_layers(snapshots: Snapshots, images: Images, held: set[str]) -> set[str]:

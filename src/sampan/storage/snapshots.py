@@ -2,6 +2,7 @@
 
     snapshots/<hex of chain ID>/fs    a committed layer: what one layer tar holds, as an overlay's lower directory
     snapshots/.new-<random>/fs        one being unpacked
+    snapshots/.gone-<random>/fs       one being deleted
     snapshots/.empty/1, 2             stand in where overlayfs wants more layers than there are
     containers/<key>/upper, work      an active (writable) layer
 
@@ -19,7 +20,7 @@ import shutil
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +42,7 @@ from sampan.storage.database import Database
 from sampan.storage.leases import Leases
 
 _NEW = ".new-"
+_GONE = ".gone-"
 _EMPTY = ".empty"
 
 
@@ -75,6 +77,7 @@ class Snapshots:
         self._boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         self._unpacking: dict[ChainID, threading.Lock] = {}
         self._lock = threading.Lock()
+        self._purging = threading.Lock()
         self._empty = (self._layers / _EMPTY / "1", self._layers / _EMPTY / "2")
         for directory in (*self._empty, self._actives):
             directory.mkdir(parents=True, exist_ok=True, mode=0o755)
@@ -172,12 +175,21 @@ class Snapshots:
         )
 
     def remove_layer(self, chain_id: ChainID) -> int:
-        """Forget and remove a committed layer that nothing uses; returns the bytes freed."""
+        """Forget a committed layer that nothing uses; returns its bytes, which ``purge`` gives back."""
         with self._alone(chain_id):
             row = self._database.row("SELECT size FROM layers WHERE chain=?", chain_id)
             self._database.execute("DELETE FROM layers WHERE chain=?", chain_id)
-            remove_path(self._layers / digests.encoded(chain_id))
+            with suppress(FileNotFoundError):
+                directory = self._layers / digests.encoded(chain_id)
+                directory.rename(self._layers / f"{_GONE}{secrets.token_hex(8)}")
         return row[0] if row else 0
+
+    def purge(self) -> None:
+        """Delete the files of forgotten layers: seconds for large ones, so nothing else waits for it."""
+        with self._purging:
+            for entry in list(os.scandir(self._layers)):
+                if entry.name.startswith(_GONE):
+                    remove_path(Path(entry.path))
 
     # Active layers.
 

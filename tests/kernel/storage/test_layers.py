@@ -311,3 +311,13 @@ def test_a_tree_deeper_than_the_stack_is_removed(storage: Storage) -> None:
     os.close(directory)
     storage.snapshots.remove("c")
     assert not storage.snapshots.upper("c").exists()
+
+
+def test_a_removed_layer_is_deleted_by_the_purge_and_by_the_next_start(storage: Storage, root: Path) -> None:
+    first, second = unpack(storage, tar([member("a", b"a")])), unpack(storage, tar([member("b", b"bb")]))
+    assert storage.snapshots.remove_layer(first) == 1
+    assert first not in storage.snapshots
+    storage.snapshots.purge()
+    assert storage.snapshots.remove_layer(second) == 2
+    storage.snapshots.clean()
+    assert names_in(root / "data/snapshots") == [".empty"]
