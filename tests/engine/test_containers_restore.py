@@ -1,10 +1,12 @@
 """The daemon is replaceable: killed and started again, it finds every container as it left it, or how it ended."""
 
+import os
 import signal
 import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -108,3 +110,24 @@ def test_killing_the_daemon_during_starts_loses_nothing_acknowledged(daemon: Any
         assert set(acknowledged) <= known
         for container in revived.containers.list(all=True):
             container.remove(force=True)
+
+
+def test_an_orderly_restart_leaves_containers_running(daemon: Any, run: Run) -> None:
+    container = run("sleep 60", restart_policy={"Name": "always"})
+    pid = container.client.api.inspect_container(container.id)["State"]["Pid"]
+    daemon.stop()
+    daemon.start()
+    with closing(daemon.client()) as client:
+        assert client.api.inspect_container(container.id)["State"]["Pid"] == pid
+
+
+def test_a_container_whose_monitor_is_killed_has_ended(
+    client: docker.DockerClient, run: Run, eventually: Callable[..., None]
+) -> None:
+    container = run("sleep 60")
+    pid = client.api.inspect_container(container.id)["State"]["Pid"]
+    status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    os.kill(int(status["PPid"]), signal.SIGKILL)
+    eventually(lambda: client.api.inspect_container(container.id)["State"]["ExitCode"] == 137)
+    container.start()
+    assert container.exec_run("true").exit_code == 0

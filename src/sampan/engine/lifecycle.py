@@ -28,7 +28,7 @@ from sampan.engine.starting import Starter, exit_code_of, settle
 from sampan.engine.states import Status
 from sampan.errors import Conflict, EngineError, NoSuchContainer
 from sampan.runtime.launch import Exit, MonitorGone
-from sampan.runtime.monitor import Monitor
+from sampan.runtime.monitor import Monitor, read_exit
 from sampan.storage.snapshots import remove_path
 
 log = logging.getLogger("sampan.engine")
@@ -104,7 +104,7 @@ class Lifecycle:
         try:
             ended = await monitor.wait()
         except MonitorGone:
-            ended = Exit(status=137, finished_at=now() / SECOND)
+            ended = read_exit(container.state_dir) or Exit(status=137, finished_at=now() / SECOND)
         with suppress(TimeoutError):
             await asyncio.wait_for(monitor.drained(), DRAIN_TIMEOUT)
         async with container.lock:

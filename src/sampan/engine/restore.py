@@ -10,6 +10,7 @@ import asyncio
 import logging
 
 from sampan.api.identifiers import LENGTH
+from sampan.engine import shm
 from sampan.engine.catalog import Catalog
 from sampan.engine.container import Container, now
 from sampan.engine.context import Context
@@ -18,6 +19,7 @@ from sampan.engine.membership import member_of
 from sampan.engine.restart import starts_with_daemon
 from sampan.engine.states import LIVE, Status
 from sampan.errors import EngineError
+from sampan.linux.cgroup import Cgroup
 from sampan.runtime.container import cgroup_path, open_cgroup
 from sampan.runtime.launch import Exit
 from sampan.runtime.monitor import Monitor, read_exit
@@ -53,8 +55,7 @@ class Restore:
         container.monitor = await Monitor.reconnect(container.run_dir, container.state_dir)
         if container.monitor is None:
             return
-        parent = container.record.host_config.cgroup_parent or self._context.config.cgroup_parent
-        container.cgroup = open_cgroup(cgroup_path(container.id, parent))
+        container.cgroup = self._cgroup(container)
         for mount in container.record.mounts:
             if mount.point.type == "volume":
                 self._context.volumes.adopt(mount.point.name, container.id)
@@ -74,6 +75,8 @@ class Restore:
     async def _settle(self, container: Container, *, was_live: bool) -> None:
         """Bring the record and the container in line."""
         state = container.record.state
+        if container.monitor is None:
+            self._clear(container)
         if container.monitor is not None:
             self._lifecycle.adopt(container)
         elif state.status in LIVE:
@@ -86,6 +89,15 @@ class Restore:
         stopped = container.monitor is None and container.status == Status.EXITED
         if stopped and starts_with_daemon(policy, was_live=was_live, stopped=record.manually_stopped):
             self._context.supervisor.spawn(self._start(container), f"start of {container.id[:12]}")
+
+    def _clear(self, container: Container) -> None:
+        """Remove what a start that a crash cut short has left of a container that does not run."""
+        self._cgroup(container).remove()
+        shm.withdraw(container)
+
+    def _cgroup(self, container: Container) -> Cgroup:
+        parent = container.record.host_config.cgroup_parent or self._context.config.cgroup_parent
+        return open_cgroup(cgroup_path(container.id, parent))
 
     async def _start(self, container: Container) -> None:
         try:
