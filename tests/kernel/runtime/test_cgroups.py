@@ -145,7 +145,8 @@ def test_the_program_of_version_2_decides_by_type_number_and_access() -> None:
         [
             "sh",
             "-c",
-            "read -r go; : < /dev/null && echo r; : > /dev/null || echo no; : < /dev/zero && echo z; : < /dev/random || echo no",
+            "read -r go; true < /dev/null && echo r; true > /dev/null || echo no; "
+            "true < /dev/zero && echo z; true < /dev/random || echo no",
         ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
