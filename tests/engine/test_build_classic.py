@@ -1,6 +1,8 @@
 """Classic builds against a real daemon, by docker-py and raw requests."""
 
 import io
+import signal
+import socket
 import tarfile
 from collections.abc import Mapping
 from typing import Any
@@ -31,6 +33,11 @@ def build(client: docker.DockerClient, files: Mapping[str, str | bytes], **optio
 
 def output_of(client: docker.DockerClient, image: Any, *command: str) -> str:
     return str(client.containers.run(image.id, list(command), remove=True).decode())
+
+
+def left_in(daemon: Any, directory: str) -> list[str]:
+    """Names in a directory of the data root."""
+    return [path.name for path in (daemon.root / "data" / directory).iterdir()]
 
 
 def test_a_build_runs_copies_and_tags(client: docker.DockerClient) -> None:
@@ -137,3 +144,38 @@ def test_pruning_the_cache_forgets_steps(client: docker.DockerClient) -> None:
     assert report["CachesDeleted"]
     _, text = build(client, files)
     assert "Using cache" not in text
+
+
+def test_a_client_that_goes_away_ends_its_build(daemon: Any, eventually: Any) -> None:
+    body = context_of({"Dockerfile": "FROM busybox\nRUN echo begun; sleep 300\n"}).getvalue()
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(daemon.socket))
+        head = (
+            f"POST /build HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-tar\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        connection.sendall(head.encode() + body)
+        answer = b""
+        while b'"begun' not in answer:
+            answer += connection.recv(4096)
+    eventually(lambda: left_in(daemon, "tmp/build") == [])
+    eventually(lambda: left_in(daemon, "containers") == [])
+
+
+@pytest.mark.parametrize("moment", [b"Step 2/2", b"Running in", b'"begun'])
+def test_a_cancelled_build_ends(daemon: Any, client: docker.DockerClient, eventually: Any, moment: bytes) -> None:
+    body = context_of({"Dockerfile": "FROM busybox\nRUN echo begun; sleep 300\n"})
+    stream = client.api._post(client.api._url("/build"), data=body, params={"buildid": "mine"}, stream=True, timeout=20)
+    assert any(moment in line for line in stream.iter_lines(chunk_size=1))
+    assert client.api._post(client.api._url("/build/cancel"), params={"id": "mine"}).status_code == 200
+    stream.close()
+    eventually(lambda: left_in(daemon, "containers") == [])
+
+
+def test_a_killed_daemon_leaves_nothing_of_a_build(daemon: Any, client: docker.DockerClient, eventually: Any) -> None:
+    body = context_of({"Dockerfile": "FROM busybox\nRUN echo begun; sleep 2\n"})
+    stream = client.api._post(client.api._url("/build"), data=body, stream=True, timeout=20)
+    assert any(b'"begun' in line for line in stream.iter_lines())
+    daemon.stop(signal.SIGKILL)
+    daemon.start()
+    eventually(lambda: left_in(daemon, "containers") == [])
+    assert left_in(daemon, "tmp/build") == []

@@ -16,6 +16,7 @@ from sampan.api.containers import ContainerConfig
 from sampan.api.host_config import HostConfig
 from sampan.api.stdcopy import Demultiplexer, Stream
 from sampan.build.executor import Command, Output, StepMount
+from sampan.build.threads import in_thread
 from sampan.engine.container import Container, Record
 from sampan.engine.context import Context
 from sampan.engine.defaults import finish_host_config
@@ -30,7 +31,7 @@ from sampan.engine.users import resolve
 from sampan.linux.cgroup import Cgroup
 from sampan.oci import runtime_spec as oci
 from sampan.runtime.container import cgroup_path, launch_from, prepare_cgroup
-from sampan.runtime.launch import AttachedStream, MonitorGone, StartFailed
+from sampan.runtime.launch import AttachedStream, Launch, MonitorGone, StartFailed
 from sampan.runtime.monitor import Monitor
 
 CHUNK = 1 << 16
@@ -101,7 +102,7 @@ class ContainerExecutor:
         spec = self._spec(container, command)
         assert spec.linux is not None
         assert container.sandbox is not None
-        cgroup = await asyncio.to_thread(prepare_cgroup, spec.linux.cgroups_path, spec.linux.resources)
+        cgroup = await in_thread(prepare_cgroup, spec.linux.cgroups_path, spec.linux.resources)
         undo.push_async_callback(asyncio.to_thread, cgroup.remove)
         reading, writing = socket.socketpair()
         undo.callback(reading.close)
@@ -119,7 +120,7 @@ class ContainerExecutor:
                 trees={target: detached(fd, held) for target, fd in sources.items()},
             )
             try:
-                monitor = await Monitor.start(launch)
+                monitor = await _started(launch)
             except StartFailed as error:
                 raise explain(error, command.argv[0]) from error
         undo.push_async_callback(monitor.close)
@@ -146,6 +147,28 @@ def mount_of(mount: StepMount) -> oci.Mount:
     return oci.Mount(mount.target, "bind", source, ("rbind", "rprivate", access))
 
 
+async def _started(launch: Launch) -> Monitor:
+    """Start the monitor; when cancelled meanwhile, what it started is killed first. Raises StartFailed."""
+    starting = asyncio.ensure_future(Monitor.start(launch))
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        with suppress(StartFailed):
+            monitor = await starting
+            await _kill(monitor)
+            await monitor.close()
+        raise
+
+
+async def _kill(monitor: Monitor) -> None:
+    """Kill the command and wait until its monitor is gone too."""
+    with suppress(MonitorGone, OSError):
+        await monitor.signal(SIGKILL)
+    await monitor.wait()
+    with suppress(TimeoutError):
+        await asyncio.wait_for(monitor.drained(), DRAIN_SECONDS)
+
+
 async def _finish(monitor: Monitor, cgroup: Cgroup, reading: socket.socket, output: Output) -> int:
     """Deliver the output, wait for the end; a cancelled command is killed first."""
     copying = asyncio.ensure_future(_copy(reading, output))
@@ -155,9 +178,7 @@ async def _finish(monitor: Monitor, cgroup: Cgroup, reading: socket.socket, outp
             await asyncio.wait_for(copying, DRAIN_SECONDS)
         return ended.status
     except BaseException:
-        with suppress(MonitorGone, OSError):
-            await monitor.signal(SIGKILL)
-        await asyncio.shield(monitor.wait())
+        await asyncio.shield(_kill(monitor))
         raise
     finally:
         copying.cancel()
