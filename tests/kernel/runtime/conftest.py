@@ -1,5 +1,6 @@
 """Bundles on a busybox root, run by ``sampan-runtime`` as a program; a test fails that leaves a container behind."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from sampan.oci.runtime_spec import Linux, Process, Resources, Spec, encode
 from sampan.runtime.commands.spec import example
 
 BUSYBOX = Path("/bin/busybox")
-PARENT = "/sampan-test-runtime"
+PARENT = f"/sampan-test-runtime-{os.getpid()}"
 
 
 @dataclass
@@ -95,7 +96,6 @@ def runtime(tmp_path: Path, busybox_root: Path) -> Iterator[Runtime]:
     """A runtime whose containers and cgroups are all gone afterwards."""
     (tmp_path / "rootfs").symlink_to(busybox_root)
     made = Runtime(tmp_path)
-    before = Path("/proc/self/mountinfo").read_text()
     yield made
     for container_id in made.made:
         made.call("delete", "--force", container_id)
@@ -104,7 +104,7 @@ def runtime(tmp_path: Path, busybox_root: Path) -> Iterator[Runtime]:
         if path.is_dir() and path not in left:
             path.rmdir()
     assert not left
-    assert Path("/proc/self/mountinfo").read_text() == before
+    assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()
 
 
 def cgroup_directories() -> list[Path]:

@@ -15,7 +15,7 @@ from sampan.linux.device_filter import DeviceRule
 from sampan.oci.runtime_spec import CPU, BlockIO, DeviceCgroup, Memory, Pids, Resources, ThrottleDevice
 from sampan.runtime.cgroups import open_cgroup, prepare_cgroup, update
 
-PARENT = "/sampan-test-cgroups"
+PARENT = f"/sampan-test-cgroups-{os.getpid()}"
 VERSION = hierarchies().version
 
 
@@ -133,7 +133,7 @@ def test_devices_of_the_list_are_allowed_and_no_others() -> None:
 def test_the_program_of_version_2_decides_by_type_number_and_access() -> None:
     unified = hierarchies().unified
     assert unified, "no cgroup2 is mounted: the device program cannot be tried"
-    directory = Path(unified) / "sampan-test-devices"
+    directory = Path(unified) / f"sampan-test-devices-{os.getpid()}"
     directory.mkdir()
     rules = [
         DeviceRule(False),
