@@ -55,13 +55,15 @@ async def _made(build: "Build", state: State, key: str, description: str, work: 
 
     snapshots = build.workshop.storage.snapshots
     active = ACTIVE_PREFIX + secrets.token_hex(16)
-    await in_thread(snapshots.prepare, active, state.chain)
+    mounted: list[int] = []  # a step cancelled while it is mounted still knows the fd
     try:
-        rootfs = await in_thread(snapshots.mount, active, volatile=True)
+        await in_thread(snapshots.prepare, active, state.chain)
         try:
-            await work(rootfs)
+            await in_thread(lambda: mounted.append(snapshots.mount(active, volatile=True)))
+            await work(mounted[0])
         finally:
-            await in_thread(os.close, rootfs)
+            for rootfs in mounted:
+                await in_thread(os.close, rootfs)
         return await in_thread(_commit, build, state, key, description, active)
     except BaseException:
         await asyncio.shield(in_thread(snapshots.remove, active))

@@ -8,9 +8,10 @@ The container has no record: it is nobody's but the step's, and everything of it
 import asyncio
 import shutil
 import socket
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack, ExitStack, suppress
 from pathlib import Path
+from typing import Any, TypeVar
 
 from sampan.api.containers import ContainerConfig
 from sampan.api.host_config import HostConfig
@@ -38,6 +39,8 @@ CHUNK = 1 << 16
 DRAIN_SECONDS = 5.0
 SIGKILL = 9
 
+T = TypeVar("T")
+
 
 class ContainerExecutor:
     """Runs commands upon the engine's runtime, networks and limits."""
@@ -53,7 +56,7 @@ class ContainerExecutor:
             container.state_dir.mkdir(parents=True, mode=0o710)
             undo.push_async_callback(asyncio.to_thread, shutil.rmtree, container.run_dir, ignore_errors=True)
             undo.push_async_callback(self._context.networks.leave, container.id)
-            container.sandbox = await self._context.networks.join(member_of(container.record))
+            container.sandbox = await _whole(self._context.networks.join(member_of(container.record)))
             write_network_files(container, container.sandbox)
             cgroup, monitor, reading = await self._start(container, command, undo)
             return await _finish(monitor, cgroup, reading, output)
@@ -145,6 +148,16 @@ def mount_of(mount: StepMount) -> oci.Mount:
         return oci.Mount(mount.target, "tmpfs", "tmpfs", options)
     source = str(mount.source) if isinstance(mount.source, Path) else ""
     return oci.Mount(mount.target, "bind", source, ("rbind", "rprivate", access))
+
+
+async def _whole(work: Coroutine[Any, Any, T]) -> T:
+    """Do ``work`` to its end; when cancelled meanwhile, afterwards."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 async def _started(launch: Launch) -> Monitor:
