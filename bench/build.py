@@ -1,0 +1,67 @@
+"""Builds against dockerd's classic builder and podman: ``python bench/build.py [peer …] [--rounds N]``.
+
+Cold (no cache), cached, one file changed, ten stages side by side. Prints medians and ratios (peer's time / ours).
+"""
+
+import argparse
+import tempfile
+import uuid
+from pathlib import Path
+
+from measure import Case, compare, report
+from peers import IMAGE, KINDS, Peer, ready
+
+CACHED = f"FROM {IMAGE}\nCOPY a /a\nRUN echo one > /one\nLABEL x=y\n"
+STAGES = "".join(f"FROM {IMAGE} AS s{n}\nRUN sleep 0.2; echo {n} > /out\n" for n in range(10))
+PARALLEL = STAGES + f"FROM {IMAGE}\n" + "".join(f"COPY --from=s{n} /out /out{n}\n" for n in range(10))
+
+
+def context(dockerfile: str, content: str = "a") -> Path:
+    """A directory with a Dockerfile and one file."""
+    root = Path(tempfile.mkdtemp(prefix="bench-build-"))
+    (root / "Dockerfile").write_text(dockerfile)
+    (root / "a").write_text(content)
+    return root
+
+
+def cold(peer: Peer) -> None:
+    """Three steps without cache."""
+    peer.call("build", "--no-cache", "-q", str(context(CACHED)))
+
+
+def cached(peer: Peer) -> None:
+    """Three steps that are all in the cache."""
+    peer.call("build", "-q", str(context(CACHED)))
+
+
+def changed(peer: Peer) -> None:
+    """One file differs from the build before."""
+    peer.call("build", "-q", str(context(CACHED, uuid.uuid4().hex)))
+
+
+def parallel(peer: Peer) -> None:
+    """Ten stages that need nothing of one another."""
+    peer.call("build", "--no-cache", "-q", str(context(PARALLEL)))
+
+
+CASES: dict[str, tuple[Case, int]] = {
+    "cold, 3 steps": (cold, 5),
+    "cached, 3 steps": (cached, 9),
+    "one file changed": (changed, 5),
+    "10 stages": (parallel, 3),
+}
+
+
+def main() -> None:
+    """Run every case for the peers named."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("peers", nargs="*", default=list(KINDS))
+    parser.add_argument("--rounds", type=int)
+    given = parser.parse_args()
+    with ready(given.peers) as peers:
+        for title, (case, rounds) in CASES.items():
+            report(title, compare(case, peers, given.rounds or rounds))
+
+
+if __name__ == "__main__":
+    main()
