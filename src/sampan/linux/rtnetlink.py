@@ -225,17 +225,20 @@ class Rtnetlink:
             parts.append(u32(IFLA_MASTER, master))
         self._do("link_set", str(index), RTM_SETLINK, 0, *parts)
 
-    def port_set(self, index: int, *, master: int, mtu: int = 0, isolated: bool = False) -> None:
-        """Make a link a port of the bridge ``master`` and raise it; it gets no address of its own.
+    def link_raise(self, index: int, *, mtu: int = 0) -> None:
+        """Set a link up without an IPv6 address of its own making."""
+        no_address = attribute(IFLA_INET6_ADDR_GEN_MODE, bytes([IN6_ADDR_GEN_MODE_NONE]))
+        silent = nested(IFLA_AF_SPEC, nested(socket.AF_INET6, no_address))
+        header = _LINK.pack(0, 0, index, IFF_UP, IFF_UP)
+        self._do("link_raise", str(index), RTM_SETLINK, 0, header, self._link_parts("", "", mtu), silent)
+
+    def port_set(self, index: int, *, master: int, isolated: bool = False) -> None:
+        """Make a link a port of the bridge ``master``; one that is up and has a carrier forwards at once.
 
         The port sends frames back where they came from if need be (hairpin); an ``isolated`` one exchanges frames
         with the bridge only, not with other isolated ports.
         """
-        no_address = attribute(IFLA_INET6_ADDR_GEN_MODE, bytes([IN6_ADDR_GEN_MODE_NONE]))
-        silent = nested(IFLA_AF_SPEC, nested(socket.AF_INET6, no_address))
-        header = _LINK.pack(0, 0, index, IFF_UP, IFF_UP)
-        parts = [header, self._link_parts("", "", mtu), u32(IFLA_MASTER, master), silent]
-        self._do("port_set", str(index), RTM_SETLINK, 0, *parts)
+        self._do("port_set", str(index), RTM_SETLINK, 0, _LINK.pack(0, 0, index, 0, 0), u32(IFLA_MASTER, master))
         port = attribute(IFLA_BRPORT_MODE, b"\1") + attribute(IFLA_BRPORT_ISOLATED, bytes([isolated]))
         header = _LINK.pack(socket.AF_BRIDGE, 0, index, 0, 0)
         self._do("port_set", str(index), RTM_SETLINK, 0, header, nested(IFLA_PROTINFO, port))

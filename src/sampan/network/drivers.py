@@ -8,7 +8,6 @@ With inter-container communication off the bridge's ports are isolated: frames g
 
 import errno
 import hashlib
-import secrets
 from contextlib import suppress
 
 from sampan.errors import EngineError, InvalidParameter, Unsupported
@@ -16,7 +15,7 @@ from sampan.linux.netns import Namespaces
 from sampan.linux.rtnetlink import Link, Rtnetlink, mac_bytes
 from sampan.network.endpoint import Endpoint
 from sampan.network.network import Network
-from sampan.network.pool import PLUG, Prepared, sysctl
+from sampan.network.pool import PLUG, Prepared, make_pair, sysctl
 
 MACVLAN = "macvlan0"
 """The name of a macvlan until it gets its real one; the prepared pair may still have its own."""
@@ -65,15 +64,14 @@ class Bridge:
         if into.veth:
             endpoint.veth, into.veth = into.veth, ""
         else:
-            endpoint.veth = "veth" + secrets.token_hex(4)
-            self._rtnetlink.veth_add(endpoint.veth, PLUG, into.netns)
+            endpoint.veth = make_pair(self._rtnetlink, into)
         self._plug_port(network, bridge, endpoint.veth)
         await furnish(self._namespaces, network, endpoint, into, PLUG)
 
     def _plug_port(self, network: Network, bridge: Link, veth: str) -> None:
         if port := self._rtnetlink.link(veth):
-            isolated = not network.options.icc
-            self._rtnetlink.port_set(port.ifindex, master=bridge.ifindex, mtu=network.options.mtu, isolated=isolated)
+            self._rtnetlink.link_raise(port.ifindex, mtu=network.options.mtu)
+            self._rtnetlink.port_set(port.ifindex, master=bridge.ifindex, isolated=not network.options.icc)
 
 
 def bridge_mac(network: Network) -> str:
@@ -142,12 +140,25 @@ async def furnish(namespaces: Namespaces, network: Network, endpoint: Endpoint, 
     link = inner.link(plug)
     if link is None:
         raise EngineError(f"the new interface of {endpoint.container} went away")
-    inner.link_set(link.ifindex, name=endpoint.interface, mac=endpoint.mac, mtu=network.options.mtu)
+    rename(inner, link.ifindex, endpoint.interface)
+    inner.link_set(link.ifindex, mtu=network.options.mtu)
     if endpoint.ipv6:
         await namespaces.call(lambda: enable_ipv6(endpoint.interface), into.netns)
     for interface in endpoint.interfaces:
         inner.address_add(link.ifindex, interface)
-    inner.link_set(link.ifindex, up=True)
+    # Coming up, and getting a MAC, make the link tell its neighbours about its addresses: both come last.
+    inner.link_set(link.ifindex, mac=endpoint.mac, up=True)
+
+
+def rename(inner: Rtnetlink, ifindex: int, name: str) -> None:
+    """Give a link its name; before Linux 6.2 it must be down for that."""
+    try:
+        inner.link_set(ifindex, name=name)
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        inner.link_set(ifindex, up=False)
+        inner.link_set(ifindex, name=name)
 
 
 def enable_ipv6(interface: str) -> None:

@@ -268,7 +268,10 @@ class Firewall:
                 await self._write()
                 return
             try:
-                self._change_elements(ports, add=add)
+                if add:
+                    self._change_elements(ports, add=True)
+                else:  # the kernel waits some 10 ms before it forgets an element
+                    await asyncio.to_thread(self._change_elements, ports, add=False)
             except OSError:  # the table is not as we left it: write it again, whole
                 await self._write()
 

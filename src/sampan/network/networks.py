@@ -95,8 +95,6 @@ class Networks:
         self._records.mkdir(mode=0o710, parents=True, exist_ok=True)
         for path in self._records.glob("*.tmp"):
             path.unlink()
-        if self._config.ip_forward:
-            sysctl("ipv4/ip_forward", "1")
         stored = {summary.name: summary for _, summary in self._store.all()}
         for summary in self._predefined(stored):
             self._put(summary)
@@ -124,8 +122,15 @@ class Networks:
         try:
             if isinstance(driver := self._drivers.get(network.driver), Bridge):
                 driver.make(network)
+                self._forward(network)
         except (OSError, EngineError) as error:
             log.warning("cannot bring up network %s: %s", network.name, error)
+
+    def _forward(self, network: Network) -> None:
+        """Let the host forward packets of the families the network has."""
+        switches = {4: "ipv4/ip_forward", 6: "ipv6/conf/all/forwarding"}
+        for version in {subnet.version for subnet in network.subnets} if self._config.ip_forward else ():
+            sysctl(switches[version], "1")
 
     def _bridge_addresses(self) -> list[str]:
         default = self._by_name("bridge")
@@ -218,6 +223,7 @@ class Networks:
             if driver := self._drivers.get(network.driver):
                 driver.make(network)
             if network.driver == "bridge":
+                self._forward(network)
                 await self._firewall.apply()
         except OSError as error:
             await self._forget(network)

@@ -1,7 +1,10 @@
 """Prepared network namespaces: what every start needs, made before it is asked for.
 
     namespace ─ lo up ─ DNS sockets at 127.0.0.11, port 53 redirected to them ─ one end of a veth pair
-                                                            the other end lies in the host, down, in no bridge
+                                                            the other end lies in the host, in no bridge yet
+
+Both ends are up, so the kernel, which notices carriers in its own time, has noticed this one: plugged into a
+bridge, the pair forwards at once.
 
 Taking one costs a hand-over; the pool refills itself in the background. Nothing but open descriptors holds a
 prepared namespace: when the daemon dies, however it dies, the kernel removes it and both ends of its pair.
@@ -57,6 +60,16 @@ def prepare() -> Prepared:
     for name, value in SYSCTLS.items():
         sysctl(name, value)
     return Prepared(netns, rtnetlink, open_dns(replace=False))
+
+
+def make_pair(rtnetlink: Rtnetlink, into: Prepared) -> str:
+    """A pair that is up, its inner end ``PLUG``; returns the name of the outer one."""
+    name = "veth" + secrets.token_hex(4)
+    rtnetlink.veth_add(name, PLUG, into.netns)
+    for side, end in ((rtnetlink, name), (into.rtnetlink, PLUG)):
+        if link := side.link(end):
+            side.link_raise(link.ifindex)
+    return name
 
 
 def open_dns(*, replace: bool) -> tuple[socket.socket, socket.socket]:
@@ -124,9 +137,7 @@ class Pool:
     async def _make(self) -> Prepared:
         prepared = await self.bare()
         try:
-            name = "veth" + secrets.token_hex(4)
-            self._rtnetlink.veth_add(name, PLUG, prepared.netns)
-            prepared.veth = name
+            prepared.veth = make_pair(self._rtnetlink, prepared)
         except BaseException:
             prepared.close()
             raise

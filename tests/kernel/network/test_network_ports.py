@@ -88,6 +88,17 @@ def bound_datagram(port: int) -> socket.socket:
     return bound
 
 
+async def test_ipv6_is_published_to_containers_that_have_it(lab: Laboratory) -> None:
+    await lab.networks.create(n.NetworkCreateRequest(name="dual", enable_ipv6=True))
+    server = await lab.start("server", "dual", ports=published("8080:80/tcp"))
+    listener = await lab.do(server, lambda: socket.create_server(("::", 80), family=socket.AF_INET6))
+    endpoint = server.endpoints["dual"]
+    with listener:
+        address = (endpoint.ipv6_gateway, 8080)
+        await asyncio.to_thread(lambda: socket.create_connection(address, 2).close())
+        assert listener.accept()[1][0] == endpoint.ipv6_gateway
+
+
 async def test_random_ports_and_ranges_find_free_ones(lab: Laboratory) -> None:
     first = await lab.start("first", ports=published("7000-7001:80/tcp"))
     second = await lab.start("second", ports=published("7000-7001:80/tcp", ":81/tcp"))
