@@ -18,6 +18,7 @@ from sampan.errors import EngineError, Unavailable
 DEFAULT_HOST = "unix:///run/sampan/sampan.sock"
 MAXIMUM_LINE = 65536
 CHUNK = 1 << 16
+WITHOUT_BODY = (204, 304)  # RFC 9110, 6.4.1
 
 
 class RequestFailed(EngineError):
@@ -75,6 +76,8 @@ class Response:
     def chunks(self) -> Iterator[bytes]:
         """The body's bytes as they come, then the connection is closed."""
         with self.sock, self.file:
+            if self.status in WITHOUT_BODY:
+                return
             if self.headers.get("transfer-encoding", "").lower() == "chunked":
                 yield from dechunked(self.file)
             else:
