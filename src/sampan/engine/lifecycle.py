@@ -11,7 +11,8 @@ import asyncio
 import logging
 import signal as signals
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 
 from sampan.api.containers import RemoveOptions
 from sampan.api.signals import parse_signal
@@ -62,15 +63,9 @@ class Lifecycle:
 
     async def _launch(self, container: Container) -> None:
         """Start the process and record it; a failure is recorded too, then raised."""
-        try:
+        async with AsyncExitStack() as failing:
+            failing.push_async_exit(partial(self._start_failed, container))
             await self._starter.launch(container)
-        except EngineError as error:
-            await self._failed(container, error)
-            raise
-        except OSError as error:
-            failure = EngineError(f"failed to start container {container.id}: {error}")
-            await self._failed(container, failure)
-            raise failure from error
         state = container.record.state
         state.status, state.exit_code, state.error, state.oom_killed = Status.RUNNING, 0, "", False
         state.started_at, state.finished_at = now(), state.finished_at
@@ -79,6 +74,20 @@ class Lifecycle:
         self._health.begin(container)
         self._catalog.save(container)
         self._announce(container, "start")
+
+    async def _start_failed(
+        self, container: Container, kind: type[BaseException] | None, error: BaseException | None, trace: object
+    ) -> None:
+        """Whatever ended a start, its clients are told and the container is as before; system errors get a sentence."""
+        if error is None:
+            return
+        if isinstance(error, EngineError):
+            await self._failed(container, error)
+            return
+        failure = EngineError(f"failed to start container {container.id}: {error}")
+        await self._failed(container, failure)
+        if isinstance(error, OSError):
+            raise failure from error
 
     async def _failed(self, container: Container, error: EngineError) -> None:
         """Record why a start failed."""
