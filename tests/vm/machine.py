@@ -35,7 +35,7 @@ exec /bin/busybox switch_root /root /bin/sh /project/start
 """
 
 START = """#!/bin/sh
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root PYTHONDONTWRITEBYTECODE=1
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TMPDIR=/var/tmp PYTHONDONTWRITEBYTECODE=1
 mount -t tmpfs tmpfs /tmp; mount -t tmpfs tmpfs /run; mkdir -p /dev/pts /dev/shm
 mount -t devpts -o ptmxmode=666,gid=5 devpts /dev/pts; mount -t tmpfs tmpfs /dev/shm
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
@@ -47,7 +47,8 @@ for controller in $(cat /sys/fs/cgroup/cgroup.controllers); do
     echo "+$controller" > /sys/fs/cgroup/cgroup.subtree_control
 done
 cd /project
-PYTHONPATH=/project/src:/project/site-packages {command}
+export PYTHONPATH=/project/src:/project/site-packages
+{command}
 echo {done}$?
 echo o > /proc/sysrq-trigger
 sleep 30
