@@ -14,7 +14,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,6 +33,7 @@ class Daemon:
     """One daemon and its roots; ``start`` again after ``kill`` finds its containers."""
 
     root: Path
+    subnet: str
     arguments: tuple[str, ...] = ()
     process: "subprocess.Popen[bytes] | None" = None
     started: int = field(default=0)
@@ -58,7 +59,7 @@ class Daemon:
                 [
                     *(sys.executable, "-m", "sampan.daemon.main", "--debug"),
                     *("--data-root", str(self.root / "data"), "--exec-root", str(self.root / "run")),
-                    *("-H", self.url, *self.arguments),
+                    *("-H", self.url, "--bip", f"{self.subnet}.1/24", *self.arguments),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -151,7 +152,13 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """A daemon with the busybox image."""
     assert os.geteuid() == 0, "these tests need root"
     root = tmp_path_factory.mktemp("engine")
-    running = Daemon(root, ("--bip", "172.30.91.1/24", "--add-runtime", "runc=runc"))
+    with own_subnet() as subnet:
+        running = Daemon(root, subnet, ("--add-runtime", "runc=runc"))
+        yield from prepared(running)
+
+
+def prepared(running: Daemon) -> Iterator[Daemon]:
+    """The daemon, started, with the image; everything of it is gone afterwards."""
     running.start()
     try:
         assert running.cli("import", "-", IMAGE, input=busybox_tar()).returncode == 0
@@ -161,7 +168,21 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
             for container in running.client().containers.list(all=True):
                 container.remove(force=True, v=True)
         running.stop()
-        shutil.rmtree(root, ignore_errors=True)
+        shutil.rmtree(running.root, ignore_errors=True)
+
+
+@contextmanager
+def own_subnet() -> Iterator[str]:
+    """The first three numbers of a /24 that no other run has: the name of a bound socket is the claim."""
+    with socket.socket(socket.AF_UNIX) as claim:
+        for third in range(256):
+            try:
+                claim.bind(f"\0sampan-tests-172.30.{third}")
+            except OSError:
+                continue
+            yield f"172.30.{third}"
+            return
+    raise AssertionError("256 runs side by side")
 
 
 @pytest.fixture

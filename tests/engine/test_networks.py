@@ -51,15 +51,17 @@ def host_port(container: Container, port: str = "80/tcp") -> int:
     return int(container.ports[port][0]["HostPort"])
 
 
-def test_a_container_on_the_default_bridge_has_address_route_and_hosts_line(run: Run, shell: Shell) -> None:
+def test_a_container_on_the_default_bridge_has_address_route_and_hosts_line(
+    daemon: Any, run: Run, shell: Shell
+) -> None:
     one = run(network_mode="bridge", hostname="web")
     one.reload()
     address = one.attrs["NetworkSettings"]["Networks"]["bridge"]["IPAddress"]
     assert f"inet {address}/24" in shell(one, "ip addr show eth0")
-    assert "default via 172.30.91.1" in shell(one, "ip route")
+    assert f"default via {daemon.subnet}.1" in shell(one, "ip route")
     assert f"{address}\tweb" in shell(one, "cat /etc/hosts")
     assert "nameserver" in shell(one, "cat /etc/resolv.conf")
-    shell(one, "ping -c 1 -W 2 172.30.91.1")
+    shell(one, f"ping -c 1 -W 2 {daemon.subnet}.1")
 
 
 def test_names_aliases_and_links_resolve_on_a_user_network(run: Run, shell: Shell, network: Any) -> None:
@@ -185,16 +187,16 @@ def test_prune_takes_what_nobody_uses(client: Any, run: Run, network: Any) -> No
         (("network", "create", "-d", "overlay", "x"), "not a swarm manager"),
         (("network", "create", "-d", "ipvlan", "x"), "ipvlan networks are not supported"),
         (
-            ("network", "create", "--subnet", "172.30.91.0/25", "x"),
+            ("network", "create", "--subnet", "{subnet}.0/25", "x"),
             "Pool overlaps with other one on this address space",
         ),
         (("network", "rm", "host"), "host is a pre-defined network and cannot be removed"),
         (("network", "inspect", "nosuch"), "network nosuch not found"),
         (("run", "--rm", "--network", "nosuch", "busybox", "true"), "network nosuch not found"),
-        (("run", "--rm", "--ip", "172.30.91.9", "busybox", "true"), "supported on user defined networks only"),
+        (("run", "--rm", "--ip", "{subnet}.9", "busybox", "true"), "supported on user defined networks only"),
     ],
 )
 def test_errors_are_sentences(daemon: Any, client: Any, arguments: tuple[str, ...], said: str) -> None:
-    result = daemon.cli(*arguments)
+    result = daemon.cli(*(each.replace("{subnet}", daemon.subnet) for each in arguments))
     assert result.returncode != 0
     assert said in result.stderr.decode()
