@@ -18,9 +18,7 @@ DEFAULT_FILE = Path("/etc/sampan/daemon.json")
 MAXIMUM_FILE_BYTES = 1 << 20
 
 
-class Runtime(
-    msgspec.Struct, frozen=True, rename={"runtime_args": "runtimeArgs"}, forbid_unknown_fields=True
-):
+class Runtime(msgspec.Struct, frozen=True, rename={"runtime_args": "runtimeArgs"}, forbid_unknown_fields=True):
     """An OCI runtime ``--runtime`` may name: a binary and the arguments put before its command."""
 
     path: str
@@ -50,6 +48,20 @@ class Proxies(msgspec.Struct, frozen=True, rename="kebab", forbid_unknown_fields
     no_proxy: str = ""
 
 
+class AccessRule(msgspec.Struct, frozen=True, rename="kebab", forbid_unknown_fields=True):
+    """What some users of the unix socket may do; the first rule that fits a request decides. docs/access.md.
+
+    ``users`` and ``groups`` are names or numbers, neither given means everybody. ``operations`` are shell patterns.
+    With ``labels`` only containers that carry them exist. ``host_access`` allows what reaches past the container.
+    """
+
+    users: list[str | int] = []
+    groups: list[str | int] = []
+    operations: tuple[str, ...] = ("*",)
+    labels: dict[str, str] = {}
+    host_access: bool = False
+
+
 class Config(msgspec.Struct, frozen=True, rename="kebab", forbid_unknown_fields=True, kw_only=True):
     """Everything that can be set. Names, types and meanings are dockerd's; times are in seconds."""
 
@@ -67,6 +79,7 @@ class Config(msgspec.Struct, frozen=True, rename="kebab", forbid_unknown_fields=
     tlscert: str = ""
     tlskey: str = ""
     authorization_plugins: list[str] = []
+    access: list[AccessRule] = []
 
     # the daemon itself
     debug: bool = False
@@ -82,6 +95,7 @@ class Config(msgspec.Struct, frozen=True, rename="kebab", forbid_unknown_fields=
     min_api_version: str = "1.24"
     api_cors_header: str = ""
     metrics_addr: str = ""
+    metrics_containers: bool = False
 
     # containers
     runtimes: dict[str, Runtime] = {}
@@ -196,9 +210,7 @@ def read_file(path: Path | None) -> dict[str, Any]:
         raise InvalidParameter(f"the configuration file {source} must hold one JSON object")
     unknown = sorted(set(content) - set(KEYS))
     if unknown:
-        raise InvalidParameter(
-            "the following directives don't match any configuration option: " + ", ".join(unknown)
-        )
+        raise InvalidParameter("the following directives don't match any configuration option: " + ", ".join(unknown))
     return content
 
 
@@ -235,9 +247,7 @@ def check(config: Config) -> Config:
         raise InvalidParameter(f"invalid mtu: {config.mtu}, expected 0 (automatic) or more")
     for name in ("data_root", "exec_root"):
         if not getattr(config, name).startswith("/"):
-            raise InvalidParameter(
-                f"invalid {kebab(name)}: {getattr(config, name)!r} is not an absolute path"
-            )
+            raise InvalidParameter(f"invalid {kebab(name)}: {getattr(config, name)!r} is not an absolute path")
     check_default_runtime(config)
     check_labels(config.labels)
     return config
@@ -265,4 +275,3 @@ def check_labels(labels: list[str]) -> None:
 def kebab(name: str) -> str:
     """``data_root`` → ``data-root``."""
     return name.replace("_", "-")
-

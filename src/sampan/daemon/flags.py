@@ -100,7 +100,7 @@ IRREGULAR: dict[str, Flag] = {
 }
 PROXIES = ("http-proxy", "https-proxy", "no-proxy")
 # Settings with structure of their own are set in the file only.
-FILE_ONLY = {"proxies", "default-network-opts"}
+FILE_ONLY = {"access", "proxies", "default-network-opts"}
 BY_TYPE: dict[Any, Callable[[str], Any]] = {bool: boolean, int: int}
 
 

@@ -1,6 +1,7 @@
 """Unix sockets: packets with descriptors (unix(7), SCM_RIGHTS), peers' credentials, addresses of any length."""
 
 import array
+import errno
 import os
 import socket
 import struct
@@ -8,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 MAXIMUM_DESCRIPTORS = 253  # SCM_MAX_FD
+SO_PEERGROUPS = 59  # asm-generic/socket.h; socket.SO_PEERGROUPS does not exist
+MAXIMUM_OPTION = 1024
 
 
 def send_packet(connection: socket.socket, parts: Sequence[bytes], fds: Sequence[int] = ()) -> None:
@@ -31,6 +34,20 @@ def peer_pid(connection: socket.socket) -> int:
     """Pid of the process that listened (for a client) or connected (for a server): SO_PEERCRED."""
     pid, _uid, _gid = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     return int(pid)
+
+
+def peer_groups(connection: socket.socket) -> list[int]:
+    """Supplementary groups of the process that connected: SO_PEERGROUPS (Linux 4.13).
+
+    Empty for a process in more groups than Python's getsockopt has room for (256).
+    """
+    try:
+        raw = connection.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, MAXIMUM_OPTION)
+    except OSError as error:
+        if error.errno in (errno.ERANGE, errno.ENODATA):
+            return []
+        raise
+    return list(array.array("I", raw))
 
 
 def connect_beneath(directory: Path, name: str, kind: socket.SocketKind = socket.SOCK_SEQPACKET) -> socket.socket:

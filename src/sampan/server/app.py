@@ -2,13 +2,14 @@
 
 import logging
 import re
+from typing import cast
 
 from aiohttp import web
 
 from sampan import __version__
 from sampan.api import versions
 from sampan.api.versions import NEWEST, OLDEST, Version
-from sampan.errors import EngineError, InvalidParameter, status_of
+from sampan.errors import EngineError, Forbidden, InvalidParameter, status_of
 from sampan.server import (
     build,
     containers,
@@ -22,12 +23,16 @@ from sampan.server import (
     system,
     volumes,
 )
+from sampan.server.access import Access
 from sampan.server.answers import failure
+from sampan.server.authorization import Authorization
 from sampan.server.background import Background
 from sampan.server.call import Call
+from sampan.server.confine import confine
 from sampan.server.connection import Connection
 from sampan.server.contract import Engine
 from sampan.server.hijack import BACKGROUND
+from sampan.server.peer import Peer
 from sampan.server.routes import Route, Router
 
 log = logging.getLogger(__name__)
@@ -46,6 +51,8 @@ ROUTES: tuple[Route, ...] = (
     *swarm.ROUTES,
 )
 
+OPERATIONS = frozenset(route.operation for route in ROUTES)
+
 ENGINE: web.AppKey[Engine] = web.AppKey("engine", Engine)
 
 VERSIONED = re.compile(r"/v([0-9.]+)(/.*)")
@@ -54,11 +61,13 @@ SHUTDOWN_GRACE = 10.0
 
 
 class Gateway:
-    """Between HTTP and the handlers: version, route, errors, the headers that every answer has."""
+    """Between HTTP and the handlers: version, route, permission, errors, the headers that every answer has."""
 
-    def __init__(self, engine: Engine, oldest: Version) -> None:
+    def __init__(self, engine: Engine, oldest: Version, access: Access, authorization: Authorization) -> None:
         self._engine = engine
         self._oldest = oldest
+        self._access = access
+        self._authorization = authorization
         self._router = Router(ROUTES)
         self._headers = {
             "Api-Version": str(NEWEST),
@@ -85,9 +94,24 @@ class Gateway:
             return failure(404, "page not found")
         route, names = found
         call = Call(self._engine, request, version, names)
+        peer = cast(Connection, request.protocol).peer
+        await confine(self._access, peer, call, route.operation, route.path)
+        if self._authorization:
+            return await self._authorization.around(call, peer, route.operation, lambda: self._perform(route, call))
+        return await self._perform(route, call)
+
+    async def _perform(self, route: Route, call: Call) -> web.StreamResponse:
         if route.finishes:
-            return await request.app[BACKGROUND].finish(route.handler(call))  # type: ignore[arg-type]
+            return await call.request.app[BACKGROUND].finish(route.handler(call))  # type: ignore[arg-type]
         return await route.handler(call)
+
+    def admits_http2(self, peer: Peer) -> bool:
+        """Whether a connection may be BuildKit's without a request that asks for it: no plugin could see into it."""
+        try:
+            self._access.grant(peer, "grpc")
+        except Forbidden:
+            return False
+        return not self._authorization
 
     def _version(self, path: str) -> tuple[Version, str]:
         """The version that a path begins with, the newest when it does not; raises InvalidParameter."""
@@ -109,13 +133,22 @@ class Gateway:
         response.headers.update(self._headers)
 
 
-def make_app(engine: Engine, oldest: Version = OLDEST) -> web.Application:
-    """The application that serves ``engine`` to clients of API ``oldest`` and later."""
+GATEWAY: web.AppKey[Gateway] = web.AppKey("gateway", Gateway)
+
+
+def make_app(
+    engine: Engine,
+    oldest: Version = OLDEST,
+    *,
+    access: Access | None = None,
+    authorization: Authorization | None = None,
+) -> web.Application:
+    """The application that serves ``engine`` to clients of API ``oldest`` and later, to whom rules and plugins let."""
     if not OLDEST <= oldest <= NEWEST:
         raise InvalidParameter(f"invalid minimum API version {oldest}: expected {OLDEST} to {NEWEST}")
-    gateway = Gateway(engine, oldest)
+    gateway = Gateway(engine, oldest, access or Access(), authorization or Authorization())
     app = web.Application()
-    app[ENGINE] = engine
+    app[ENGINE], app[GATEWAY] = engine, gateway
     app[BACKGROUND] = Background()
     app.router.add_route("*", "/{path:.*}", gateway.handle)
     app.on_response_prepare.append(gateway.add_headers)

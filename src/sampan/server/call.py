@@ -31,13 +31,16 @@ PIECE = 256 << 10
 class Call:
     """A request on its way through a handler."""
 
-    __slots__ = ("engine", "path", "request", "version")
+    __slots__ = ("_data", "engine", "labels", "path", "request", "version")
 
     def __init__(self, engine: Engine, request: web.Request, version: Version, path: Mapping[str, str]) -> None:
         self.engine = engine
         self.request = request
         self.version = version
         self.path = path
+        self.labels: Mapping[str, str] = {}
+        """Labels that a container must carry to exist for this client."""
+        self._data: bytes | None = None
 
     @property
     def reference(self) -> str:
@@ -87,6 +90,14 @@ class Call:
         """The ``filters`` parameter."""
         return filters.parse(self.text("filters"))
 
+    def container_filters(self) -> Filters:
+        """The ``filters`` parameter, narrowed to the containers that exist for this client."""
+        asked = self.filters()
+        if not self.labels:
+            return asked
+        own = [f"{name}={value}" for name, value in self.labels.items()]
+        return Filters({**asked.terms, "label": [*asked.get("label"), *own]})
+
     def structure(self, name: str, type_: type[T], default: T) -> T:
         """A parameter that holds JSON."""
         value = self.text(name)
@@ -115,7 +126,7 @@ class Call:
 
     async def body(self, type_: type[T], *, required: bool = False) -> T:
         """The JSON body; an empty one is all zero values unless it is ``required``."""
-        data = await self._bounded()
+        data = await self.data()
         self._expect_json(data)
         if not data and not required:
             return json.convert({}, type_)
@@ -123,18 +134,21 @@ class Call:
 
     async def optional_body(self, type_: type[T]) -> T | None:
         """The JSON body; ``None`` when there is none or nothing in it."""
-        data = await self._bounded()
+        data = await self.data()
         self._expect_json(data)
         value = json.decode_value(data) if data.strip() else None
         return json.convert(value, type_) if value else None
 
-    async def _bounded(self) -> bytes:
-        data = bytearray()
-        async for piece in self.request.content.iter_any():
-            data += piece
-            if len(data) > json.LIMIT:
-                raise InvalidParameter(f"request body too large: more than {json.LIMIT} bytes of JSON")
-        return bytes(data)
+    async def data(self) -> bytes:
+        """The whole body, which may be read again; raises InvalidParameter for one larger than JSON may be."""
+        if self._data is None:
+            data = bytearray()
+            async for piece in self.request.content.iter_any():
+                data += piece
+                if len(data) > json.LIMIT:
+                    raise InvalidParameter(f"request body too large: more than {json.LIMIT} bytes of JSON")
+            self._data = bytes(data)
+        return self._data
 
     def _expect_json(self, data: bytes) -> None:
         if not data:
@@ -146,6 +160,8 @@ class Call:
 
     async def stream(self) -> AsyncIterator[bytes]:
         """The body in pieces as they come."""
+        if self._data:
+            yield self._data
         async for piece in self.request.content.iter_chunked(PIECE):
             yield piece
 

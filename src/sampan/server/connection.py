@@ -23,6 +23,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from sampan.api.hijack import Hijacked
 from sampan.server.answers import failure
+from sampan.server.peer import Peer, of_socket
 
 log = logging.getLogger(__name__)
 
@@ -81,10 +82,14 @@ def _hung_up(transport: asyncio.Transport) -> bool:
 class Connection(RequestHandler):
     """aiohttp's connection, able to be taken over."""
 
-    __slots__ = ("_on_http2", "_splitter")
+    __slots__ = ("_on_http2", "_peer", "_splitter")
 
     def __init__(
-        self, server: web.Server, on_http2: Callable[[Hijacked], None], loop: asyncio.AbstractEventLoop
+        self,
+        server: web.Server,
+        on_http2: Callable[[Hijacked, Peer], None],
+        loop: asyncio.AbstractEventLoop,
+        peer: Peer | None = None,
     ) -> None:
         super().__init__(
             server,
@@ -95,7 +100,15 @@ class Connection(RequestHandler):
             max_field_size=HEAD_LIMIT,
         )
         self._on_http2 = on_http2
+        self._peer = peer
         self._splitter: Splitter | None = None
+
+    @property
+    def peer(self) -> Peer:
+        """Who connected; nobody once the connection is gone."""
+        if self._peer is None:
+            self._peer = of_socket(self.transport.get_extra_info("socket")) if self.transport else Peer()
+        return self._peer
 
     def data_received(self, data: bytes) -> None:
         """Sort what arrives: ordinary requests, those that may take over, HTTP/2."""
@@ -107,7 +120,8 @@ class Connection(RequestHandler):
             self._splitter = Splitter()
             self._split(data)
         elif data.startswith(HTTP2_PREFACE):
-            self._on_http2(Hijacked(self._detach(), data))
+            peer = self.peer
+            self._on_http2(Hijacked(self._detach(), data), peer)
         else:
             super().data_received(data)
 

@@ -30,7 +30,7 @@ from sampan.server.routes import changes, reads
 
 async def container_list(call: Call) -> web.StreamResponse:
     options = ListOptions(
-        all=call.flag("all"), limit=call.integer("limit"), size=call.flag("size"), filters=call.filters()
+        all=call.flag("all"), limit=call.integer("limit"), size=call.flag("size"), filters=call.container_filters()
     )
     summaries = await call.engine.containers.list(options)
     return answer(for_client(compat.SUMMARY, summaries, call.version))
@@ -40,6 +40,7 @@ async def container_create(call: Call) -> web.StreamResponse:
     request = await call.body(ContainerCreateRequest, required=True)
     if request == ContainerCreateRequest(host_config=request.host_config, networking_config=request.networking_config):
         raise InvalidParameter("config cannot be empty in order to create a container")
+    request.labels = {**(request.labels or {}), **call.labels}
     warnings = compat.adopt(request, call.version)
     platform = parse_platform(call.text("platform")) if call.since(1, 41) else None
     response = await call.engine.containers.create(request, name=call.text("name"), platform=platform)
@@ -249,7 +250,7 @@ async def put_container_archive(call: Call) -> web.StreamResponse:
 
 
 async def container_prune(call: Call) -> web.StreamResponse:
-    return answer(await call.engine.containers.prune(call.filters()))
+    return answer(await call.engine.containers.prune(call.container_filters()))
 
 
 async def container_checkpoint(call: Call) -> web.StreamResponse:

@@ -14,10 +14,13 @@ from sampan.api import versions
 from sampan.api.hijack import Hijacked
 from sampan.config import Config
 from sampan.errors import EngineError
-from sampan.server.app import ENGINE, make_app
+from sampan.server.access import Access
+from sampan.server.app import ENGINE, GATEWAY, OPERATIONS, make_app
+from sampan.server.authorization import Authorization
 from sampan.server.connection import Connection
 from sampan.server.contract import Engine
 from sampan.server.hijack import BACKGROUND
+from sampan.server.peer import Peer
 from sampan.server.sockets import Address, open_sockets, parse_address
 from sampan.server.tls import Bridge
 
@@ -36,7 +39,11 @@ async def serve(engine: Engine, settings: Config) -> AsyncIterator["Server"]:
         authority = settings.tlscacert if settings.tlsverify else ""
         context = tls_context(settings.tlscert, settings.tlskey, authority)
     addresses = [parse_address(host, tls=context is not None) for host in settings.listen_hosts]
-    server = Server(make_app(engine, versions.parse(settings.min_api_version)))
+    authorization = Authorization(settings.authorization_plugins)
+    await authorization.check_plugins()
+    access = Access(settings.access, OPERATIONS)
+    oldest = versions.parse(settings.min_api_version)
+    server = Server(make_app(engine, oldest, access=access, authorization=authorization))
     try:
         await server.start(addresses, group=settings.group, tls=context)
         yield server
@@ -99,12 +106,17 @@ class Server:
             server = await loop.create_server(accept, sock=listening, backlog=BACKLOG)
         self._servers.append(server)
 
-    def _connection(self) -> Connection:
+    def _connection(self, peer: Peer | None = None) -> Connection:
+        """A connection of ``peer``; without one it is asked of the kernel."""
         if self._runner.server is None:
             raise EngineError("the server is not running")
-        return Connection(self._runner.server, self._http2, asyncio.get_running_loop())
+        return Connection(self._runner.server, self._http2, asyncio.get_running_loop(), peer)
 
-    def _http2(self, connection: Hijacked) -> None:
+    def _http2(self, connection: Hijacked, peer: Peer) -> None:
+        if not self._app[GATEWAY].admits_http2(peer):
+            log.info("HTTP/2 of %s refused", peer)
+            connection.sock.close()
+            return
         self._app[BACKGROUND].spawn(self._app[ENGINE].builder.serve_grpc(connection))
 
     async def close(self) -> None:

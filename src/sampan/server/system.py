@@ -65,7 +65,7 @@ async def system_data_usage(call: Call) -> web.StreamResponse:
 
 
 async def system_events(call: Call) -> web.StreamResponse:
-    options = EventsOptions(since=call.moment("since"), until=call.moment("until"), filters=call.filters())
+    options = EventsOptions(since=call.moment("since"), until=call.moment("until"), filters=call.container_filters())
     if options.since is not None and options.until is not None and options.until < options.since:
         raise InvalidParameter(
             f"`since` time ({call.text('since')}) cannot be after `until` time ({call.text('until')})"

@@ -13,6 +13,8 @@ import ssl
 from collections.abc import Callable
 from contextlib import suppress
 
+from sampan.server.peer import Peer, of_tls
+
 log = logging.getLogger(__name__)
 
 HIGH_WATER = 256 << 10
@@ -49,7 +51,7 @@ class Inner(asyncio.Protocol):
 class Bridge(asyncio.Protocol):
     """One TLS connection; speaks TLS through memory buffers."""
 
-    def __init__(self, context: ssl.SSLContext, make_connection: Callable[[], asyncio.Protocol]) -> None:
+    def __init__(self, context: ssl.SSLContext, make_connection: Callable[[Peer], asyncio.Protocol]) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._make_connection = make_connection
@@ -127,7 +129,8 @@ class Bridge(asyncio.Protocol):
     async def _connect_inner(self) -> None:
         loop = asyncio.get_running_loop()
         ours, theirs = socket.socketpair()
-        await loop.connect_accepted_socket(self._make_connection, theirs)
+        peer = of_tls(self._tls)
+        await loop.connect_accepted_socket(lambda: self._make_connection(peer), theirs)
         transport, _ = await loop.connect_accepted_socket(lambda: Inner(self), ours)
         self._inner = transport
         transport.set_write_buffer_limits(HIGH_WATER)
