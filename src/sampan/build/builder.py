@@ -14,13 +14,16 @@ from pathlib import Path
 import msgspec
 
 from sampan.build import stages
-from sampan.build.cache import Cache
+from sampan.build.cache import Cache, Entry
 from sampan.build.executor import Executor
+from sampan.build.imported import Imported, import_steps
 from sampan.build.request import ImageSource, Observer, Request, Step
+from sampan.build.squash import squashed
 from sampan.build.stage import StageBuilder
 from sampan.build.state import State, from_image
 from sampan.build.threads import in_thread
 from sampan.dockerfile import instructions as ins
+from sampan.errors import InvalidParameter
 from sampan.oci.platform import Platform, host
 from sampan.storage.images import Image
 from sampan.storage.leases import Lease
@@ -88,10 +91,12 @@ class Build:
         self.needed = stages.needed_stages(file, self.target, self.arguments)
         self._tasks: dict[int, asyncio.Task[State]] = {}
         self._group: asyncio.TaskGroup | None = None
+        self._imported = Imported()
 
     async def run(self) -> State:
         """Build and return the target's last state. Raises the first error of any step."""
         try:
+            self._imported = await in_thread(import_steps, self.workshop.storage, self.lease, self.request.cache_from)
             async with asyncio.TaskGroup() as self._group:
                 await self._tell_arguments()
                 for index in self.needed:
@@ -103,6 +108,10 @@ class Build:
     async def stage(self, index: int) -> State:
         """The last state of stage ``index``, built now if nobody asked for it before."""
         return await asyncio.shield(self._task(index))
+
+    def known(self, key: str) -> Entry | None:
+        """What the step of this key made before, here or where an image of ``cache_from`` was built."""
+        return self.workshop.cache.find(key) or self._imported.find(key)
 
     def _task(self, index: int) -> "asyncio.Task[State]":
         assert self._group is not None
@@ -151,13 +160,22 @@ async def build_image(workshop: Workshop, request: Request, observer: Observer) 
     with workshop.storage.leases.take() as lease:
         build = Build(workshop, request, observer, lease)
         state = await build.run()
-        if request.labels:
-            labels = {**(state.config.labels or {}), **request.labels}
-            config = msgspec.structs.replace(state.config, labels=labels)
-        else:
-            config = state.config
-        final = msgspec.structs.replace(state.image_config(), config=config)
-        return await in_thread(workshop.storage.images.create, final, state.layers, state.base)
+        if request.squash:
+            return await squashed(build, state, ACTIVE_PREFIX)
+        return await in_thread(_final_image, workshop.storage, state, request)
+
+
+def _final_image(storage: Storage, state: State, request: Request) -> Image:
+    """The last state as an image: the last step's own where steps are kept, else one with the request's labels."""
+    if request.keep_steps:
+        if state.image is None:
+            raise InvalidParameter("No image was generated. Is your Dockerfile empty?")
+        return storage.images.get(state.image)
+    config = state.config
+    if request.labels:
+        config = msgspec.structs.replace(config, labels={**(config.labels or {}), **request.labels})
+    final = msgspec.structs.replace(state.image_config(), config=config)
+    return storage.images.create(final, state.layers, state.base)
 
 
 def close_in_thread(fd: int) -> None:

@@ -35,7 +35,11 @@ class ClassicOutput:
         self._running: dict[int, str] = {}
 
     async def started(self, step: Step) -> None:
-        await self._say(step.stage_index, f"Step {step.number}/{step.total} : {step.text}\n")
+        which, triggers = step.trigger
+        if which == 0:
+            await self._say(step.stage_index, f"Step {step.number}/{step.total} : {step.text}\n")
+        elif which == 1:
+            await self._say(step.stage_index, f"# Executing {triggers} build trigger{'s' if triggers > 1 else ''}\n")
 
     async def running(self, step: Step, container_id: str) -> None:
         self._running[step.stage_index] = container_id[:12]
@@ -49,7 +53,7 @@ class ClassicOutput:
         container = self._running.pop(step.stage_index, "")
         lines = [" ---> Using cache\n"] if cached else []
         lines += [f"Removing intermediate container {container}\n"] if container else []
-        lines += [f" ---> {state_id[:12]}\n"] if state_id else []
+        lines += [f" ---> {state_id[:12]}\n"] if step.stage_index >= 0 else []
         await self._say(step.stage_index, "".join(lines))
 
     async def failed(self, step: Step, reason: str) -> None:

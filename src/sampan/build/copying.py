@@ -159,8 +159,8 @@ class Copier:
                 self.make_directory(base)
             for found in _members(source, selection, self._placement.exclude, opened):
                 path = found.path if selection.is_directory or into else posixpath.basename(destination)
-                self._place(found, posixpath.join(base, path))
-        self._set_times()
+                self.place(found, posixpath.join(base, path))
+        self.set_times()
 
     def make_directory(self, path: str) -> None:
         """Make ``path`` and what is missing above it."""
@@ -194,7 +194,8 @@ class Copier:
         parent, name = posixpath.split(path)
         return _Above(open_in_root(self._root, parent or ".", DIRECTORY), name)
 
-    def _place(self, found: Found, path: str) -> None:
+    def place(self, found: Found, path: str) -> None:
+        """Make ``path`` like ``found``, in a directory that is there; ``set_times`` at the end dates directories."""
         with self._parent(path) as (above, name):
             if found.is_directory:
                 self._place_directory(found, above, name, path)
@@ -240,7 +241,8 @@ class Copier:
         except IsADirectoryError:
             raise InvalidParameter(f"cannot replace to directory {name} with file") from None
 
-    def _set_times(self) -> None:
+    def set_times(self) -> None:
+        """Give the directories made so far their times, now that nothing more is written to them."""
         for path, mtime in reversed(self._times):
             fd = open_in_root(self._root, path, DIRECTORY)
             try:

@@ -29,7 +29,7 @@ def timestamp(epoch: int | None) -> str:
 async def metadata_step(build: "Build", state: State, key: str, description: str, reuse: bool) -> tuple[State, bool]:
     """The state after a step that changes no files, and whether the cache knew it (so that times stay)."""
     cache = build.workshop.cache
-    entry = cache.find(key) if reuse else None
+    entry = build.known(key) if reuse else None
     if entry is not None:
         return state.after(key, entry), True
     entry = Entry(timestamp(build.request.epoch), description)
@@ -41,8 +41,7 @@ async def layer_step(
     build: "Build", state: State, key: str, description: str, work: Work, reuse: bool
 ) -> tuple[State, bool]:
     """The state after ``work``, and whether it came from the cache. A failed or cancelled step leaves nothing."""
-    cache = build.workshop.cache
-    entry = cache.find(key) if reuse else None
+    entry = build.known(key) if reuse else None
     if entry is None:
         return await _made(build, state, key, description, work), False
     grown = state.after(key, entry)

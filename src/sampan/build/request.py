@@ -6,11 +6,14 @@ sampan.build (API)  ─┘                  └─▶ Observer (steps begin, pri
 """
 
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from sampan.build.executor import Limits
 from sampan.dockerfile.instructions import Dockerfile
+from sampan.errors import NotFound
 from sampan.oci.platform import Platform, host
 from sampan.storage.images import Image
 
@@ -29,6 +32,21 @@ class Secrets(Protocol):
         """The value, None when there is none of that name."""
 
 
+class Agents(Protocol):
+    """Where ``RUN --mount=type=ssh`` reaches ssh agents."""
+
+    def forward(self, id: str, socket: Path) -> AbstractAsyncContextManager[None]:
+        """Listen on the unix socket ``socket`` for the agent ``id`` until the end of the block. NotFound for none."""
+
+
+class NoAgents:
+    """No agents at all."""
+
+    def forward(self, id: str, socket: Path) -> AbstractAsyncContextManager[None]:
+        """Raises NotFound."""
+        raise NotFound(f"no SSH key {id} was given to this build")
+
+
 class NoSecrets:
     """No secrets at all."""
 
@@ -39,13 +57,17 @@ class NoSecrets:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One instruction as users see it: position among all steps of the build (from 1), its text, its stage."""
+    """One instruction as users see it: position among all steps of the build (from 1), its text, its stage.
+
+    ``trigger`` counts an ONBUILD step of the base image: which of how many, from 1.
+    """
 
     number: int
     total: int
     text: str
     stage: str
     stage_index: int
+    trigger: tuple[int, int] = (0, 0)
 
 
 class Observer(Protocol):
@@ -74,7 +96,10 @@ class Observer(Protocol):
 class Request:
     """A build. ``context`` is the fd of the context's directory, the caller's to close.
 
-    ``build_args`` None takes a variable's declaration as its value. ``epoch`` is SOURCE_DATE_EPOCH in seconds.
+    ``build_args`` None takes a variable's declaration as its value. ``epoch`` is SOURCE_DATE_EPOCH in seconds;
+    with ``rewrite_timestamp`` no file of a new layer is younger than that. ``keep_steps`` makes an image of every
+    step's state, as the classic builder promises; ``cache_from`` names images whose steps count as known.
+    ``entitlements`` are what steps may ask for beyond a plain container: network.host, security.insecure.
     """
 
     dockerfile: Dockerfile
@@ -91,4 +116,10 @@ class Request:
     limits: Limits = field(default_factory=Limits)
     secrets: Secrets = field(default_factory=NoSecrets)
     named_contexts: Mapping[str, int] = field(default_factory=dict)
+    agents: Agents = field(default_factory=NoAgents)
     epoch: int | None = None
+    rewrite_timestamp: bool = False
+    keep_steps: bool = False
+    cache_from: tuple[str, ...] = ()
+    squash: bool = False
+    entitlements: frozenset[str] = frozenset({"network.host"})

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from sampan.build import stages
+from sampan.build.commits import commit_state, state_id
 from sampan.build.copy_step import copy_step
 from sampan.build.layer import layer_step, metadata_step
 from sampan.build.request import Step
 from sampan.build.run_step import run_step
 from sampan.build.state import State, scratch
+from sampan.build.threads import in_thread
 from sampan.build.workdir import directory_exists, make_workdir
 from sampan.dockerfile import instructions as ins
 from sampan.dockerfile.changes import DEFAULT_PATH, apply, environment, expanded, with_shell
@@ -56,9 +58,11 @@ class StageBuilder:
         instruction: Any,
         state: State | None,
         work: Callable[[Any, Any, Step], Awaitable[Result]],
+        trigger: tuple[int, int] = (0, 0),
     ) -> State:
         """Do one step and tell the observer how it went."""
-        observer, step = self.build.observer, self.build.step_of(self.index, position, instruction)
+        observer = self.build.observer
+        step = replace(self.build.step_of(self.index, position, instruction), trigger=trigger)
         await observer.started(step)
         try:
             after, cached = await work(instruction, state, step)
@@ -68,8 +72,15 @@ class StageBuilder:
         except EngineError as error:
             await observer.failed(step, getattr(error, "buildkit_message", error.message))
             raise
-        await observer.finished(step, after.key, cached=cached)
+        after = await self._kept(after)
+        await observer.finished(step, state_id(after, self.build.request), cached=cached)
         return after
+
+    async def _kept(self, state: State) -> State:
+        """The state with its image, where the request keeps every step's."""
+        if not self.build.request.keep_steps or not state.history or state.image is not None:
+            return state
+        return await in_thread(commit_state, self.build.workshop.storage, state)
 
     async def _from(self, head: ins.From, _: None, step: Step) -> Result:
         build = self.build
@@ -92,9 +103,9 @@ class StageBuilder:
         if not triggers:
             return state
         state = replace(state, config=msgspec.structs.replace(state.config, on_build=None))
-        for trigger in triggers:
+        for number, trigger in enumerate(triggers, 1):
             instruction = parse_instruction(trigger, self.escape)
-            state = await self._told(0, instruction, state, self._instruction)
+            state = await self._told(0, instruction, state, self._instruction, (number, len(triggers)))
         return state
 
     async def _instruction(self, instruction: ins.Instruction, state: State, step: Step) -> Result:

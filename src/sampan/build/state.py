@@ -20,7 +20,11 @@ COMMENT = "buildkit.dockerfile.v0"
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """A point in a stage. ``arguments`` are the ARGs in scope; ``base`` is the image the stage stands on."""
+    """A point in a stage. ``arguments`` are the ARGs in scope; ``base`` is the parent of the next image,
+    ``origin`` the image that the stage stands on.
+
+    ``image`` is the image that this very state is, if there is one; ``steps`` are the keys of the build's own steps.
+    """
 
     key: str
     platform: Platform
@@ -34,6 +38,9 @@ class State:
     arguments: dict[str, str] = field(default_factory=dict)
     cmd_is_own: bool = False
     base: Digest | None = None
+    image: Digest | None = None
+    origin: Digest | None = None
+    steps: tuple[str, ...] = ()
 
     def next_key(self, *parts: str) -> str:
         """The key of a step that depends on this state and on ``parts``."""
@@ -45,7 +52,8 @@ class State:
     def after(self, key: str, entry: Entry, comment: str = COMMENT) -> "State":
         """This state with a step's result on top."""
         step = History(entry.created, entry.description, self.author, comment, empty_layer=entry.layer is None)
-        grown = replace(self, key=key, history=(*self.history, step), created=entry.created)
+        grown = replace(self, key=key, history=(*self.history, step), created=entry.created, image=None)
+        grown = replace(grown, steps=(*self.steps, key))
         if entry.layer is None or entry.diff_id is None:
             return grown
         return replace(
@@ -62,8 +70,8 @@ class State:
             chains.append(digests.extend(chains[-1] if chains else None, diff_id))
         return chains
 
-    def image_config(self) -> ImageConfig:
-        """The config of the image that this state is."""
+    def image_config(self, *, with_steps: bool = False) -> ImageConfig:
+        """The config of the image that this state is, with its steps' keys if wanted."""
         return ImageConfig(
             architecture=self.platform.architecture,
             os=self.platform.os,
@@ -73,6 +81,7 @@ class State:
             config=self.config,
             rootfs=RootFS(list(self.diff_ids)),
             history=self.history,
+            steps=self.steps if with_steps else (),
         )
 
 
@@ -95,4 +104,7 @@ def from_image(image: Image) -> State:
         created=config.created,
         author=config.author,
         base=image.id,
+        origin=image.id,
+        image=image.id,
+        steps=config.steps,
     )

@@ -19,6 +19,7 @@ from sampan.build.classic import ClassicOutput, image_line, tag_line
 from sampan.build.context import Context as BuildContext
 from sampan.build.context import open_context
 from sampan.build.executor import Limits
+from sampan.build.labels import with_labels
 from sampan.build.prune import prune
 from sampan.build.request import Request
 from sampan.dockerfile.parser import parse
@@ -64,8 +65,6 @@ class Builder:
         """
         if options.version == "2" or options.remote == CLIENT_SESSION or options.outputs:
             raise Unsupported(NO_SESSION_BUILD)
-        if options.squash:
-            raise Unsupported("squash is not supported")
         references = [_reference(tag) for tag in options.tags]
         task = asyncio.current_task()
         if options.build_id and task is not None:
@@ -138,11 +137,13 @@ def request_of(options: BuildOptions, unpacked: BuildContext) -> Request:
     """The classic query as a build's request. Raises InvalidParameter, ParseError."""
     epoch = options.build_args.get("SOURCE_DATE_EPOCH") or ""
     return Request(
-        dockerfile=parse(unpacked.dockerfile),
+        dockerfile=with_labels(parse(unpacked.dockerfile), options.target, options.labels),
         context=unpacked.root,
         target=options.target,
         build_args={name: value for name, value in options.build_args.items() if value is not None},
-        labels=options.labels,
+        keep_steps=True,
+        cache_from=tuple(options.cache_from),
+        squash=options.squash,
         no_cache=options.no_cache,
         pull=options.pull,
         platform=Platform.parse(options.platform) if options.platform else host(),

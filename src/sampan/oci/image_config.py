@@ -83,6 +83,8 @@ class ImageConfig(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     config: RunConfig = field(default_factory=RunConfig)
     rootfs: RootFS
     history: Sequence[History] = ()
+    steps: tuple[str, ...] = field(name="sampan.steps", default=())
+    """Keys of the build steps that the last entries of ``history`` tell of: what ``--cache-from`` finds them by."""
 
     def __post_init__(self) -> None:
         for diff_id in self.rootfs.diff_ids:
