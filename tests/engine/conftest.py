@@ -148,13 +148,37 @@ def entry(name: str, kind: bytes, mode: int) -> tarfile.TarInfo:
 
 
 @pytest.fixture(scope="module")
-def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+def daemon_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the daemon's roots and socket are; a module may put them elsewhere."""
+    return tmp_path_factory.mktemp("engine")
+
+
+@pytest.fixture(scope="module")
+def daemon_arguments() -> tuple[str, ...]:
+    """Flags of the daemon; a module may want others."""
+    return ("--add-runtime", "runc=runc")
+
+
+@pytest.fixture(scope="module")
+def daemon(daemon_root: Path, daemon_arguments: tuple[str, ...]) -> Iterator[Daemon]:
     """A daemon with the busybox image."""
     assert os.geteuid() == 0, "these tests need root"
-    root = tmp_path_factory.mktemp("engine")
     with own_subnet() as subnet:
-        running = Daemon(root, subnet, ("--add-runtime", "runc=runc"))
-        yield from prepared(running)
+        yield from prepared(Daemon(daemon_root, subnet, daemon_arguments))
+
+
+@pytest.fixture
+def refusal_to_start(tmp_path: Path) -> Callable[..., str]:
+    """What a daemon with these flags says before it ends instead of starting."""
+
+    def start(*arguments: str) -> str:
+        with own_subnet() as subnet:
+            stray = Daemon(tmp_path, subnet, arguments)
+            with pytest.raises(AssertionError):
+                stray.start()
+            return stray.log
+
+    return start
 
 
 def prepared(running: Daemon) -> Iterator[Daemon]:
