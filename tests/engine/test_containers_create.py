@@ -51,7 +51,7 @@ def test_a_name_is_made_up_when_none_is_given(client: docker.DockerClient) -> No
         ({"cap_add": ["FLY"]}, 400, 'unknown capability: "FLY"'),
         ({"command": None}, 400, "no command specified"),
         ({"volumes": ["/a:/b:nonsense"]}, 400, "invalid mode"),
-        ({"network_mode": "container:nosuch"}, 404, "No such container: nosuch"),
+        ({"network_mode": "container:nosuch"}, 400, "No such container: nosuch"),
     ],
 )
 def test_a_request_without_sense_makes_nothing(

@@ -47,7 +47,7 @@ class Filters(msgspec.Struct, frozen=True):
             return True
         if values <= FALSE:
             return False
-        raise InvalidParameter(f"invalid filter '{term}={self.get(term)}'")
+        raise InvalidParameter(f"invalid filter '{term}=[{' '.join(self.get(term))}]'")
 
     def exact(self, term: str, value: str) -> bool:
         """Whether ``term`` was not asked for or ``value`` is one of its values."""

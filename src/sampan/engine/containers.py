@@ -179,9 +179,8 @@ class Containers:
 
         async def result() -> c.ContainerWaitResponse:
             code, error = await ended
-            return c.ContainerWaitResponse(
-                status_code=code, error=c.WaitExitError(message=error) if error and code == 128 else None
-            )
+            told = error if code == 128 and condition != "removed" else ""  # a removal that succeeded is no error
+            return c.ContainerWaitResponse(status_code=code, error=c.WaitExitError(message=told) if told else None)
 
         return result()
 

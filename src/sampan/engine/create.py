@@ -104,8 +104,7 @@ class Creation:
                 try:
                     setattr(host_config, field, f"container:{self._catalog.find(reference).id}")
                 except NoSuchContainer as error:
-                    if field == "network_mode":
-                        raise
+                    # Not "not found": the docker CLI would take that for a missing image and pull it.
                     raise InvalidParameter(error.message) from None
 
     def _mount_records(self, record: Record) -> list[MountRecord]:

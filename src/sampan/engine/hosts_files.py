@@ -8,7 +8,6 @@ file. A container that shares another's network shares its files.
 from pathlib import Path
 
 from sampan.engine.container import Container
-from sampan.engine.environment import host_name
 from sampan.network.member import Sandbox
 from sampan.oci import runtime_spec as oci
 
@@ -19,7 +18,7 @@ def write_network_files(container: Container, sandbox: Sandbox) -> None:
     """Write ``hosts`` and ``resolv.conf`` as the sandbox says, ``hostname`` as configured."""
     write(container.state_dir / "hosts", sandbox.hosts)
     write(container.state_dir / "resolv.conf", sandbox.resolv_conf)
-    write(container.state_dir / "hostname", host_name(container.record.config) + "\n")
+    write(container.state_dir / "hostname", container.record.config.hostname + "\n")
 
 
 def write(path: Path, text: str) -> None:

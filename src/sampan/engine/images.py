@@ -84,6 +84,8 @@ class Images:
         reference = Reference.parse(repository)
         if reference.digest is not None:
             raise InvalidParameter("refusing to create a tag with a digest reference")
+        if reference.familiar.partition(":")[0] == "sha256":
+            raise InvalidParameter("refusing to create an ambiguous tag using digest algorithm as name")
         self._tag(image, reference.with_tag(tag) if tag else reference.tagged(), name)
 
     def _tag(self, image: Image, reference: Reference, source: str = "") -> None:

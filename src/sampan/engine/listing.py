@@ -145,7 +145,7 @@ def summary(container: Container) -> c.ContainerSummary:
         names=["/" + record.name],
         image=record.config.image or record.image,
         image_id=record.image,
-        command=" ".join([record.path, *record.args]),
+        command=" ".join([record.path, *map(quoted, record.args)]),
         created=record.created // SECOND,
         ports=ports_of(container),
         labels=record.config.labels or {},
@@ -158,6 +158,11 @@ def summary(container: Container) -> c.ContainerSummary:
         mounts=[mount.point for mount in record.mounts],
         health=summary_health(container),
     )
+
+
+def quoted(argument: str) -> str:
+    """An argument as the command column shows it."""
+    return f"'{argument}'" if " " in argument else argument
 
 
 def summary_health(container: Container) -> c.SummaryHealth:

@@ -80,7 +80,7 @@ def device_number(path: str) -> tuple[int, int]:
     try:
         status = os.stat(path)  # noqa: PTH116
     except OSError as error:
-        raise InvalidParameter(f"{path}: {error.strerror}") from None
+        raise InvalidParameter(f"stat {path}: {os.strerror(error.errno or 0).lower()}") from None
     if not stat.S_ISBLK(status.st_mode):
         raise InvalidParameter(f"{path} is not a block device")
     return os.major(status.st_rdev), os.minor(status.st_rdev)

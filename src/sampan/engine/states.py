@@ -57,7 +57,7 @@ _TABLE = {
     "stop":    (SAME,   GO,      GO,            GO,         SAME,   SAME,               SAME),
     "kill":    (_NO,    GO,      GO,            GO,         _NO,    _NO,                _NO),
     "pause":   (_NO,    GO,      _PAUSED,       _BUSY,      _NO,    _NO,                _NO),
-    "unpause": (_NO,    _THAWED, GO,            _BUSY,      _NO,    _NO,                _NO),
+    "unpause": (_THAWED, _THAWED, GO,           _BUSY,      _THAWED, _THAWED,           _THAWED),
     "exec":    (_NO,    GO,      EXEC_PAUSED,   _BUSY,      _NO,    _NO,                _NO),
     "top":     (_NO,    GO,      GO,            _BUSY,      _NO,    _NO,                _NO),
     "resize":  (_NO,    GO,      GO,            _BUSY,      _NO,    _NO,                _NO),

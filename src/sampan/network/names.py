@@ -108,9 +108,10 @@ def hosts_text(
 
 
 def own_names(hostname: str, domainname: str, short_id: str) -> str:
-    """The names of a container's own line in /etc/hosts."""
-    host = hostname or short_id
-    return f"{host}.{domainname} {host}" if domainname else host
+    """The names of a container's own line in /etc/hosts; a host name may hold the domain too."""
+    full = ".".join(filter(None, (hostname or short_id, domainname)))
+    host, dot, _ = full.partition(".")
+    return f"{full} {host}" if dot else full
 
 
 def dns_names(name: str, container_id: str, hostname: str, aliases: Iterable[str]) -> list[str]:

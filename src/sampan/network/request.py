@@ -3,7 +3,6 @@
 Nothing here touches the kernel; the pools of a network whose user named none are chosen in ``networks``.
 """
 
-import re
 import secrets
 import time
 
@@ -16,7 +15,6 @@ from sampan.network import options
 from sampan.network.ipam import Pool, overlaps, parse_address, parse_network
 
 PREDEFINED = ("bridge", "host", "none")
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 MAXIMUM_NAME = 255
 DRIVERS = ("bridge", "macvlan")
 SWARM = (
@@ -33,8 +31,6 @@ def check_name(name: str) -> None:
         raise Forbidden(f"operation is not permitted on predefined {name} network")
     if len(name) > MAXIMUM_NAME:
         raise InvalidParameter(f"invalid network name: {len(name)} characters, expected at most {MAXIMUM_NAME}")
-    if not NAME.fullmatch(name):
-        raise InvalidParameter(f"invalid network name {name!r}: expected letters, digits, '_', '.' and '-'")
 
 
 def check_driver(driver: str) -> None:
@@ -61,8 +57,6 @@ def check_request(request: NetworkCreateRequest) -> None:
         raise InvalidParameter(f"invalid scope: {request.scope!r}: expected local")
     if request.config_only and request.config_from and request.config_from.network:
         raise Forbidden("a configuration network cannot depend on another configuration network")
-    if request.config_only and request.driver:
-        raise Forbidden("configuration networks cannot have a driver: they only carry settings")
     if request.enable_ipv4 is False and not request.enable_ipv6:
         raise InvalidParameter("IPv4 or IPv6 must be enabled")
     driver = request.ipam.driver if request.ipam else ""
