@@ -18,6 +18,7 @@ from collections.abc import Sequence
 
 from sampan.api.progress import Message, Progress, stream
 from sampan.build.request import Step
+from sampan.dockerfile.checks import BuildWarning
 
 BACKLOG = 4096
 
@@ -86,6 +87,12 @@ class ClassicOutput:
     async def _flush(self, stage: int) -> None:
         for text in self._waiting.pop(stage, []):
             await self._progress.send(stream(text))
+
+
+def warning_line(warning: BuildWarning) -> Message:
+    """``[Warning] StageNameCasing: … (line 3)``, as what goes to standard error."""
+    text = f"[Warning] {warning.rule}: {warning.message} (line {warning.found.span.start})\n"
+    return stream(f"\x1b[91m{text}\x1b[0m")
 
 
 def image_line(image_id: str) -> Message:

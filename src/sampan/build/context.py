@@ -31,10 +31,13 @@ TAR_MAGIC_AT = 257
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """``root`` is the fd of the unpacked tree, ``dockerfile`` the text to build."""
+    """``root`` is the fd of the unpacked tree, ``dockerfile`` the text to build,
+    ``ignored`` the patterns of ``.dockerignore``.
+    """
 
     root: int
     dockerfile: str
+    ignored: tuple[str, ...] = ()
 
 
 @asynccontextmanager
@@ -52,8 +55,7 @@ async def open_context(
         source = await _receive(directory, body, remote)
         root = os.open(tree, DIRECTORY)
         try:
-            text = await in_thread(_fill, source, root, dockerfile, remote)
-            yield Context(root, text)
+            yield await in_thread(_fill, source, root, dockerfile, remote)
         finally:
             os.close(root)
     finally:
@@ -75,11 +77,11 @@ async def _receive(directory: Path, body: AsyncIterator[bytes], remote: str) -> 
     return path
 
 
-def _fill(source: Path, root: int, dockerfile: str, remote: str) -> str:
-    """Unpack ``source`` below ``root``; returns the Dockerfile's text."""
+def _fill(source: Path, root: int, dockerfile: str, remote: str) -> Context:
+    """Unpack ``source`` below ``root``."""
     with source.open("rb") as file:
         if remote and not _is_tar(file):
-            return file.read(DOCKERFILE_LIMIT).decode(errors="replace")
+            return Context(root, file.read(DOCKERFILE_LIMIT).decode(errors="replace"))
         unpack(decompressed(file), root, owner=(0, 0))
     source.unlink()
     text = _read(root, dockerfile)
@@ -89,8 +91,9 @@ def _fill(source: Path, root: int, dockerfile: str, remote: str) -> str:
         raise InvalidParameter(f"Cannot locate specified Dockerfile: {dockerfile}")
     if not text.strip():
         raise InvalidParameter(f"the Dockerfile ({dockerfile}) cannot be empty")
-    _hide(root, dockerfile)
-    return text
+    patterns = read_patterns(_read(root, ".dockerignore") or "")
+    _hide(root, dockerfile, Ignore(patterns))
+    return Context(root, text, tuple(patterns))
 
 
 def _is_tar(file: BinaryIO) -> bool:
@@ -112,12 +115,8 @@ def _read(root: int, path: str) -> str | None:
         return file.read(DOCKERFILE_LIMIT).decode(errors="replace")
 
 
-def _hide(root: int, dockerfile: str) -> None:
+def _hide(root: int, dockerfile: str, ignore: Ignore) -> None:
     """The client sends the Dockerfile and ``.dockerignore`` even if the latter excludes them."""
-    patterns = _read(root, ".dockerignore")
-    if patterns is None:
-        return
-    ignore = Ignore(read_patterns(patterns))
     for name in (clean(dockerfile), ".dockerignore"):
         if ignore.excludes(name) and "/" not in name:
             os.unlink(name, dir_fd=root)

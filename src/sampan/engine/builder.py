@@ -15,13 +15,15 @@ from sampan.build.buildkit.frontend import Frontend
 from sampan.build.buildkit.service import Bridge, Control, Service
 from sampan.build.buildkit.session import Session
 from sampan.build.cache import Cache
-from sampan.build.classic import ClassicOutput, image_line, tag_line
+from sampan.build.classic import ClassicOutput, image_line, tag_line, warning_line
 from sampan.build.context import Context as BuildContext
 from sampan.build.context import open_context
 from sampan.build.executor import Limits
 from sampan.build.labels import with_labels
 from sampan.build.prune import prune
 from sampan.build.request import Request
+from sampan.dockerfile.checks import Checked, check, choice_of
+from sampan.dockerfile.ignore import Ignore
 from sampan.dockerfile.parser import parse
 from sampan.engine.builder_executor import ContainerExecutor
 from sampan.engine.builder_images import BaseImages
@@ -78,9 +80,20 @@ class Builder:
 
     async def _build(self, options: BuildOptions, unpacked: BuildContext, progress: Progress) -> Image:
         request = request_of(options, unpacked)
+        await self._warn(options, request, unpacked, progress)
         output = ClassicOutput(progress, planned_stages(request), quiet=options.quiet)
         workshop = replace(self._workshop, images=self._images.using(options.auths))
         return await build_image(workshop, request, output)
+
+    async def _warn(self, options: BuildOptions, request: Request, unpacked: BuildContext, progress: Progress) -> None:
+        """Say what the checks find. Raises InvalidParameter where the Dockerfile wants findings to be errors."""
+        said = options.build_args.get("BUILDKIT_DOCKERFILE_CHECK") or request.dockerfile.directives.get("check", "")
+        choice = choice_of(said)
+        found = check(Checked(request.dockerfile, ignore=Ignore(unpacked.ignored)), choice)
+        for warning in () if options.quiet else found:
+            await progress.send(warning_line(warning))
+        if found and choice.error:
+            raise InvalidParameter(f"lint violation found for rules: {', '.join(sorted({w.rule for w in found}))}")
 
     async def _announce(
         self, options: BuildOptions, image: Image, references: list[Reference], progress: Progress
