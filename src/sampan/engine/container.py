@@ -95,6 +95,7 @@ class Container:
     waiters: list[Waiter] = field(default_factory=list)
     removing: bool = False
     restarting: "asyncio.Task[None] | None" = None
+    forwarding: "asyncio.Task[None] | None" = None
     watching: "asyncio.Task[None] | None" = None
     checking: "asyncio.Task[None] | None" = None
     backoff: float = 0.0

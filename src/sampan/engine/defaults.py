@@ -7,6 +7,7 @@ from sampan.api.containers import ContainerConfig, HealthConfig
 from sampan.api.host_config import HostConfig, LogConfig
 from sampan.config import Config
 from sampan.engine.host import Host
+from sampan.engine.log_drivers.forward import check_driver
 from sampan.errors import InvalidParameter
 from sampan.oci.image_config import Healthcheck, RunConfig
 
@@ -19,11 +20,6 @@ MASKED_PATHS = [
 READONLY_PATHS = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
 DEFAULT_NETWORK = {"": "bridge", "default": "bridge"}
 """What clients call the network of containers that ask for none."""
-ROTATION = {"max-size", "max-file", "compress", "mode", "max-buffer-size"}
-LOG_OPTIONS: dict[str, set[str]] = {
-    "json-file": ROTATION | {"labels", "labels-regex", "env", "env-regex", "tag"},
-    "none": set(),
-}
 
 
 def parse_size(text: str | int) -> int:
@@ -114,15 +110,7 @@ def finish_log(host_config: HostConfig, daemon: Config) -> None:
     """The logging driver with the daemon's options below its own; raises InvalidParameter."""
     wanted = host_config.log_config
     driver = wanted.type or daemon.log_driver
-    known = LOG_OPTIONS.get(driver)
-    if known is None:
-        raise InvalidParameter(f"logger: no log driver named '{driver}' is registered")
     inherited = daemon.log_opts if driver == daemon.log_driver else {}
     options = {**inherited, **wanted.config}
-    if unknown := sorted(set(options) - known):
-        raise InvalidParameter(f"unknown log opt '{unknown[0]}' for {driver} log driver")
-    if "max-size" in options:
-        parse_size(options["max-size"])
-    if "max-file" in options and not (options["max-file"].isdecimal() and int(options["max-file"]) >= 1):
-        raise InvalidParameter(f"max-file cannot be less than 1: {options['max-file']}")
+    check_driver(driver, options)
     host_config.log_config = LogConfig(type=driver, config=options)

@@ -18,7 +18,7 @@ def inspect(container: Container, context: Context) -> ContainerInspect:
     """Everything about a container but its sizes."""
     record = container.record
     paths = {name: str(container.state_dir / name) if record.started_before else "" for name in FILES}
-    logs = record.host_config.log_config.type != "none"
+    logs = record.host_config.log_config.type == "json-file"
     return ContainerInspect(
         id=record.id,
         created=format_time(record.created),

@@ -23,6 +23,7 @@ from sampan.engine.container import Container, now
 from sampan.engine.context import Context
 from sampan.engine.execs import Execs
 from sampan.engine.health import Health
+from sampan.engine.log_drivers.follow import Forwarding
 from sampan.engine.restart import next_delay, should_restart
 from sampan.engine.runtimes import external_of
 from sampan.engine.starting import Starter, exit_code_of, settle
@@ -47,6 +48,7 @@ class Lifecycle:
         self._catalog = catalog
         self._starter = Starter(context, catalog)
         self._health = Health(context, catalog, execs)
+        self._forwarding = Forwarding(context)
         self.closing = False
 
     # start
@@ -72,6 +74,7 @@ class Lifecycle:
         container.record.started_before = True
         self._watch(container)
         self._health.begin(container)
+        self._forwarding.begin(container)
         self._catalog.save(container)
         self._announce(container, "start")
 
@@ -197,6 +200,7 @@ class Lifecycle:
         """A container that a former daemon started, found running."""
         self._watch(container)
         self._health.resume(container)
+        self._forwarding.begin(container)
         self._catalog.save(container)
 
     async def ended_meanwhile(self, container: Container, ended: Exit) -> None:
@@ -354,6 +358,7 @@ class Lifecycle:
             if container.id not in self._catalog:
                 return
             await settle(container.restarting)
+            await settle(container.forwarding)
             container.record.state.status = Status.DEAD
             self._catalog.save(container)
             close_pending(container)

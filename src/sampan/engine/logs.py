@@ -98,6 +98,13 @@ class Logs:
             follower.close()
 
 
+class Position(msgspec.Struct, frozen=True):
+    """A place in a log: a file (its inode number stays when it is rotated) and the bytes before."""
+
+    inode: int = 0
+    offset: int = 0
+
+
 class Follower:
     """The position of one reader in one container's log."""
 
@@ -151,17 +158,47 @@ class Follower:
         return self._next_file() if not data or data == self._partial else []
 
     def _next_file(self) -> list[Line]:
-        """Go on with the new live file if the one we read was rotated."""
+        """Go on with the file after the one we read if that was rotated, or from its beginning if it was emptied."""
         assert self._file is not None
+        if os.fstat(self._file.fileno()).st_size < self._file.tell():
+            self._file.seek(0)
+            return self.more()
         with suppress(FileNotFoundError):
-            current = self._path.stat()
-            ours = os.fstat(self._file.fileno())
-            if (current.st_dev, current.st_ino) != (ours.st_dev, ours.st_ino):
-                self._file.close()
-                self._file, self._partial = self._path.open("rb"), b""
-                self._stop_watching()
+            successor = self._successor()
+            if successor is not None:
+                self._take(successor)
                 return self.more()
         return []
+
+    def _successor(self) -> Path | None:
+        """The file that was begun when ours was full; the oldest if ours is gone; None while ours is the live one."""
+        assert self._file is not None
+        files = stored(self._path)
+        ours = os.fstat(self._file.fileno()).st_ino
+        place = next((number for number, (_, inode) in enumerate(files) if inode == ours), -1)
+        return files[place + 1][0] if place + 1 < len(files) else None
+
+    def _take(self, path: Path) -> None:
+        """Read ``path`` from its beginning."""
+        opened = path.open("rb")
+        self.close()
+        self._file, self._partial, self._watch = opened, b"", -1
+
+    @property
+    def position(self) -> "Position":
+        """Where the next line begins; of no file while there is none."""
+        if self._file is None:
+            return Position()
+        return Position(os.fstat(self._file.fileno()).st_ino, self._file.tell() - len(self._partial))
+
+    def resume(self, position: "Position") -> None:
+        """Open the log at ``position``: at the oldest line that is left if its file is gone."""
+        files = stored(self._path) or [(self._path, 0)]
+        path = next((path for path, inode in files if inode == position.inode), files[0][0])
+        with suppress(FileNotFoundError):
+            self._take(path)
+        if self._file is not None and self.position.inode == position.inode:
+            self._file.seek(position.offset)
 
     async def changed(self) -> bool:
         """Wait until there may be more; False once the container has stopped and was looked at once more."""
@@ -187,8 +224,8 @@ class Follower:
         loop = asyncio.get_running_loop()
         woken: asyncio.Future[None] = loop.create_future()
         if self._watch < 0 and self._file is not None:
-            self._watch = watch_modified(f"/proc/self/fd/{self._file.fileno()}")
-            if self._grew():
+            self._watch = watch_modified(f"/proc/self/fd/{self._file.fileno()}", str(self._path.parent))
+            if self._grew() or self._successor() is not None:
                 return
         if self._watch >= 0:
             loop.add_reader(self._watch, wake(woken, self._watch))
@@ -236,6 +273,15 @@ def rotated(path: Path) -> list[Path]:
         if found.name.rpartition(".")[2].isdecimal()
     ]
     return [found for _, found in sorted(numbered, reverse=True)]
+
+
+def stored(path: Path) -> list[tuple[Path, int]]:
+    """All files of a log with their inode numbers, oldest first."""
+    found = []
+    for file in (*rotated(path), path):
+        with suppress(FileNotFoundError):
+            found.append((file, file.stat().st_ino))
+    return found
 
 
 def whole_file(path: Path) -> Iterator[Line]:

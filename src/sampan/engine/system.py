@@ -15,10 +15,10 @@ from sampan.engine.catalog import Catalog
 from sampan.engine.container import Container, now
 from sampan.engine.containers import Containers
 from sampan.engine.context import Context
-from sampan.engine.defaults import LOG_OPTIONS
 from sampan.engine.host import architecture, host
 from sampan.engine.images import Images
 from sampan.engine.inspect import DRIVER
+from sampan.engine.log_drivers.options import OPTIONS
 from sampan.engine.registry import Registries
 from sampan.engine.states import LIVE, Status
 from sampan.linux.cgroup import hierarchies
@@ -77,7 +77,7 @@ class System:
             images=len(self._context.storage.images.all()),
             driver=DRIVER,
             driver_status=[["Backing Filesystem", "overlayfs"], ["Supports d_type", "true"]],
-            plugins=s.PluginsInfo(volume=["local"], network=NETWORK_DRIVERS, log=sorted(LOG_OPTIONS)),
+            plugins=s.PluginsInfo(volume=["local"], network=NETWORK_DRIVERS, log=sorted(set(OPTIONS) - {"none"})),
             memory_limit=facts.memory,
             swap_limit=facts.swap,
             cpu_cfs_period=facts.cpu_quota,

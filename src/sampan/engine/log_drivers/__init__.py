@@ -8,5 +8,6 @@ away, and a slow receiver never stalls the container.
     options.py      drivers and their options: one table
     syslog.py …     one file per protocol: entry → bytes, and the sending
     transport.py    datagram and stream sockets that connect again by themselves
-    forward.py      the task that follows the file and feeds one driver
+    forward.py      the choice of a driver, and how it is fed
+    follow.py       the task of one container: from its log file, at the place it had reached, into the driver
 """

@@ -24,12 +24,17 @@ def event_time(nanoseconds: int, precise: bool) -> Any:
     return msgspec.msgpack.Ext(EVENT_TIME, struct.pack(">II", seconds, fraction)) if precise else seconds
 
 
+def refuse_acknowledgement(options: Mapping[str, str]) -> None:
+    """Raise InvalidParameter where receipts are asked for."""
+    if options.get("fluentd-request-ack", "") in ("1", "true"):
+        raise InvalidParameter("fluentd-request-ack is not supported: entries are resent from the log file instead")
+
+
 class Fluentd:
     """One container's messages to a forward input."""
 
     def __init__(self, options: Mapping[str, str], source: Source) -> None:
-        if options.get("fluentd-request-ack", "") in ("1", "true"):
-            raise InvalidParameter("fluentd-request-ack is not supported: entries are resent from the log file instead")
+        refuse_acknowledgement(options)
         scheme, host, port = address("fluentd", options)
         self.transport = Stream(host if scheme == "unix" else (host, port))
         self.precise = options.get("fluentd-sub-second-precision", "") in ("1", "true")

@@ -10,12 +10,12 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Protocol
 
-from sampan.engine.log_drivers.fluentd import Fluentd
-from sampan.engine.log_drivers.gelf import Gelf
+from sampan.engine.log_drivers.fluentd import Fluentd, refuse_acknowledgement
+from sampan.engine.log_drivers.gelf import Gelf, level
 from sampan.engine.log_drivers.journald import Journald
-from sampan.engine.log_drivers.message import Entry, Source
+from sampan.engine.log_drivers.message import Entry, Source, tag
 from sampan.engine.log_drivers.options import check
-from sampan.engine.log_drivers.syslog import Syslog
+from sampan.engine.log_drivers.syslog import Syslog, facility
 
 log = logging.getLogger("sampan.logs")
 
@@ -40,10 +40,29 @@ SINKS: Mapping[str, Callable[[Mapping[str, str], Source], Sink]] = {
 }
 
 
+NOBODY = Source("", "", "", "", "", 0, "")
+
+
+def check_driver(driver: str, options: Mapping[str, str]) -> None:
+    """Raise InvalidParameter or Unsupported for a driver or options with which no container could log."""
+    check(driver, options)
+    if "tag" in options:
+        tag(options["tag"], NOBODY)
+    for further in CHECKS.get(driver, ()):
+        further(options)
+
+
 def make(driver: str, options: Mapping[str, str], source: Source) -> Sink:
     """The driver for one container; raises InvalidParameter for options it does not understand."""
     check(driver, options)
     return SINKS[driver](options, source)
+
+
+CHECKS: Mapping[str, tuple[Callable[[Mapping[str, str]], object], ...]] = {
+    "syslog": (facility,),
+    "gelf": (level,),
+    "fluentd": (refuse_acknowledgement,),
+}
 
 
 class Forwarder:

@@ -7,12 +7,17 @@ import re
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from sampan.errors import InvalidParameter
+from sampan.errors import InvalidParameter, Unsupported
 
 COMMON = frozenset({"mode", "max-buffer-size", "tag", "labels", "labels-regex", "env", "env-regex",
                     "cache-disabled", "cache-max-size", "cache-max-file", "cache-compress"})  # fmt: skip
 
+ROTATION = frozenset({"max-size", "max-file", "compress", "mode", "max-buffer-size"})
+
 OPTIONS: Mapping[str, frozenset[str]] = {
+    "json-file": ROTATION | {"tag", "labels", "labels-regex", "env", "env-regex"},
+    "local": ROTATION,
+    "none": frozenset(),
     "syslog": COMMON | {"syslog-address", "syslog-facility", "syslog-format", "syslog-tls-ca-cert", "syslog-tls-cert",
                         "syslog-tls-key", "syslog-tls-skip-verify"},
     "gelf": COMMON | {"gelf-address", "gelf-compression-type", "gelf-compression-level",
@@ -22,8 +27,13 @@ OPTIONS: Mapping[str, frozenset[str]] = {
     "journald": COMMON,
 }  # fmt: skip
 
+SIZE = re.compile(r"[0-9]+[kmgt]?b?")
+FORWARDING = frozenset({"syslog", "gelf", "fluentd", "journald"})
+"""Drivers that send elsewhere what the log file buffers."""
+
 # (driver, option) → values that are understood.
 CHOICES: Mapping[tuple[str, str], tuple[str, ...]] = {
+    **{(driver, "mode"): ("", "blocking", "non-blocking") for driver in OPTIONS},
     ("syslog", "syslog-format"): ("", "rfc3164", "rfc5424", "rfc5424micro"),
     ("gelf", "gelf-compression-type"): ("gzip", "zlib", "none"),
 }
@@ -48,8 +58,21 @@ def check(driver: str, options: Mapping[str, str]) -> None:
             raise InvalidParameter(f"invalid {name}: {value!r}, expected one of {', '.join(filter(None, choices))}")
         if name.endswith("-regex"):
             check_pattern(name, value)
+    check_rotation(options)
     if driver in SCHEMES:
         address(driver, options)
+
+
+def check_rotation(options: Mapping[str, str]) -> None:
+    """Raise InvalidParameter for bounds that are none; Unsupported for compression, which rotation does not do."""
+    for name in {"max-size", "max-buffer-size"} & set(options):
+        if options[name] != "-1" and not SIZE.fullmatch(options[name].lower()):
+            raise InvalidParameter(f"invalid size: '{options[name]}'")
+    files = options.get("max-file", "1")
+    if not files.isdecimal() or int(files) < 1:
+        raise InvalidParameter(f"max-file cannot be less than 1: {files}")
+    if options.get("compress", "") in ("1", "true"):
+        raise Unsupported("log opt 'compress' is not supported: rotated logs are kept as they were written")
 
 
 def check_pattern(name: str, value: str) -> None:

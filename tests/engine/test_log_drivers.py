@@ -1,0 +1,130 @@
+"""Logging drivers: where a container's output goes, and that it stays readable."""
+
+import gzip
+import json
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+import docker
+import msgspec
+import pytest
+from docker.errors import APIError
+from docker.models.containers import Container
+from docker.types import LogConfig
+
+Run = Callable[..., Container]
+
+
+@pytest.fixture
+def datagrams() -> Iterator[socket.socket]:
+    """A receiver of UDP."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(("127.0.0.1", 0))
+        receiver.settimeout(5)
+        yield receiver
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    """A receiver of TCP."""
+    with socket.create_server(("127.0.0.1", 0)) as receiver:
+        receiver.settimeout(5)
+        yield receiver
+
+
+def port(receiver: socket.socket) -> int:
+    return int(receiver.getsockname()[1])
+
+
+def test_syslog_gets_each_line_and_logs_reads_them_too(daemon, client: docker.DockerClient, datagrams) -> None:  # type: ignore[no-untyped-def]
+    ran = daemon.cli(
+        *("run", "--name", "told", "--network", "none", "--log-driver", "syslog"),
+        *("--log-opt", f"syslog-address=udp://127.0.0.1:{port(datagrams)}", "--log-opt", "tag={{.Name}}"),
+        *("busybox", "sh", "-c", "echo out; echo err >&2"),
+    )
+    assert ran.returncode == 0, ran.stderr
+    got = sorted(datagrams.recv(4096) for _ in range(2))
+    assert got[0].startswith(b"<27>")
+    assert got[0].endswith(b": err")
+    assert got[1].startswith(b"<30>")
+    assert b" told[" in got[1]
+    assert sorted(daemon.cli("logs", "told").stdout.split()) == [b"out"]
+    shown = client.containers.get("told")
+    assert shown.attrs["LogPath"] == ""
+    assert shown.attrs["HostConfig"]["LogConfig"]["Type"] == "syslog"
+
+
+def test_gelf_gets_the_chosen_labels(run: Run, datagrams: socket.socket) -> None:
+    options = {"gelf-address": f"udp://127.0.0.1:{port(datagrams)}", "labels": "team"}
+    container = run("echo hi", log_config=LogConfig(type="gelf", config=options), labels={"team": "blue"})
+    message = json.loads(gzip.decompress(datagrams.recv(65536)))
+    assert (message["short_message"], message["_team"], message["_container_id"]) == ("hi", "blue", container.id)
+
+
+def test_fluentd_away_at_first_gets_everything_in_order(run: Run) -> None:
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        options = {"fluentd-address": f"127.0.0.1:{port(reserved)}"}
+        run("seq 3", log_config=LogConfig(type="fluentd", config=options)).wait()
+        reserved.listen()
+        reserved.settimeout(5)
+        connection, _ = reserved.accept()
+    with closing(connection):
+        connection.settimeout(5)
+        data = b""
+        while block := connection.recv(65536):
+            data += block
+    assert [record["log"] for record in messages(data)] == ["1", "2", "3"]
+
+
+def messages(data: bytes) -> list[dict[str, str]]:
+    """Records of MessagePack messages that follow one another; each is an array of three."""
+    return [msgspec.msgpack.decode(b"\x93" + part)[2] for part in data.split(b"\x93")[1:]]
+
+
+def test_a_daemon_that_starts_again_forwards_what_was_written_meanwhile(daemon, run: Run, datagrams) -> None:  # type: ignore[no-untyped-def]
+    options = {"syslog-address": f"udp://127.0.0.1:{port(datagrams)}"}
+    script = "echo before; while [ ! -e /tmp/go ]; do sleep 0.05; done; echo after; sleep 60"
+    container = run(["sh", "-c", script], log_config=LogConfig(type="syslog", config=options))
+    assert datagrams.recv(4096).endswith(b": before")
+    pid = container.client.api.inspect_container(container.id)["State"]["Pid"]
+    daemon.stop()
+    with open(f"/proc/{pid}/root/tmp/go", "w"):
+        pass
+    daemon.start()
+    assert datagrams.recv(4096).endswith(b": after")
+
+
+@pytest.mark.parametrize(
+    ("driver", "options", "told"),
+    [
+        ("syslog", {"syslog-facility": "nobody"}, "invalid syslog-facility"),
+        ("local", {"labels": "x"}, "unknown log opt 'labels' for local log driver"),
+        ("json-file", {"compress": "true", "max-size": "1m"}, "'compress' is not supported"),
+        ("json-file", {"mode": "sometimes"}, "invalid mode"),
+        ("fluentd", {"tag": "{{.Nope}}"}, "failed to parse log tag"),
+    ],
+)
+def test_a_wrong_option_is_refused_at_creation(run: Run, driver: str, options: dict[str, str], told: str) -> None:
+    with pytest.raises(APIError, match=told):
+        run("true", log_config=LogConfig(type=driver, config=options))
+
+
+def test_the_local_driver_keeps_its_file_to_itself(client: docker.DockerClient, run: Run) -> None:
+    container = run("echo kept", log_config=LogConfig(type="local", config={"max-size": "-1"}))
+    container.wait()
+    assert container.logs() == b"kept\n"
+    assert client.containers.get(container.id).attrs["LogPath"] == ""
+    assert {"json-file", "local", "syslog", "gelf", "fluentd", "journald"} <= set(client.info()["Plugins"]["Log"])
+
+
+def test_a_follower_sees_the_lines_after_a_rotation_while_it_waits(run: Run) -> None:
+    script = "for i in $(seq 30); do echo line-$i; sleep 0.03; done; sleep 60"
+    container = run(["sh", "-c", script], log_config=LogConfig(type="json-file", config={"max-size": "200"}))
+    seen = []
+    for line in container.logs(stream=True, follow=True):
+        seen.append(line)
+        if line == b"line-30\n":
+            break
+    assert seen[-2:] == [b"line-29\n", b"line-30\n"]
