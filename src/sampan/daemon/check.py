@@ -1,0 +1,75 @@
+"""``sampan system check``: looks over a data root while no daemon uses it, and repairs what can be repaired.
+
+    sampan system check [--data-root DIR] [--repair]
+
+Exit status 0: sound, or made so by ``--repair``; 1: damage that stays; 2: the words were not understood.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from sampan.config import Config
+from sampan.daemon.ownership import locked
+from sampan.errors import Conflict, EngineError
+from sampan.storage.check import Finding, check, require_format
+
+
+def main(arguments: Sequence[str], program: str = "sampan system") -> int:
+    """Run the command line after ``sampan system``; returns the exit status."""
+    words = make_parser(program).parse_args(list(arguments))
+    root = Path(words.data_root)
+    try:
+        require_format(root)
+        with ExitStack() as held:
+            hold(root, held)
+            return report(check(root), root, repairing=words.repair)
+    except (EngineError, OSError) as error:
+        print(f"{program} check: {error}", file=sys.stderr)
+        return 1
+
+
+def make_parser(program: str) -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog=program, description="Look after a data root.", allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True)
+    checking = commands.add_parser("check", help="find (and repair) damage in a data root that no daemon uses")
+    checking.add_argument("--data-root", default=Config().data_root, metavar="DIR", help="default %(default)s")
+    checking.add_argument("--repair", action="store_true", help="drop what is damaged or left over")
+    return parser
+
+
+def hold(root: Path, held: ExitStack) -> None:
+    """Keep daemons from the data root; raises Conflict while one uses it."""
+    try:
+        held.enter_context(locked(root / "lock"))
+    except Conflict:
+        raise Conflict(f"a daemon is using {root}: stop it first (containers go on)") from None
+
+
+def report(findings: Iterator[Finding], root: Path, *, repairing: bool) -> int:
+    """Print each finding, repairing it if asked; returns the exit status."""
+    seen = remaining = 0
+    for finding in findings:
+        seen += 1
+        repaired = False
+        if repairing and finding.repair is not None:
+            finding.repair()
+            repaired = True
+        remaining += finding.damage and not repaired
+        print(f"{'damaged' if finding.damage else 'left over'}: {finding.problem}")
+        print(f"  {'done' if repaired else 'to do'}: {finding.advice}")
+    print(f"{root}: {told(seen, remaining, repairing)}")
+    return 1 if remaining else 0
+
+
+def told(seen: int, remaining: int, repairing: bool) -> str:
+    """The last line."""
+    if not seen:
+        return "sound"
+    if remaining:
+        rest = "need your decision" if repairing else "damaged; --repair drops what can be had again"
+        return f"{seen} found, {remaining} {rest}"
+    return f"{seen} found, " + ("all repaired" if repairing else "no damage")
