@@ -179,8 +179,41 @@ def test_a_health_check_finds_out(client: docker.DockerClient, run: Run, eventua
     assert len(health()["Log"]) <= 5
 
 
+@pytest.mark.parametrize(("action", "status"), [("kill", "exited"), ("stop", "exited"), ("restart", "running")])
+def test_an_unhealthy_container_is_treated_as_its_label_says(
+    run: Run, eventually: Callable[..., None], action: str, status: str
+) -> None:
+    check = {"test": ["CMD", "false"], "interval": 50_000_000, "retries": 1}
+    labels = {"io.sampan.health-on-failure": action}
+    container = run("sleep 60", healthcheck=check, labels=labels, stop_signal="SIGKILL")
+    container.reload()
+    started = container.attrs["State"]["StartedAt"]
+
+    def treated() -> bool:
+        container.reload()
+        state = container.attrs["State"]
+        return bool(state["Status"] == status and (status == "exited" or state["StartedAt"] != started))
+
+    eventually(treated)
+
+
+def test_an_unknown_reaction_to_bad_health_is_refused(run: Run) -> None:
+    with pytest.raises(APIError, match=r"invalid io\.sampan\.health-on-failure"):
+        run("true", labels={"io.sampan.health-on-failure": "dance"})
+
+
 def test_events_are_json_lines(daemon: Any, run: Run) -> None:
     container = run("true")
     container.wait()
-    done = daemon.cli("events", "--since", "60s", "--until", str(int(time.time()) + 1), "--format", "{{json .}}", "--filter", "event=die")
+    done = daemon.cli(
+        "events",
+        "--since",
+        "60s",
+        "--until",
+        str(int(time.time()) + 1),
+        "--format",
+        "{{json .}}",
+        "--filter",
+        "event=die",
+    )
     assert any(json.loads(line)["Actor"]["ID"] == container.id for line in done.stdout.splitlines())

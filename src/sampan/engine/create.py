@@ -26,6 +26,7 @@ from sampan.engine.catalog import Catalog
 from sampan.engine.container import MountRecord, Record, now
 from sampan.engine.context import Context
 from sampan.engine.defaults import DEFAULT_NETWORK, finish_config, finish_host_config, merge_image
+from sampan.engine.health import check_label
 from sampan.engine.host import architecture, host
 from sampan.engine.membership import member_of, shares_network
 from sampan.engine.mount_points import parse_bind, parse_mount, parse_volumes_from
@@ -82,6 +83,7 @@ class Creation:
         merge_image(config, image.config.value.config if image else RunConfig())
         finish_host_config(host_config, self._context.config, host())
         finish_config(config, host_config, container_id, os.uname().nodename)
+        check_label(config.labels or {})
         program = [*(config.entrypoint or ()), *(config.cmd or ())]
         record = Record(
             id=container_id,

@@ -3,14 +3,16 @@
     starting ─ success ─▶ healthy ─ retries failures in a row ─▶ unhealthy ─ success ─▶ healthy
 
 During the start period failures do not count, and the check runs at the (shorter) start interval. The last five
-results are kept. A container's label ``com.sampan.health.on-failure`` says what to do when it becomes unhealthy:
-``none``, ``kill``, ``stop`` or ``restart`` (the last two by ending it: its restart policy decides what follows).
+results are kept. A container's label ``io.sampan.health-on-failure`` says what to do when it becomes unhealthy:
+``none``, ``stop``, ``restart``, or ``kill`` (its restart policy decides what follows).
 """
 
 import asyncio
 import signal
 import socket
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
+from typing import Any
 
 from sampan.api import containers as c
 from sampan.api import identifiers
@@ -21,22 +23,28 @@ from sampan.engine.container import Container, now
 from sampan.engine.context import Context
 from sampan.engine.execs import Exec, Execs
 from sampan.engine.states import Status
-from sampan.errors import EngineError
+from sampan.errors import EngineError, InvalidParameter
 from sampan.runtime.launch import AttachedStream, MonitorGone
 
 SECOND = 1_000_000_000
 INTERVAL, TIMEOUT, START_INTERVAL, RETRIES = 30 * SECOND, 30 * SECOND, 5 * SECOND, 3
 RESULTS = 5
 MAXIMUM_OUTPUT = 4096
-ON_FAILURE = "com.sampan.health.on-failure"
+ON_FAILURE = "io.sampan.health-on-failure"
+ACTIONS = ("none", "kill", "restart", "stop")
 SHELL = ["/bin/sh", "-c"]
+
+
+Reactions = Mapping[str, Callable[[Container], Coroutine[Any, Any, object]]]
+"""What to do with an unhealthy container, by the label's value."""
 
 
 class Health:
     """Runs the health checks of all containers."""
 
-    def __init__(self, context: Context, catalog: Catalog, execs: Execs) -> None:
+    def __init__(self, context: Context, catalog: Catalog, execs: Execs, reactions: Reactions) -> None:
         self._context = context
+        self._reactions = reactions
         self._catalog = catalog
         self._execs = execs
 
@@ -135,14 +143,14 @@ class Health:
     def _react(self, container: Container) -> None:
         """Do what the container's label asks for."""
         action = (container.record.config.labels or {}).get(ON_FAILURE, "none")
-        number = {"kill": signal.SIGKILL, "stop": signal.SIGTERM, "restart": signal.SIGTERM}.get(action)
-        if number is not None and container.monitor is not None:
-            self._context.supervisor.spawn(self._signal(container, number), f"health of {container.id[:12]}")
+        if action in self._reactions:
+            self._context.supervisor.spawn(self._reactions[action](container), f"health of {container.id[:12]}")
 
-    async def _signal(self, container: Container, number: int) -> None:
-        if container.monitor is not None:
-            with suppress(MonitorGone):
-                await container.monitor.signal(number)
+
+def check_label(labels: Mapping[str, str]) -> None:
+    """Raise InvalidParameter for a reaction that is none."""
+    if (action := labels.get(ON_FAILURE, "none")) not in ACTIONS:
+        raise InvalidParameter(f"invalid {ON_FAILURE}: '{action}', expected one of {', '.join(ACTIONS)}")
 
 
 def command_of(container: Container) -> list[str]:

@@ -22,7 +22,7 @@ from sampan.engine.catalog import Catalog
 from sampan.engine.container import Container, now
 from sampan.engine.context import Context
 from sampan.engine.execs import Execs
-from sampan.engine.health import Health
+from sampan.engine.health import Health, Reactions
 from sampan.engine.log_drivers.follow import Forwarding
 from sampan.engine.restart import next_delay, should_restart
 from sampan.engine.runtimes import external_of
@@ -47,9 +47,17 @@ class Lifecycle:
         self._context = context
         self._catalog = catalog
         self._starter = Starter(context, catalog)
-        self._health = Health(context, catalog, execs)
+        self._health = Health(context, catalog, execs, self._reactions())
         self._forwarding = Forwarding(context)
         self.closing = False
+
+    def _reactions(self) -> Reactions:
+        """What can be done with a container that becomes unhealthy."""
+        return {"kill": self._kill_unhealthy, "stop": self.stop, "restart": self.restart}
+
+    async def _kill_unhealthy(self, container: Container) -> None:
+        """Kill without a user's will: the restart policy holds."""
+        await self._kill(container, signals.SIGKILL)
 
     # start
 
