@@ -7,6 +7,7 @@ last state ─▶ labels ─▶ image
 
 import asyncio
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,13 +36,17 @@ ACTIVE_PREFIX = "build-"
 
 @dataclass(frozen=True)
 class Workshop:
-    """What every build works with: one per data root. ``scratch`` is a private directory (a tmpfs if possible)."""
+    """What every build works with: one per data root.
+
+    ``scratch`` is a private directory, ``private`` one in memory for what must never reach a disk.
+    """
 
     storage: Storage
     cache: Cache
     executor: Executor
     images: ImageSource
     scratch: Path
+    private: Path
     cache_mounts: Path
 
     def clean(self) -> None:
@@ -49,7 +54,9 @@ class Workshop:
         for active in self.storage.snapshots.actives():
             if active.key.startswith(ACTIVE_PREFIX):
                 self.storage.snapshots.remove(active.key)
-        for directory in (self.scratch, self.cache_mounts):
+        for path in self.private.iterdir() if self.private.is_dir() else ():
+            shutil.rmtree(path, ignore_errors=True)
+        for directory in (self.scratch, self.private, self.cache_mounts):
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
@@ -121,7 +128,8 @@ class Build:
 
     async def base(self, name: str, platform: Platform) -> State:
         """The state of an image, with its layers unpacked and kept until the build ends."""
-        image = await self.workshop.images.image(name, platform, pull=self.request.pull)
+        meant = self.request.named_images.get(name.lower(), name)
+        image = await self.workshop.images.image(meant, platform, pull=self.request.pull)
         self.lease.hold(*(layer.digest for layer in image.manifest.value.layers))
         state = from_image(image)
         self.lease.hold(*state.stack())

@@ -116,6 +116,7 @@ class Request:
     limits: Limits = field(default_factory=Limits)
     secrets: Secrets = field(default_factory=NoSecrets)
     named_contexts: Mapping[str, int] = field(default_factory=dict)
+    named_images: Mapping[str, str] = field(default_factory=dict)
     agents: Agents = field(default_factory=NoAgents)
     epoch: int | None = None
     rewrite_timestamp: bool = False

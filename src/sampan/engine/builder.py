@@ -11,6 +11,7 @@ from sampan.api.progress import ImageID, Message, Progress, stream
 from sampan.api.system import BuildCachePruneReport
 from sampan.build.builder import Workshop, build_image, planned_stages
 from sampan.build.buildkit.connection import SessionChannel, serve
+from sampan.build.buildkit.exporters import Exporters
 from sampan.build.buildkit.frontend import Frontend
 from sampan.build.buildkit.service import Bridge, Control, Service
 from sampan.build.buildkit.session import Session
@@ -29,6 +30,7 @@ from sampan.engine.builder_executor import ContainerExecutor
 from sampan.engine.builder_images import BaseImages
 from sampan.engine.context import Context
 from sampan.errors import InvalidParameter, NotFound, Unsupported
+from sampan.oci.descriptor import Descriptor
 from sampan.oci.platform import Platform, host
 from sampan.oci.reference import Reference
 from sampan.storage.images import Image
@@ -50,10 +52,16 @@ class Builder:
             executor=ContainerExecutor(context),
             images=images,
             scratch=storage.temporary / "build",
+            private=context.roots.run / "build",
             cache_mounts=context.roots.data / "build" / "mounts",
         )
-        frontend = Frontend(context.roots.data / "build" / "contexts")
-        self._service = Service(self._workshop, frontend, self._tag, __version__)
+        self._service = Service(
+            self._workshop,
+            Frontend(context.roots.data / "build" / "contexts", self._workshop.scratch),
+            Exporters(storage, self._name, self._push),
+            lambda session: images.asking(session.credentials),
+            __version__,
+        )
         self._under_way: dict[str, asyncio.Task[object]] = {}
 
     def open(self) -> None:
@@ -136,9 +144,14 @@ class Builder:
             channel.close()
 
     def _tag(self, image: Image, name: str) -> None:
-        reference = _reference(name)
-        self._context.storage.images.tag(reference, image.descriptor)
+        self._name(_reference(name), image.descriptor, image)
+
+    def _name(self, reference: Reference, target: Descriptor, image: Image) -> None:
+        self._context.storage.images.tag(reference, target)
         self._context.events.publish("image", "tag", image.id, {"name": reference.familiar})
+
+    async def _push(self, reference: Reference, session: Session) -> None:
+        await self._images.asking(session.credentials).push(reference)
 
 
 def _reference(tag: str) -> Reference:
@@ -175,4 +188,5 @@ def request_of(options: BuildOptions, unpacked: BuildContext) -> Request:
             cgroup_parent=options.cgroup_parent,
         ),
         epoch=int(epoch) if epoch.isdecimal() else None,
+        rewrite_timestamp=epoch.isdecimal(),
     )

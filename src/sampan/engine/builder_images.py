@@ -1,14 +1,14 @@
 """Base images for builds: those that are here, else pulled with the credentials that came with the build."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from sampan.api.descriptor import OCIPlatform
-from sampan.api.images import AuthConfig, PullOptions
+from sampan.api.images import AuthConfig, PullOptions, PushOptions
 from sampan.api.progress import Discard
 from sampan.engine.registry import Registries
 from sampan.errors import NoSuchImage
 from sampan.oci.platform import Platform
-from sampan.oci.reference import Reference
+from sampan.oci.reference import DEFAULT_TAG, Reference
 from sampan.storage.images import Image
 from sampan.storage.store import Storage
 
@@ -17,17 +17,34 @@ HUB_KEY = "https://index.docker.io/v1/"
 """Where clients keep the credentials of Docker's own registry."""
 
 
-class BaseImages:
-    """An ``ImageSource`` upon the image store and the registries."""
+Credentials = Callable[[str], Awaitable[AuthConfig | None]]
+"""``await credentials(domain)``: what to show the registry, None for nothing."""
 
-    def __init__(self, storage: Storage, registries: Registries, auths: Mapping[str, AuthConfig] | None = None) -> None:
+
+async def nobody(domain: str) -> AuthConfig | None:
+    """No credentials."""
+    return None
+
+
+class BaseImages:
+    """An ``ImageSource`` upon the image store and the registries; ``push`` is the way back."""
+
+    def __init__(self, storage: Storage, registries: Registries, credentials: Credentials = nobody) -> None:
         self._storage = storage
         self._registries = registries
-        self._auths = auths or {}
+        self._credentials = credentials
+
+    def asking(self, credentials: Credentials) -> "BaseImages":
+        """The same, with credentials that a build's client is asked for when they are needed."""
+        return BaseImages(self._storage, self._registries, credentials)
 
     def using(self, auths: Mapping[str, AuthConfig]) -> "BaseImages":
-        """The same, with one build's credentials."""
-        return BaseImages(self._storage, self._registries, auths)
+        """The same, with the credentials that came with a build, by the names clients give registries."""
+
+        async def known(domain: str) -> AuthConfig | None:
+            return auths.get(HUB_KEY if domain == HUB else domain)
+
+        return self.asking(known)
 
     async def image(self, name: str, platform: Platform, *, pull: bool) -> Image:
         """See ``build.request.ImageSource``."""
@@ -41,6 +58,11 @@ class BaseImages:
 
     async def _fetch(self, reference: Reference, platform: Platform) -> None:
         wanted = OCIPlatform(architecture=platform.architecture, os=platform.os, variant=platform.variant)
-        key = HUB_KEY if reference.domain == HUB else reference.domain
-        auth = self._auths.get(key)
+        auth = await self._credentials(reference.domain)
         await self._registries.pull(PullOptions(reference=str(reference), platform=wanted, auth=auth), Discard())
+
+    async def push(self, reference: Reference) -> None:
+        """Send what ``reference`` means here to its registry."""
+        auth = await self._credentials(reference.domain)
+        options = PushOptions(name=reference.name, tag=reference.tag or DEFAULT_TAG, auth=auth)
+        await self._registries.push(options, Discard())

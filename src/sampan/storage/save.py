@@ -61,6 +61,16 @@ def plan(storage: Storage, names: Sequence[str], platforms: Sequence[Platform] =
     return made
 
 
+def plan_of(storage: Storage, images: Sequence[Image], target: Descriptor, references: Sequence[Reference]) -> Plan:
+    """An archive of ``target`` (a manifest, or an index over ``images``) under names that the store need not know."""
+    made = Plan()
+    for reference in references or [None]:
+        for image in images:
+            made.add(image, target, reference)
+    _collect(storage, target.digest, made.blobs)
+    return made
+
+
 def _targets(storage: Storage, name: str) -> list[tuple[Descriptor, Reference | None]]:
     try:
         reference = Reference.parse(name)

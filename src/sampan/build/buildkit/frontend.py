@@ -9,47 +9,103 @@ import hashlib
 import os
 import posixpath
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-from sampan.build.buildkit.session import Session
+from sampan.build.buildkit.contexts import apply_contexts, named_contexts
+from sampan.build.buildkit.session import UPLOADS, Session
+from sampan.build.context import open_context
 from sampan.build.copying import DIRECTORY
-from sampan.build.executor import Limits
+from sampan.build.limits import limits_of
 from sampan.build.request import Request
 from sampan.dockerfile.ignore import read_patterns
+from sampan.dockerfile.instructions import Dockerfile
 from sampan.dockerfile.parser import SIZE_LIMIT, parse
-from sampan.errors import InvalidParameter, Unsupported
+from sampan.errors import Forbidden, InvalidParameter, Unsupported
 from sampan.linux.openat2 import open_in_root
 from sampan.oci.platform import Platform, host
 
 DOCKERFILE = "Dockerfile"
 
 
-class Frontend:
-    """Turns options into requests; ``root`` holds the directories that clients' files are kept in between builds."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a client asks the frontend for, and what it may: options, inputs, entitlements, images to reuse steps of."""
 
-    def __init__(self, root: Path) -> None:
+    options: Mapping[str, str]
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    entitlements: frozenset[str] = frozenset()
+    cache_from: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A context: the fd of its directory, and the Dockerfile's text."""
+
+    root: int
+    dockerfile: str
+
+
+class Frontend:
+    """Turns options into requests; ``root`` holds the directories that clients' files are kept in between builds.
+
+    ``scratch`` is for contexts that come as one archive, and go with their build.
+    """
+
+    def __init__(self, root: Path, scratch: Path) -> None:
         self._root = root
+        self._scratch = scratch
         self._locks: dict[Path, asyncio.Lock] = {}
 
     @asynccontextmanager
-    async def request(self, options: Mapping[str, str], session: Session) -> AsyncIterator[Request]:
-        """The request, its context held until the end of the block. Raises EngineError, ParseError."""
-        _refuse(options)
-        context = self._directory(session, "context")
-        lock = self._locks.setdefault(context, asyncio.Lock())
-        async with lock:
+    async def requests(self, asked: Asked, session: Session) -> AsyncIterator[list[Request]]:
+        """A request for each platform, contexts held until the end of the block. Raises EngineError, ParseError."""
+        _refuse(asked.options)
+        contexts = named_contexts(asked.options, asked.inputs)
+        async with AsyncExitStack() as held:
+            source = await held.enter_async_context(self._source(asked.options, session))
+            directories = {}
+            for name, local in contexts.directories.items():
+                directory = self._directory(session, f"named-{name}")
+                directories[name] = await held.enter_async_context(self._local(local, directory, [], session))
+            file = apply_contexts(parse(source.dockerfile), contexts)
+            request = _request(asked, file, source.root, session)
+            request = replace(request, named_contexts=directories, named_images=contexts.images)
+            yield [replace(request, platform=platform) for platform in platforms_of(asked.options)]
+
+    @asynccontextmanager
+    async def _source(self, options: Mapping[str, str], session: Session) -> AsyncIterator[Source]:
+        """The main context: a directory of the client's, what it uploads, or what a URL gives."""
+        remote = options.get("context", "")
+        if not remote:
             text, patterns = await self._dockerfile(options, session)
-            await session.synchronise(options.get("contextkey") or "context", context, exclude=patterns)
-            root = os.open(context, DIRECTORY)
+            key, into = options.get("contextkey") or "context", self._directory(session, "context")
+            async with self._local(key, into, patterns, session) as root:
+                yield Source(root, text)
+            return
+        if "dockerfilekey" in options:
+            raise Unsupported(f"build context {remote}: its Dockerfile must be in it")
+        body, url = (session.upload(remote), "") if remote.startswith(UPLOADS) else (_nothing(), remote)
+        name = options.get("filename") or DOCKERFILE
+        async with open_context(self._scratch, body, url, name) as context:
+            yield Source(context.root, context.dockerfile)
+
+    @asynccontextmanager
+    async def _local(self, name: str, into: Path, exclude: list[str], session: Session) -> AsyncIterator[int]:
+        """The client's directory ``name``, brought here; the fd of it. One build at a time holds it."""
+        async with self._locks.setdefault(into, asyncio.Lock()):
+            await session.synchronise(name, into, exclude=exclude)
+            root = os.open(into, DIRECTORY)
             try:
-                yield _request(options, text, root, session)
+                yield root
             finally:
                 os.close(root)
 
     def _directory(self, session: Session, kind: str) -> Path:
         key = hashlib.sha256(f"{session.shared_key}\0{kind}".encode()).hexdigest()[:32]
-        return self._root / f"{kind}-{key}"
+        return self._root / f"{kind.partition('-')[0]}-{key}"
 
     async def _dockerfile(self, options: Mapping[str, str], session: Session) -> tuple[str, list[str]]:
         """The Dockerfile's text and the patterns that keep files out of the context."""
@@ -64,6 +120,12 @@ class Frontend:
             raise InvalidParameter(f"failed to read dockerfile: open {name}: no such file or directory")
         ignored = _first(into, [own_ignore, ".dockerignore"])
         return text, read_patterns(ignored) if ignored else []
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    """No body: the context is at a URL."""
+    return
+    yield b""
 
 
 def _first(directory: Path, names: list[str]) -> str | None:
@@ -85,38 +147,63 @@ def _read(root: int, name: str) -> str | None:
 
 
 def _refuse(options: Mapping[str, str]) -> None:
-    if options.get("context"):
-        raise Unsupported(f"build context {options['context']}: only local directories can be built over a session")
-    for name in options:
-        if name.startswith("context:"):
-            raise Unsupported(f"--build-context {name.removeprefix('context:')}: named contexts are not supported")
     if options.get("requestid"):
-        raise Unsupported(f"--call={options['requestid']} is not supported")
-    if "," in options.get("platform", ""):
-        raise Unsupported("multi-platform builds are not supported")
+        raise Unsupported(f"--call={options['requestid'].removeprefix('frontend.')} is not supported")
+    for name in options:
+        if name.startswith("attest:"):
+            raise Unsupported(f"--attest type={name.removeprefix('attest:')}: attestations are not supported")
+
+
+def platforms_of(options: Mapping[str, str]) -> list[Platform]:
+    """The platforms to build for: ours if none is named. Raises InvalidParameter."""
+    named = [Platform.parse(text) for text in options.get("platform", "").split(",") if text]
+    return list(dict.fromkeys(named)) or [host()]
 
 
 def _prefixed(options: Mapping[str, str], prefix: str) -> dict[str, str]:
     return {name.removeprefix(prefix): value for name, value in options.items() if name.startswith(prefix)}
 
 
-def _request(options: Mapping[str, str], text: str, root: int, session: Session) -> Request:
+NETWORKS = {
+    "": "default",
+    "default": "default",
+    "sandbox": "default",
+    "unset": "default",
+    "none": "none",
+    "host": "host",
+}
+"""``force-network-mode`` → the network of a step."""
+
+
+def _network(options: Mapping[str, str], entitlements: frozenset[str]) -> str:
+    mode = options.get("force-network-mode", "")
+    if mode not in NETWORKS:
+        raise InvalidParameter(f"unsupported network mode {mode!r} in a build")
+    if mode == "host" and "network.host" not in entitlements:
+        raise Forbidden("granting entitlement network.host is not allowed by build request")
+    return NETWORKS[mode]
+
+
+def _request(asked: Asked, file: Dockerfile, root: int, session: Session) -> Request:
+    options = asked.options
     arguments = _prefixed(options, "build-arg:")
     epoch = arguments.get("SOURCE_DATE_EPOCH", "")
     uncached = options.get("no-cache")
     return Request(
-        dockerfile=parse(text),
+        dockerfile=file,
         context=root,
         target=options.get("target", ""),
         build_args=arguments,
         labels=_prefixed(options, "label:"),
         no_cache=uncached == "",
-        no_cache_stages=frozenset((uncached or "").split(",")) - {""},
+        no_cache_stages=frozenset(name.lower() for name in (uncached or "").split(",")) - {""},
         pull=options.get("image-resolve-mode") == "pull",
-        platform=Platform.parse(options["platform"]) if options.get("platform") else host(),
-        network=options.get("force-network-mode") or "default",
+        network=_network(options, asked.entitlements),
         extra_hosts=tuple(pair.replace("=", ":", 1) for pair in options.get("add-hosts", "").split(",") if pair),
-        limits=Limits(shm_size=int(options.get("shm-size") or 0), cgroup_parent=options.get("cgroup-parent", "")),
+        limits=limits_of(options),
         secrets=session,
+        agents=session,
         epoch=int(epoch) if epoch.isdecimal() else None,
+        cache_from=asked.cache_from,
+        entitlements=asked.entitlements,
     )

@@ -25,6 +25,7 @@ GetSecretRequest       ID 1 string, annotations 2 <string,string>
 GetSecretResponse      data 1 bytes
 CredentialsRequest     Host 1 string
 CredentialsResponse    Username 1 string, Secret 2 string
+CheckAgentRequest      ID 1 string
 
 Vertex                 digest 1 string, inputs 2 *string, name 3 string, cached 4 bool, started 5 Timestamp,
                        completed 6 Timestamp, error 7 string
@@ -34,10 +35,12 @@ VertexLog              vertex 1 string, timestamp 2 Timestamp, stream 3 int64, m
 StatusRequest          Ref 1 string
 StatusResponse         vertexes 1 *Vertex, statuses 2 *VertexStatus, logs 3 *VertexLog
 
-Exporter               Type 1 string, Attrs 2 <string,string>, ID 3 string
+Exporter               Type 1 string, Attrs 2 <string,string>
+CacheEntry             Type 1 string, Attrs 2 <string,string>
+CacheOptions           Exports 4 *CacheEntry, Imports 5 *CacheEntry
 ControlSolveRequest    Ref 1 string, ExporterDeprecated 3 string, ExporterAttrsDeprecated 4 <string,string>,
-                       Session 5 string, Frontend 6 string, FrontendAttrs 7 <string,string>, Entitlements 9
-                       *string, Internal 11 bool, Exporters 13 *Exporter
+                       Session 5 string, Frontend 6 string, FrontendAttrs 7 <string,string>, Cache 8 CacheOptions,
+                       Entitlements 9 *string, Internal 11 bool, Exporters 13 *Exporter
 ControlSolveResponse   ExporterResponse 1 <string,string>
 Platform               Architecture 1 string, OS 2 string, Variant 3 string
 BuildkitVersion        package 1 string, version 2 string, revision 3 string
@@ -54,11 +57,17 @@ PruneRequest           filter 1 *string, all 2 bool, keepDuration 3 int64, reser
 
 APICap                 ID 1 string, Enabled 2 bool
 PongResponse           FrontendAPICaps 1 *APICap, LLBCaps 2 *APICap, Workers 3 *WorkerRecord
-Ref                    id 1 string
+OpInput                digest 1 string, index 2 int64
+SourceOp               identifier 1 string
+Op                     inputs 1 *OpInput, source 3 SourceOp
+Definition             Def 1 *bytes
+Ref                    id 1 string, def 2 Definition
+EvaluateRequest        Ref 1 string
 Result                 refDeprecated 1 string, ref 3 Ref, metadata 10 <string,bytes>
 Status                 code 1 int32, message 2 string
 ReturnRequest          result 1 Result, error 2 Status
-SolveRequest           Frontend 2 string, FrontendOpt 3 <string,string>, Final 10 bool, Evaluate 14 bool
+SolveRequest           Frontend 2 string, FrontendOpt 3 <string,string>, Final 10 bool, CacheImports 12 *CacheEntry,
+                       FrontendInputs 13 <string,Definition>, Evaluate 14 bool
 SolveResponse          ref 1 string, result 3 Result
 """
 

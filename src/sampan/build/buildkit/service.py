@@ -3,7 +3,9 @@
 Methods in ``REFUSED`` answer UNIMPLEMENTED, which clients take as "this daemon cannot do that".
 """
 
+import hashlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from grpclib.const import Cardinality, Handler, Status
@@ -11,57 +13,70 @@ from grpclib.exceptions import GRPCError
 
 from sampan.build.builder import Workshop, build_image
 from sampan.build.buildkit import messages as m
-from sampan.build.buildkit.frontend import Frontend
-from sampan.build.buildkit.session import Sessions
+from sampan.build.buildkit.contexts import definition_of
+from sampan.build.buildkit.exporters import Exporters
+from sampan.build.buildkit.frontend import Asked, Frontend
+from sampan.build.buildkit.product import Product
+from sampan.build.buildkit.session import Session, Sessions
 from sampan.build.buildkit.solves import Solve, Solves
+from sampan.build.request import ImageSource
 from sampan.errors import EngineError, NotFound, Unsupported
 from sampan.oci.platform import host
-from sampan.storage.images import Image
 
 CONTROL = "/moby.buildkit.v1.Control/"
 BRIDGE = "/moby.buildkit.v1.frontend.LLBBridge/"
 BUILD_ID = "buildkit-controlapi-buildid"
 FRONTENDS = ("dockerfile.v0", "gateway.v0")
-EXPORTERS = ("moby", "image", "docker")
+IMAGE_EXPORTERS = frozenset({"moby", "image"})
+CACHE_SOURCES = ("registry", "inline")
+SNAPSHOTTER_LABEL = "org.mobyproject.buildkit.worker.snapshotter"
+"""Tells buildx that archives, pushes and several platforms are done here and need no help of its own."""
 FRONTEND_CAPS = (
     "solve.base", "solve.inlinereturn", "resolveimage", "readfile", "return", "returnmap", "readdir", "statfile",
     "importcaches", "proto.refarray", "frontend.inputs", "gateway.solve.metadata", "frontend.caps",
+    "reference.output", "gateway.evaluate",
 )  # fmt: skip
 LLB_CAPS = (
     "source.local", "source.local.unique", "source.local.sessionid", "source.local.includepatterns",
     "source.local.followpaths", "source.local.excludepatterns", "source.local.sharedkeyhint", "exec.meta.base",
     "exec.meta.network", "exec.meta.security", "exec.mount.bind", "exec.mount.cache", "exec.mount.secret",
     "file.base", "constraints", "platform", "meta.ignorecache", "meta.description",
+    "exec.mount.ssh", "exec.meta.ulimit", "exec.meta.cgroup.parent", "exec.secretenv", "exporter.image.annotations",
+    "exporter.multiple", "source.image", "source.image.resolvemode", "source.http", "gc.freespacefilter",
 )  # fmt: skip
 REFUSED = {
     CONTROL: ("Session", "ListenBuildHistory", "UpdateBuildHistory"),
     BRIDGE: (
-        "ResolveImageConfig", "ResolveSourceMeta", "ReadFile", "ReadDir", "StatFile", "Evaluate", "Inputs",
+        "ResolveImageConfig", "ResolveSourceMeta", "ReadFile", "ReadDir", "StatFile", "Inputs",
         "NewContainer", "ReleaseContainer", "ExecProcess", "ReadFileContainer", "ReadDirContainer",
         "StatFileContainer", "Warn",
     ),
 }  # fmt: skip
 """Methods that clients may try and can do without; grpclib's own refusal lacks the content type."""
-TagImage = Callable[[Image, str], None]
-"""``tag(image, name)``: give the image a name and announce it; raises InvalidParameter."""
+Images = Callable[[Session], ImageSource]
+"""Base images, pulled with the credentials of a session."""
 
 
 class Service:
     """Both services of one engine; a connection's handlers are made of ``Control`` and ``Bridge`` below."""
 
-    def __init__(self, workshop: Workshop, frontend: Frontend, tag: TagImage, version: str) -> None:
+    def __init__(
+        self, workshop: Workshop, frontend: Frontend, exporters: Exporters, images: Images, version: str
+    ) -> None:
         self.workshop = workshop
         self.frontend = frontend
-        self.tag = tag
+        self.exporters = exporters
         self.version = version
         self.sessions = Sessions()
         self.solves = Solves()
+        self._images = images
 
     def worker(self) -> Any:
         """The one worker there is."""
         own = host()
         return m.WorkerRecord(
             ID="sampan",
+            Labels={SNAPSHOTTER_LABEL: "overlayfs"},
             platforms=[m.Platform(Architecture=own.architecture, OS=own.os, Variant=own.variant)],
             BuildkitVersion=self.buildkit_version(),
         )
@@ -69,30 +84,67 @@ class Service:
     def buildkit_version(self) -> Any:
         return m.BuildkitVersion(package="sampan", version=self.version)
 
-    async def build(self, solve: Solve, options: Mapping[str, str]) -> Image:
-        """Build a Dockerfile for a client. Raises EngineError."""
-        session = await self.sessions.get(solve.request.Session)
-        async with self.frontend.request(options, session) as request:
-            return await build_image(self.workshop, request, solve.log)
+    def check(self, request: Any) -> None:
+        """Refuse what could only fail after the build. Raises Unsupported."""
+        self.exporters.check(request.Exporters)
+        for entry in request.Cache.Exports:
+            raise Unsupported(f"--cache-to type={entry.Type}: exporting the build cache is not supported")
 
-    def export(self, solve: Solve) -> dict[str, str]:
+    async def build(
+        self, solve: Solve, options: Mapping[str, str], inputs: Mapping[str, Any], cache_imports: Any
+    ) -> Product:
+        """Build a Dockerfile for a client, for each platform in turn. Raises EngineError."""
+        session = await self.sessions.get(solve.request.Session)
+        workshop = replace(self.workshop, images=self._images(session))
+        asked = Asked(
+            options,
+            inputs,
+            frozenset(solve.request.Entitlements),
+            await self._cache_sources(workshop, solve, [*cache_imports, *solve.request.Cache.Imports]),
+        )
+        images = []
+        async with self.frontend.requests(asked, session) as requests:
+            for request in requests:
+                solve.log.platform = str(request.platform) if len(requests) > 1 else ""
+                images.append(await build_image(workshop, request, solve.log))
+        return Product(tuple(images))
+
+    async def _cache_sources(self, workshop: Workshop, solve: Solve, imports: Any) -> tuple[str, ...]:
+        """Images whose steps count as known; one that cannot be had is told of and is no error. Raises Unsupported."""
+        names = []
+        for entry in imports:
+            if entry.Type not in CACHE_SOURCES:
+                raise Unsupported(f"--cache-from type={entry.Type}: only images can be cache sources")
+            name = entry.Attrs["ref"]
+            try:
+                async with solve.log.vertex(f"importing cache manifest from {name}"):
+                    await workshop.images.image(name, host(), pull=False)
+            except EngineError:
+                continue
+            names.append(name)
+        return tuple(dict.fromkeys(names))
+
+    async def export(self, solve: Solve) -> dict[str, str]:
         """Do what the exporters ask of the result; returns what clients are told. Raises EngineError."""
-        image = solve.result
-        if image is None:
+        if solve.result is None:
             return {}
-        answer: dict[str, str] = {
-            "containerimage.digest": image.manifest.digest,
-            "containerimage.config.digest": image.id,
-        }
-        for exporter in solve.request.Exporters:
-            if exporter.Type not in EXPORTERS or exporter.Attrs.get("push", "false") == "true":
-                raise Unsupported(f"exporter {exporter.Type!r} is not supported: images go to this engine's own store")
-            names = [name for name in exporter.Attrs.get("name", "").split(",") if name]
-            for name in names:
-                self.tag(image, name)
-            if names:
-                answer["image.name"] = ",".join(names)
-        return answer
+        exporters = solve.request.Exporters
+        if not exporters:
+            return {}
+        session = await self.sessions.get(solve.request.Session)
+        try:
+            async with solve.log.vertex(f"exporting to {', '.join(exporter.Type for exporter in exporters)}"):
+                return await self.exporters.run(exporters, solve.result, session)
+        finally:
+            if not any(exporter.Type in IMAGE_EXPORTERS for exporter in exporters):
+                self._forget(solve)
+
+    def _forget(self, solve: Solve) -> None:
+        """Images that were made only to be sent away do not stay among the engine's."""
+        images = self.workshop.storage.images
+        for image in solve.result.images if solve.result else ():
+            if image.stored_at >= solve.began and not images.references_of(image.id):
+                images.forget(image.id)
 
 
 def grpc_error(error: EngineError) -> GRPCError:
@@ -125,11 +177,12 @@ class Control:
         solves = self._service.solves
         solve = await solves.begin(request.Ref, request)
         try:
+            self._service.check(request)
             if request.Frontend:
-                solve.result = await self._service.build(solve, request.FrontendAttrs)
+                solve.result = await self._service.build(solve, request.FrontendAttrs, {}, ())
             elif (error := await solve.returned) is not None:
                 raise GRPCError(Status.UNKNOWN, error)
-            await stream.send_message(m.ControlSolveResponse(ExporterResponse=self._service.export(solve)))
+            await stream.send_message(m.ControlSolveResponse(ExporterResponse=await self._service.export(solve)))
         except EngineError as error:
             raise grpc_error(error) from error
         finally:
@@ -220,18 +273,28 @@ class Bridge:
         try:
             if request.Frontend not in FRONTENDS:
                 raise Unsupported(f"frontend {request.Frontend!r}: LLB is not executed, only Dockerfiles are built")
-            image = await self._service.build(solve, request.FrontendOpt)
+            self._service.check(solve.request)
+            product = await self._service.build(
+                solve, request.FrontendOpt, request.FrontendInputs, request.CacheImports
+            )
         except EngineError as error:
             raise grpc_error(error) from error
-        solve.images[image.id] = image
-        await stream.send_message(m.SolveResponse(result=m.Result(ref=m.Ref(id=image.id))))
+        id = product.first.id
+        solve.products[id] = product
+        reference = m.Ref(id=id, **{"def": definition_of(id, _digest)})
+        await stream.send_message(m.SolveResponse(result=m.Result(ref=reference)))
+
+    async def evaluate(self, stream: Any) -> None:
+        """Results are whole when ``solve`` answers."""
+        await stream.recv_message()
+        await stream.send_message(m.Empty())
 
     async def finish(self, stream: Any) -> None:
         """``Return``: the build is over, with a result or the client's error."""
         request = await stream.recv_message()
         solve = await self._solve(stream)
         if request.HasField("result"):
-            solve.result = solve.images.get(request.result.ref.id or request.result.refDeprecated)
+            solve.result = solve.products.get(request.result.ref.id or request.result.refDeprecated)
         if not solve.returned.done():
             solve.returned.set_result(request.error.message if request.HasField("error") else None)
         await stream.send_message(m.Empty())
@@ -248,8 +311,13 @@ class Bridge:
             **refused(BRIDGE),
             BRIDGE + "Ping": Handler(self.ping, one, m.Empty, m.PongResponse),
             BRIDGE + "Solve": Handler(self.solve, one, m.SolveRequest, m.SolveResponse),
+            BRIDGE + "Evaluate": Handler(self.evaluate, one, m.EvaluateRequest, m.Empty),
             BRIDGE + "Return": Handler(self.finish, one, m.ReturnRequest, m.Empty),
         }
+
+
+def _digest(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 def _moment(nanoseconds: int) -> Any:

@@ -2,7 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,22 @@ from grpclib.client import StreamStreamMethod, UnaryUnaryMethod
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 
+from sampan.api.images import AuthConfig
+from sampan.archive.stream import Sink
 from sampan.build.buildkit import messages as m
 from sampan.build.buildkit.connection import SessionChannel
 from sampan.build.buildkit.filesync import FINISH, Receiver
+from sampan.build.buildkit.sending import Tree, send_file, send_trees
+from sampan.build.buildkit.ssh import forwarded
 from sampan.build.copying import DIRECTORY
 from sampan.build.threads import in_thread
 from sampan.errors import EngineError, NotFound
 
 ARRIVAL_SECONDS = 20.0
+HUB, HUB_HOST = "docker.io", "registry-1.docker.io"
+"""Docker's own registry: in references, and as clients are asked for its credentials."""
+UPLOADS = "http://buildkit-session/"
+"""Contexts that begin so are uploaded by the client on demand."""
 
 
 class Session:
@@ -38,6 +47,56 @@ class Session:
             if error.status in (Status.NOT_FOUND, Status.UNIMPLEMENTED):
                 return None
             raise EngineError(f"secret {id}: {error.message}") from error
+
+    async def credentials(self, domain: str) -> AuthConfig | None:
+        """What the client has for the registry ``domain``; None when it has nothing. Raises EngineError."""
+        call = UnaryUnaryMethod(
+            self._channel, "/moby.filesync.v1.Auth/Credentials", m.CredentialsRequest, m.CredentialsResponse
+        )
+        try:
+            found = await call(m.CredentialsRequest(Host=HUB_HOST if domain == HUB else domain))
+        except GRPCError as error:
+            if error.status in (Status.NOT_FOUND, Status.UNIMPLEMENTED):
+                return None
+            raise EngineError(f"credentials for {domain}: {error.message}") from error
+        if found.Username:
+            return AuthConfig(username=found.Username, password=found.Secret, serveraddress=domain)
+        return AuthConfig(identitytoken=found.Secret, serveraddress=domain) if found.Secret else None
+
+    async def send_file(self, exporter: int, write: Callable[[Sink], object]) -> None:
+        """Send what ``write`` writes to the client's exporter. Raises EngineError."""
+        async with self._sending(exporter, m.BytesMessage) as stream:
+            await send_file(stream, write)
+
+    async def send_trees(self, exporter: int, trees: Sequence[Tree]) -> None:
+        """Send directories to the client's exporter. Raises EngineError."""
+        async with self._sending(exporter, m.Packet) as stream:
+            await send_trees(stream, trees)
+
+    @asynccontextmanager
+    async def _sending(self, exporter: int, message: Any) -> AsyncIterator[Any]:
+        method = StreamStreamMethod(self._channel, "/moby.filesync.v1.FileSend/DiffCopy", message, message)
+        metadata = [("buildkit-attachable-exporter-id", str(exporter)), ("buildkit-exporter-multi-platform", "1")]
+        try:
+            async with method.open(metadata=metadata) as stream:
+                yield stream
+        except (GRPCError, StreamTerminatedError) as error:
+            raise EngineError(f"failed to send the build's result: {error}") from error
+
+    async def upload(self, url: str) -> AsyncIterator[bytes]:
+        """What the client uploads under ``url``, which begins with ``UPLOADS``. Raises EngineError."""
+        method = StreamStreamMethod(self._channel, "/moby.upload.v1.Upload/Pull", m.BytesMessage, m.BytesMessage)
+        try:
+            async with method.open(metadata=[("urlpath", f"/{url.removeprefix(UPLOADS)}")]) as stream:
+                await stream.send_request(end=True)
+                while (message := await stream.recv_message()) is not None:
+                    yield bytes(message.data)
+        except (GRPCError, StreamTerminatedError) as error:
+            raise EngineError(f"failed to upload the build context: {error}") from error
+
+    def forward(self, id: str, socket: Path) -> AbstractAsyncContextManager[None]:
+        """See ``build.request.Agents``."""
+        return forwarded(self._channel, id, socket)
 
     async def synchronise(
         self, name: str, into: Path, *, exclude: Sequence[str] = (), follow: Sequence[str] = ()

@@ -6,12 +6,13 @@ Control.Solve(Ref) ──────────────── blocks ─�
 """
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from sampan.build.buildkit.product import Product
 from sampan.build.buildkit.status import StatusLog
 from sampan.errors import NotFound
-from sampan.storage.images import Image
 
 ARRIVAL_SECONDS = 10.0
 REMEMBERED = 64
@@ -20,14 +21,15 @@ REMEMBERED = 64
 
 @dataclass(eq=False)
 class Solve:
-    """One build; ``returned`` gets None, or the error that the client reports."""
+    """One build; ``returned`` gets None, or the error that the client reports. ``began`` in nanoseconds since 1970."""
 
     ref: str
     request: Any
+    began: int = field(default_factory=time.time_ns)
     log: StatusLog = field(default_factory=StatusLog)
     returned: "asyncio.Future[str | None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-    images: dict[str, Image] = field(default_factory=dict)
-    result: Image | None = None
+    products: dict[str, Product] = field(default_factory=dict)
+    result: Product | None = None
 
 
 class Solves:

@@ -3,13 +3,19 @@
 import asyncio
 import hashlib
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from sampan.build.buildkit import messages as m
 from sampan.build.request import Step
+from sampan.errors import EngineError
 
 STDOUT, STDERR = 1, 2
+LOG_LIMIT = 2 << 20
+"""Bytes of output kept of one step; BuildKit's own limit."""
+CLIPPED = b"\n[output clipped, log limit 2MiB reached]\n"
 
 
 def now() -> Any:
@@ -19,40 +25,72 @@ def now() -> Any:
 
 
 class StatusLog:
-    """An ``Observer`` that keeps everything for the readers of ``Control.Status``; any number may follow."""
+    """An ``Observer`` that keeps everything for the readers of ``Control.Status``; any number may follow.
+
+    ``platform`` is said with each step when a build is for several.
+    """
 
     def __init__(self) -> None:
+        self.platform = ""
+        self._printed: Counter[str] = Counter()
         self._responses: list[Any] = []
         self.ended = False
         self._grown = asyncio.Condition()
-        self._vertices: dict[int, Any] = {}
+        self._vertices: dict[str, Any] = {}
 
     async def started(self, step: Step) -> None:
-        vertex = m.Vertex(digest=digest_of(step), name=name_of(step), started=now())
-        self._vertices[step.number] = vertex
-        await self._say(m.StatusResponse(vertexes=[vertex]))
+        name = name_of(step, self.platform)
+        await self.begin(self._digest(step), name)
 
     async def running(self, step: Step, container_id: str) -> None:
         """A vertex says no more of it."""
 
     async def printed(self, step: Step, data: bytes, is_stderr: bool) -> None:
-        log = m.VertexLog(vertex=digest_of(step), timestamp=now(), stream=STDERR if is_stderr else STDOUT, msg=data)
+        vertex = self._digest(step)
+        left = LOG_LIMIT - self._printed[vertex]
+        self._printed[vertex] += len(data)
+        if left <= 0:
+            return
+        shown = data if len(data) <= left else data[:left] + CLIPPED
+        log = m.VertexLog(vertex=vertex, timestamp=now(), stream=STDERR if is_stderr else STDOUT, msg=shown)
         await self._say(m.StatusResponse(logs=[log]))
 
     async def finished(self, step: Step, state_id: str, *, cached: bool) -> None:
-        await self._complete(step, cached=cached)
+        await self.complete(self._digest(step), cached=cached)
 
     async def failed(self, step: Step, reason: str) -> None:
-        await self._complete(step, error=reason)
+        await self.complete(self._digest(step), error=reason)
 
     async def stage_ended(self, stage_index: int) -> None:
         """A vertex says no more of it."""
 
-    async def _complete(self, step: Step, *, cached: bool = False, error: str = "") -> None:
-        vertex = self._vertices[step.number]
+    @asynccontextmanager
+    async def vertex(self, name: str) -> AsyncIterator[None]:
+        """Something shown like a step, from here to the end of the block."""
+        digest = digest_of_text(name)
+        await self.begin(digest, name)
+        try:
+            yield
+        except EngineError as error:
+            await self.complete(digest, error=error.message)
+            raise
+        await self.complete(digest)
+
+    async def begin(self, digest: str, name: str) -> None:
+        """A vertex starts."""
+        vertex = self._vertices[digest] = m.Vertex(digest=digest, name=name, started=now())
+        await self._say(m.StatusResponse(vertexes=[vertex]))
+
+    async def complete(self, digest: str, *, cached: bool = False, error: str = "") -> None:
+        """A vertex that was begun is over."""
+        vertex = self._vertices[digest]
         vertex.completed.CopyFrom(now())
         vertex.cached, vertex.error = cached, error
         await self._say(m.StatusResponse(vertexes=[vertex]))
+
+    def _digest(self, step: Step) -> str:
+        """The name of a step's vertex within its build."""
+        return digest_of_text(f"{self.platform} {step.number} {step.trigger} {step.text}")
 
     async def _say(self, response: Any) -> None:
         async with self._grown:
@@ -80,12 +118,13 @@ class StatusLog:
                 return
 
 
-def digest_of(step: Step) -> str:
-    """The name of a step's vertex within its build."""
-    return f"sha256:{hashlib.sha256(f'{step.number} {step.text}'.encode()).hexdigest()}"
+def digest_of_text(text: str) -> str:
+    """A digest, as vertices are named."""
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
-def name_of(step: Step) -> str:
-    """``[build 2/7] RUN make``."""
+def name_of(step: Step, platform: str = "") -> str:
+    """``[build 2/7] RUN make``; ``[linux/arm64 build 2/7] …`` in a build for several platforms."""
     stage = step.stage or (f"stage-{step.stage_index}" if step.stage_index > 0 else "")
-    return f"[{f'{stage} ' if stage else ''}{step.number}/{step.total}] {' '.join(step.text.split())}"
+    words = [word for word in (platform, stage, f"{step.number}/{step.total}") if word]
+    return f"[{' '.join(words)}] {' '.join(step.text.split())}"
