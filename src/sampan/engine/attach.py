@@ -33,18 +33,29 @@ class Attach:
     async def attach(self, container: Container, options: AttachOptions, accept: Accept) -> None:
         """Join the client; returns once the connection is with the monitor, kept for the start, or replayed."""
         container.allow("attach")
-        terminal = container.record.config.tty
-        connection = await accept(terminal)
+        async with container.lock:
+            # Under the lock: a client starts the container as soon as it is accepted, and then it must be known.
+            connection = await accept(container.record.config.tty)
+            if options.stream and not container.record.started_before:
+                self._keep(container, stream_of(container, options, connection))
+                return
         if options.logs:
             await self._replay(container, options, connection)
-        if not options.stream:
-            return
-        stream = stream_of(container, options, connection)
+        if options.stream:
+            await self._join(container, stream_of(container, options, connection))
+
+    def _keep(self, container: Container, stream: AttachedStream) -> None:
+        """Hold a client until the next start."""
+        container.pending.append(stream)
         self._context.events.publish("container", "attach", container.id, container.attributes())
+
+    async def _join(self, container: Container, stream: AttachedStream) -> None:
+        """Hand a client to the monitor, or hold it until there is one."""
         async with container.lock:
             if not container.live or container.monitor is None:
-                container.pending.append(stream)
+                self._keep(container, stream)
                 return
+            self._context.events.publish("container", "attach", container.id, container.attributes())
             try:
                 await container.monitor.attach(stream)
             except MonitorGone:
