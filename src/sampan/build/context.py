@@ -17,10 +17,11 @@ from typing import BinaryIO
 from sampan.archive.compression import decompressed
 from sampan.archive.copy import unpack
 from sampan.build.copying import DIRECTORY, clean
-from sampan.build.remote import fetch_all, is_git, is_url
+from sampan.build.git import check_out, is_git, parse_remote
+from sampan.build.remote import fetch_all, is_url
 from sampan.build.threads import in_thread
 from sampan.dockerfile.ignore import Ignore, read_patterns
-from sampan.errors import InvalidParameter, Unsupported
+from sampan.errors import InvalidParameter
 from sampan.linux.openat2 import open_in_root
 
 DOCKERFILE = "Dockerfile"
@@ -46,14 +47,13 @@ async def open_context(
 ) -> AsyncIterator[Context]:
     """The context that a request's body or its ``remote`` is; gone at the end of the block.
 
-    Raises InvalidParameter for what is no context, Unsupported for git.
+    Raises InvalidParameter for what is no context, EngineError for what cannot be fetched.
     """
     directory = scratch / f"context-{secrets.token_hex(8)}"
-    tree = directory / "tree"
-    tree.mkdir(parents=True, mode=0o755)
+    directory.mkdir(parents=True, mode=0o755)
     try:
         source = await _receive(directory, body, remote)
-        root = os.open(tree, DIRECTORY)
+        root = await _opened(directory, remote)
         try:
             yield await in_thread(_fill, source, root, dockerfile, remote)
         finally:
@@ -62,9 +62,27 @@ async def open_context(
         await in_thread(shutil.rmtree, directory, ignore_errors=True)
 
 
-async def _receive(directory: Path, body: AsyncIterator[bytes], remote: str) -> Path:
+async def _opened(directory: Path, remote: str) -> int:
+    """An fd of the tree to build: a repository's, or an empty one."""
+    tree = directory / "tree"
+    if not is_git(remote):
+        tree.mkdir(mode=0o755)
+        return os.open(tree, DIRECTORY)
+    wanted = parse_remote(remote)
+    await check_out(wanted, tree)
+    if not wanted.keep_git_dir:
+        await in_thread(shutil.rmtree, tree / ".git")
+    top = os.open(tree, DIRECTORY)
+    try:
+        return open_in_root(top, clean(wanted.directory) or ".", DIRECTORY)
+    finally:
+        os.close(top)
+
+
+async def _receive(directory: Path, body: AsyncIterator[bytes], remote: str) -> Path | None:
+    """The file that came; None for a repository, which is checked out instead."""
     if is_git(remote):
-        raise Unsupported(f"unable to prepare context from {remote}: contexts in git are not supported")
+        return None
     if is_url(remote):
         (download,) = await fetch_all([remote], directory)
         return download.path
@@ -77,13 +95,20 @@ async def _receive(directory: Path, body: AsyncIterator[bytes], remote: str) -> 
     return path
 
 
-def _fill(source: Path, root: int, dockerfile: str, remote: str) -> Context:
+def _fill(source: Path | None, root: int, dockerfile: str, remote: str) -> Context:
     """Unpack ``source`` below ``root``."""
+    if source is None:
+        return _described(root, dockerfile)
     with source.open("rb") as file:
         if remote and not _is_tar(file):
             return Context(root, file.read(DOCKERFILE_LIMIT).decode(errors="replace"))
         unpack(decompressed(file), root, owner=(0, 0))
     source.unlink()
+    return _described(root, dockerfile)
+
+
+def _described(root: int, dockerfile: str) -> Context:
+    """The tree as a context. Raises InvalidParameter where it has no Dockerfile."""
     text = _read(root, dockerfile)
     if text is None and dockerfile == DOCKERFILE:
         text = _read(root, DOCKERFILE.lower())

@@ -2,6 +2,8 @@
 
 import os
 import posixpath
+import secrets
+import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -9,18 +11,20 @@ from typing import TYPE_CHECKING
 from sampan.archive.compression import decompressed, detect
 from sampan.archive.copy import unpack
 from sampan.build import stages
-from sampan.build.copying import Copier, Placement, Selection, SourceMissing, clean, fingerprint, select
+from sampan.build.copying import DIRECTORY, Copier, Placement, Selection, SourceMissing, clean, fingerprint, select
 from sampan.build.errors import CopyFailed
-from sampan.build.layer import layer_step
+from sampan.build.git import Remote, check_out, is_git, parse_remote
+from sampan.build.layer import layer_step, linked_step
 from sampan.build.owners import resolve_owner
-from sampan.build.remote import Download, fetch_all, is_git, is_url
+from sampan.build.remote import Download, fetch_all, is_url
 from sampan.build.state import State
 from sampan.build.threads import in_thread
 from sampan.dockerfile import instructions as ins
 from sampan.dockerfile.changes import working_directory
 from sampan.dockerfile.expand import expand
 from sampan.dockerfile.ignore import Ignore
-from sampan.errors import InvalidParameter, Unsupported
+from sampan.dockerfile.modes import parse_mode
+from sampan.errors import InvalidParameter
 from sampan.linux.openat2 import open_in_root
 
 if TYPE_CHECKING:
@@ -30,17 +34,27 @@ TAR_MAGIC_AT = 257
 
 
 @dataclass(frozen=True, slots=True)
+class Checkout:
+    """A commit of a repository: fd of the wanted directory, the commit's ID, what was asked for."""
+
+    root: int
+    commit: str
+    remote: Remote
+
+
+@dataclass(frozen=True, slots=True)
 class Sources:
-    """What a step brings: files below ``root``, downloads, and here-documents as (name, bytes)."""
+    """What a step brings: files below ``root``, downloads, here-documents as (name, bytes), commits."""
 
     root: int
     selections: list[Selection]
     downloads: list[Download]
     inline: list[tuple[str, bytes]]
+    checkouts: list["Checkout"]
 
     @property
     def count(self) -> int:
-        return len(self.selections) + len(self.downloads) + len(self.inline)
+        return len(self.selections) + len(self.downloads) + len(self.inline) + len(self.checkouts)
 
 
 async def copy_step(builder: "StageBuilder", written: ins.Copy, state: State) -> tuple[State, bool]:
@@ -50,22 +64,24 @@ async def copy_step(builder: "StageBuilder", written: ins.Copy, state: State) ->
         root = await _source_root(builder, step, held)
         placement = await _placement(builder, step, state, held)
         try:
-            sources = await _sources(builder, step, state, root)
+            sources = await _sources(builder, step, root, held)
         except SourceMissing as error:
             raise CopyFailed(_keyword(step), _missing(step, error.path)) from None
         destination = _destination(step, state, sources)
         contents = await in_thread(fingerprint, root, sources.selections, placement)
-        words = [repr(placement.owner), repr(placement.mode), destination, str(step.parents), contents]
+        words = [repr(placement.owner), repr(step.chmod), destination, str(step.parents), contents]
         words += [f"{download.url} {download.digest}" for download in sources.downloads]
         words += [f"{name} {data!r}" for name, data in sources.inline]
+        words += [f"{c.remote.url} {c.commit} {c.remote.directory} {c.remote.keep_git_dir}" for c in sources.checkouts]
         words += [selection.path for selection in sources.selections]
         description = f"{_described(step)} # buildkit"
 
         async def work(rootfs: int) -> None:
             await in_thread(_place_all, rootfs, step, sources, placement, destination)
 
-        key = state.next_key(_keyword(step), *words)
-        return await layer_step(builder.build, state, key, description, work, builder.reuse)
+        make = linked_step if step.link else layer_step
+        parts = (_keyword(step), *words)
+        return await make(builder.build, state, parts, description, work, builder.reuse)
 
 
 def _keyword(step: ins.Copy) -> str:
@@ -129,30 +145,47 @@ async def _placement(builder: "StageBuilder", step: ins.Copy, state: State, held
         view = await in_thread(builder.build.workshop.storage.snapshots.view, state.chain)
         held.callback(os.close, view)
         owner = resolve_owner(view, step.chown)
-    return Placement(owner, _mode(step.chmod), Ignore(step.exclude))
+    return Placement(owner, parse_mode(step.chmod) if step.chmod else None, Ignore(step.exclude))
 
 
-def _mode(text: str) -> int | None:
-    if not text:
-        return None
-    if not set(text) <= set("01234567") or len(text) > 5:
-        raise Unsupported(f"--chmod={text}: only octal modes are understood")
-    return int(text, 8)
-
-
-async def _sources(builder: "StageBuilder", step: ins.Copy, state: State, root: int) -> Sources:
+async def _sources(builder: "StageBuilder", step: ins.Copy, root: int, held: ExitStack) -> Sources:
     local: list[str] = []
     remote: list[str] = []
+    repositories: list[str] = []
     for source in step.sources:
         if isinstance(step, ins.Add) and is_git(source):
-            raise Unsupported(f"ADD {source}: sources in git are not supported")
+            repositories.append(source)
+            continue
         (remote if isinstance(step, ins.Add) and is_url(source) else local).append(source)
     checksum = step.checksum if isinstance(step, ins.Add) else ""
-    if checksum and (len(remote) != 1 or local):
+    if checksum and (len(remote) + len(repositories) != 1 or local):
         raise InvalidParameter("checksum can't be specified for multiple or local sources")
     selections = [found for source in local for found in await in_thread(select, root, source)]
-    downloads = await fetch_all(remote, builder.build.workshop.scratch, checksum)
-    return Sources(root, selections, downloads, [(heredoc.name, heredoc.content.encode()) for heredoc in step.inline])
+    downloads = await fetch_all(remote, builder.build.workshop.scratch, checksum if remote else "")
+    checkouts = [await _checkout(builder, step, source, held) for source in repositories]
+    inline = [(heredoc.name, heredoc.content.encode()) for heredoc in step.inline]
+    return Sources(root, selections, downloads, inline, checkouts)
+
+
+async def _checkout(builder: "StageBuilder", step: ins.Copy, source: str, held: ExitStack) -> Checkout:
+    """The repository ``source`` on disk until ``held`` ends."""
+    assert isinstance(step, ins.Add)
+    remote = parse_remote(source)
+    remote = replace(
+        remote,
+        commit=step.checksum or remote.commit,
+        keep_git_dir=remote.keep_git_dir if step.keep_git_dir is None else step.keep_git_dir,
+    )
+    directory = builder.build.workshop.scratch / f"git-{secrets.token_hex(8)}"
+    held.callback(shutil.rmtree, directory, ignore_errors=True)
+    commit = await check_out(remote, directory)
+    if not remote.keep_git_dir:
+        await in_thread(shutil.rmtree, directory / ".git")
+    top = os.open(directory, DIRECTORY)
+    held.callback(os.close, top)
+    root = open_in_root(top, clean(remote.directory) or ".", DIRECTORY)
+    held.callback(os.close, root)
+    return Checkout(root, commit, remote)
 
 
 def _destination(step: ins.Copy, state: State, sources: Sources) -> str:
@@ -180,12 +213,11 @@ def _place_all(rootfs: int, step: ins.Copy, sources: Sources, placement: Placeme
                 copier.copy(sources.root, selection, below, into=True)
             else:
                 copier.copy(sources.root, selection, target, into=into)
+        for checkout in sources.checkouts:
+            copier.copy(checkout.root, Selection("", True), target, into=True)
         for download in sources.downloads:
             path = posixpath.join(target, download.name) if into else target
-            mode = 0o600 if placement.mode is None else placement.mode
-            Copier(rootfs, replace(placement, mode=mode)).write_file(
-                path, download.path.read_bytes(), download.mtime_ns
-            )
+            copier.write_file(path, download.path.read_bytes(), download.mtime_ns, 0o600)
         for name, data in sources.inline:
             copier.write_file(posixpath.join(target, name) if into else target, data, 0)
     finally:

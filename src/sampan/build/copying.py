@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from sampan.archive.walk import Found, walk
 from sampan.dockerfile.ignore import Ignore
 from sampan.dockerfile.match import compile_pattern, has_wildcards
+from sampan.dockerfile.modes import Mode
 from sampan.errors import InvalidParameter
 from sampan.linux import xattr
 from sampan.linux.openat2 import open_in_root
@@ -40,7 +41,7 @@ class Placement:
     """``owner`` None keeps the source's; ``mode`` is applied to what is made, None keeps the source's."""
 
     owner: tuple[int, int] | None = (0, 0)
-    mode: int | None = None
+    mode: Mode | None = None
     exclude: Ignore = field(default_factory=lambda: Ignore(()))
 
 
@@ -176,8 +177,8 @@ class Copier:
             except NotADirectoryError:
                 raise InvalidParameter(f"cannot copy to directory over existing file: /{current}") from None
 
-    def write_file(self, path: str, data: bytes, mtime_ns: int | None = None) -> None:
-        """Make the file ``path`` with ``data``; mode 0644 unless the placement says otherwise."""
+    def write_file(self, path: str, data: bytes, mtime_ns: int | None = None, mode: int = 0o644) -> None:
+        """Make the file ``path`` with ``data``; the placement may say something else about ``mode``."""
         self.make_directory(posixpath.dirname(path))
         with self._parent(path) as (above, name):
             self._remove(above, name)
@@ -186,7 +187,7 @@ class Copier:
                 file.write(data)
                 file.flush()
                 os.fchown(fd, *(self._placement.owner or (0, 0)))
-                os.fchmod(fd, 0o644 if self._placement.mode is None else self._placement.mode)
+                os.fchmod(fd, mode if self._placement.mode is None else self._placement.mode.of(stat.S_IFREG | mode))
                 if mtime_ns is not None:
                     os.utime(fd, ns=(mtime_ns, mtime_ns))
 
@@ -227,7 +228,8 @@ class Copier:
         owner = self._placement.owner or (status.st_uid, status.st_gid)
         os.chown(name, *owner, dir_fd=above, follow_symlinks=False)
         if not stat.S_ISLNK(status.st_mode):
-            mode = stat.S_IMODE(status.st_mode) if self._placement.mode is None else self._placement.mode
+            wanted = self._placement.mode
+            mode = stat.S_IMODE(status.st_mode) if wanted is None else wanted.of(status.st_mode)
             os.chmod(name, mode, dir_fd=above)
         for attribute, value in xattr.all_of(found.directory, found.name).items():
             if attribute.startswith("user.") or attribute == "security.capability":

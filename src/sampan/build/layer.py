@@ -4,15 +4,19 @@ import asyncio
 import os
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sampan.api.times import format_time
+from sampan.archive.walk import walk
 from sampan.build.cache import Entry
-from sampan.build.state import State
+from sampan.build.request import Request
+from sampan.build.state import State, scratch
 from sampan.build.threads import in_thread
 from sampan.oci import digest as digests
 from sampan.storage.layers import commit_layer
+from sampan.storage.unpack import unpack_blob
 
 if TYPE_CHECKING:
     from sampan.build.builder import Build
@@ -38,15 +42,48 @@ async def metadata_step(build: "Build", state: State, key: str, description: str
 
 
 async def layer_step(
-    build: "Build", state: State, key: str, description: str, work: Work, reuse: bool
+    build: "Build", state: State, parts: Sequence[str], description: str, work: Work, reuse: bool
 ) -> tuple[State, bool]:
-    """The state after ``work``, and whether it came from the cache. A failed or cancelled step leaves nothing."""
+    """The state after ``work``, and whether it came from the cache; ``parts`` are what else it depends on.
+
+    A failed or cancelled step leaves nothing.
+    """
+    key = state.next_key(*parts, *_dating(build.request))
     entry = build.known(key) if reuse else None
     if entry is None:
         return await _made(build, state, key, description, work), False
     grown = state.after(key, entry)
     build.lease.hold(*grown.stack(), *(layer.digest for layer in grown.layers))
     return grown, True
+
+
+def _dating(request: Request) -> list[str]:
+    """What a layer's key says of the times of its files: something only where they are changed."""
+    return [f"no younger than {request.epoch}"] if request.rewrite_timestamp and request.epoch is not None else []
+
+
+async def linked_step(
+    build: "Build", state: State, parts: Sequence[str], description: str, work: Work, reuse: bool
+) -> tuple[State, bool]:
+    """``--link``: a layer made on nothing and put on ``state``, so that a new base image leaves it as it is."""
+    alone, cached = await layer_step(build, scratch(state.platform), ("LINK", *parts), description, work, reuse)
+    key = state.next_key("LINK", alone.key)
+    if not alone.layers:
+        return await metadata_step(build, state, key, description, reuse)
+    return await in_thread(_linked, build, state, key, alone), cached
+
+
+def _linked(build: "Build", state: State, key: str, alone: State) -> State:
+    storage, (layer,), (diff_id,) = build.workshop.storage, alone.layers, alone.diff_ids
+    chain = digests.extend(state.chain, diff_id)
+    build.lease.hold(chain)
+    with storage.content.open(layer.digest) as blob:
+        unpack_blob(storage.snapshots, state.chain, diff_id, blob)
+    size = storage.snapshots.layer(chain).size
+    entry = Entry(alone.created, alone.history[-1].created_by, layer, diff_id, chain, size)
+    grown = state.after(key, entry)
+    build.workshop.cache.put(key, entry, grown.stack())
+    return grown
 
 
 async def _made(build: "Build", state: State, key: str, description: str, work: Work) -> State:
@@ -71,6 +108,8 @@ async def _made(build: "Build", state: State, key: str, description: str, work: 
 
 def _commit(build: "Build", state: State, key: str, description: str, active: str) -> State:
     storage = build.workshop.storage
+    if _dating(build.request) and build.request.epoch is not None:
+        _date(storage.snapshots.upper(active), build.request.epoch)
     usage = storage.snapshots.usage(active)
     descriptor, diff_id = commit_layer(storage, build.lease, active)
     created = timestamp(build.request.epoch)
@@ -84,3 +123,15 @@ def _commit(build: "Build", state: State, key: str, description: str, active: st
     grown = state.after(key, entry)
     build.workshop.cache.put(key, entry, grown.stack())
     return grown
+
+
+def _date(upper: Path, epoch: int) -> None:
+    """Make no file of the layer younger than ``epoch`` (seconds): the same steps give the same bytes at any time."""
+    limit = epoch * 1_000_000_000
+    root = os.open(upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for found in walk(root):
+            if found.status.st_mtime_ns > limit:
+                os.utime(found.name, ns=(limit, limit), dir_fd=found.directory, follow_symlinks=False)
+    finally:
+        os.close(root)

@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import posixpath
-import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ from sampan.oci import digest as digests
 
 CHUNK = 1 << 18
 TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=60)
-_GIT = re.compile(r"(git://|git@|ssh://git@|https?://[^?#]*\.git(?:[?#].*)?$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +33,6 @@ class Download:
 def is_url(source: str) -> bool:
     """Whether ADD fetches ``source`` over HTTP."""
     return source.startswith(("http://", "https://"))
-
-
-def is_git(source: str) -> bool:
-    """Whether ADD clones ``source``."""
-    return _GIT.match(source) is not None
 
 
 async def fetch_all(urls: Sequence[str], directory: Path, checksum: str = "") -> list[Download]:

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sampan.build.copy_step import tree_of
-from sampan.build.copying import Placement, clean, fingerprint, select
+from sampan.build.copying import DIRECTORY, Copier, Placement, clean, fingerprint, select
 from sampan.build.errors import StepFailed
 from sampan.build.executor import Command, StepMount
 from sampan.build.layer import layer_step
-from sampan.build.request import Step
+from sampan.build.request import Request, Step
 from sampan.build.state import State
 from sampan.build.threads import in_thread
 from sampan.dockerfile import instructions as ins
@@ -26,7 +26,7 @@ from sampan.dockerfile.changes import DEFAULT_PATH, environment, with_shell
 from sampan.dockerfile.expand import expand
 from sampan.dockerfile.heredoc import parse_heredoc
 from sampan.dockerfile.mounts import RunMount, parse_mount
-from sampan.errors import InvalidParameter, Unsupported
+from sampan.errors import Forbidden, InvalidParameter, NotFound
 from sampan.linux.openat2 import open_in_root
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ PREDEFINED = frozenset(
 """ARGs that RUN sees without a declaration, and that neither history nor cache knows."""
 PIPES = "/dev/pipes"
 SECRETS = "/run/secrets"
+AGENTS = "/run/buildkit/ssh_agent."
 
 
 @dataclass(slots=True)
@@ -52,9 +53,8 @@ class Prepared:
 
 async def run_step(builder: "StageBuilder", run: ins.Run, state: State, step: Step) -> tuple[State, bool]:
     """The state after a RUN, and whether it was cached. Raises StepFailed."""
-    if run.security == "insecure":
-        raise Unsupported("security.insecure is not allowed")
     build = builder.build
+    _entitled(run, build.request)
     argv, script = _command_line(run, state)
     variables = builder.variables(state)
     mounts = [parse_mount(text, lambda word: expand(word, variables, builder.escape)) for text in run.mounts]
@@ -62,8 +62,18 @@ async def run_step(builder: "StageBuilder", run: ins.Run, state: State, step: St
     words = [f"{name}={value}" for name, value in sorted(arguments.items())]
     network = run.network if run.network not in ("", "default") else build.request.network
     bound = await _bound_contents(builder, mounts)
-    key = state.next_key(
-        "RUN", *argv, *(script or ()), *bound, "args", *words, "mounts", *run.mounts, "network", network
+    parts = (
+        "RUN",
+        *argv,
+        *(script or ()),
+        *bound,
+        "args",
+        *words,
+        "mounts",
+        *run.mounts,
+        "network",
+        network,
+        run.security,
     )
     shown = f"RUN {f'|{len(words)} ' if words else ''}{' '.join([*words, *argv])} # buildkit"
 
@@ -81,6 +91,7 @@ async def run_step(builder: "StageBuilder", run: ins.Run, state: State, step: St
                 user=state.config.user,
                 mounts=prepared.mounts,
                 network=network,
+                insecure=run.security == "insecure",
                 extra_hosts=build.request.extra_hosts,
                 limits=build.request.limits,
             )
@@ -92,7 +103,15 @@ async def run_step(builder: "StageBuilder", run: ins.Run, state: State, step: St
             if status != 0:
                 raise StepFailed(argv, status)
 
-    return await layer_step(build, state, key, shown, work, builder.reuse)
+    return await layer_step(build, state, parts, shown, work, builder.reuse)
+
+
+def _entitled(run: ins.Run, request: Request) -> None:
+    """Raises Forbidden for a step that asks for more than the build may."""
+    asked = (("security.insecure", run.security == "insecure"), ("network.host", run.network == "host"))
+    for name, wanted in asked:
+        if wanted and name not in request.entitlements:
+            raise Forbidden(f"{name} is not allowed")
 
 
 def _command_line(run: ins.Run, state: State) -> tuple[list[str], tuple[str, str] | None]:
@@ -124,9 +143,9 @@ async def _prepare(
         elif mount.type == "secret":
             await _secret(builder, mount, prepared, opened)
         else:
-            raise Unsupported("RUN --mount=type=ssh: no ssh agent can be reached by this build")
+            await _agent(builder, mount, prepared, held)
     if script is not None:
-        directory = _private_directory(builder, opened)
+        directory = _private_directory(builder.build.workshop.scratch, opened)
         path = directory / script[0]
         path.write_text(script[1])
         path.chmod(0o755)
@@ -140,8 +159,26 @@ def _target(mount: RunMount) -> str:
     return mount.target
 
 
-def _private_directory(builder: "StageBuilder", opened: ExitStack) -> Path:
-    directory = builder.build.workshop.scratch / secrets.token_hex(8)
+async def _agent(builder: "StageBuilder", mount: RunMount, prepared: Prepared, held: AsyncExitStack) -> None:
+    """An ssh agent's socket, forwarded to the client; its place is told in SSH_AUTH_SOCK."""
+    directory = _private_directory(builder.build.workshop.private, held.enter_context(ExitStack()))
+    path = directory / "agent"
+    try:
+        await held.enter_async_context(builder.build.request.agents.forward(mount.id or "default", path))
+    except NotFound:
+        if mount.required:
+            raise
+        return
+    os.chown(path, mount.uid or 0, mount.gid or 0)
+    path.chmod(0o600 if mount.mode is None else mount.mode)
+    number = sum(other.target.startswith(AGENTS) for other in prepared.mounts)
+    target = mount.target or f"{AGENTS}{number}"
+    prepared.mounts.append(StepMount(target, path, read_only=True))
+    prepared.env.setdefault("SSH_AUTH_SOCK", target)
+
+
+def _private_directory(root: Path, opened: ExitStack) -> Path:
+    directory = root / secrets.token_hex(8)
     directory.mkdir(mode=0o755)
     opened.callback(shutil.rmtree, directory)
     return directory
@@ -164,32 +201,57 @@ async def _bind_root(builder: "StageBuilder", mount: RunMount, opened: ExitStack
 
 
 async def _bind(builder: "StageBuilder", mount: RunMount, opened: ExitStack) -> StepMount:
-    if not mount.read_only:
-        raise Unsupported("RUN --mount=type=bind,rw: writable bind mounts are not supported")
     root = await _bind_root(builder, mount, opened)
+    if not mount.read_only:
+        directory = _private_directory(builder.build.workshop.scratch, opened)
+        return StepMount(_target(mount), await in_thread(_duplicate, root, mount.source, directory), read_only=False)
     fd = open_in_root(root, clean(mount.source) or ".", os.O_PATH)
     opened.callback(os.close, fd)
     return StepMount(_target(mount), fd, read_only=True)
 
 
+def _duplicate(root: int, source: str, directory: Path) -> Path:
+    """A copy of ``source`` below ``directory``, to be written to and thrown away."""
+    (selection,) = select(root, source)
+    into = os.open(directory, DIRECTORY)
+    try:
+        Copier(into, Placement(owner=None)).copy(root, selection, "copy", into=False)
+        if selection.is_directory:
+            status = os.stat(clean(source) or ".", dir_fd=root)
+            os.chown("copy", status.st_uid, status.st_gid, dir_fd=into)
+            os.chmod("copy", stat.S_IMODE(status.st_mode), dir_fd=into)
+    finally:
+        os.close(into)
+    return directory / "copy"
+
+
 async def _cache(builder: "StageBuilder", mount: RunMount, opened: ExitStack) -> StepMount:
     """A directory that outlives the build; ``locked`` lets one step in at a time, ``private`` gives each its own."""
-    if mount.from_:
-        raise Unsupported("RUN --mount=type=cache,from=…: a cache that begins as a copy is not supported")
     name = hashlib.sha256((mount.id or clean(_target(mount))).encode()).hexdigest()[:32]
     directory = builder.build.workshop.cache_mounts / name
     if mount.sharing == "private":
         directory = await in_thread(_own_directory, directory, opened)
-    fresh = not directory.exists()
-    directory.mkdir(exist_ok=True, parents=True)
-    if fresh:
-        directory.chmod(0o755 if mount.mode is None else mount.mode)
-        os.chown(directory, mount.uid or 0, mount.gid or 0)
+    if not directory.exists() or (mount.sharing == "private" and not any(directory.iterdir())):
+        await _begin_cache(builder, mount, directory, opened)
     if mount.sharing == "locked":
         lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         opened.callback(os.close, lock)
         await in_thread(fcntl.flock, lock, fcntl.LOCK_EX)
     return StepMount(_target(mount), directory, mount.read_only)
+
+
+async def _begin_cache(builder: "StageBuilder", mount: RunMount, directory: Path, opened: ExitStack) -> None:
+    """Make a cache's directory: empty, or a copy of what ``from`` and ``source`` name."""
+    if mount.from_:
+        root = await tree_of(builder, mount.from_, opened)
+        draft = _private_directory(builder.build.workshop.cache_mounts, opened)
+        copy = await in_thread(_duplicate, root, mount.source, draft)
+        directory.mkdir(exist_ok=True)
+        copy.rename(directory)
+        return
+    directory.mkdir(exist_ok=True, parents=True)
+    directory.chmod(0o755 if mount.mode is None else mount.mode)
+    os.chown(directory, mount.uid or 0, mount.gid or 0)
 
 
 def _own_directory(directory: Path, opened: ExitStack) -> Path:
@@ -219,7 +281,7 @@ async def _secret(builder: "StageBuilder", mount: RunMount, prepared: Prepared, 
         prepared.env[mount.env or name] = value.decode(errors="surrogateescape")
         if not mount.target:
             return
-    path = _private_directory(builder, opened) / "secret"
+    path = _private_directory(builder.build.workshop.private, opened) / "secret"
     path.touch(mode=0o600)
     path.write_bytes(value)
     os.chown(path, mount.uid or 0, mount.gid or 0)

@@ -157,13 +157,19 @@ class StageBuilder:
     async def _workdir(self, step: ins.Workdir, state: State) -> Result:
         config = apply(state.config, step, cmd_is_own=state.cmd_is_own)
         path, description = config.working_dir, f"WORKDIR {config.working_dir}"
-        key = state.next_key("WORKDIR", path)
         with ExitStack() as held:
             if await directory_exists(self.build, state, path, held):
-                after, cached = await metadata_step(self.build, state, key, description, self.reuse)
+                after, cached = await metadata_step(
+                    self.build, state, state.next_key("WORKDIR", path), description, self.reuse
+                )
             else:
                 after, cached = await layer_step(
-                    self.build, state, key, description, lambda rootfs: make_workdir(rootfs, path), self.reuse
+                    self.build,
+                    state,
+                    ("WORKDIR", path),
+                    description,
+                    lambda rootfs: make_workdir(rootfs, path),
+                    self.reuse,
                 )
         return replace(after, config=config), cached
 
