@@ -19,6 +19,7 @@ from sampan.engine.attach import close_pending
 from sampan.engine.catalog import Catalog
 from sampan.engine.container import Container
 from sampan.engine.context import Context
+from sampan.engine.device_requests import with_devices
 from sampan.engine.hosts_files import file_mounts, write_network_files
 from sampan.engine.log_files import log_file_of
 from sampan.engine.membership import member_of, shares_network
@@ -133,7 +134,8 @@ class Starter:
         )
         security = parse_security(host_config, context.config)
         parent = host_config.cgroup_parent or context.config.cgroup_parent
-        return spec_of(record, security, context.config, found, cgroup_path(container.id, parent))
+        spec = spec_of(record, security, context.config, found, cgroup_path(container.id, parent))
+        return with_devices(spec, host_config.device_requests or (), context.config.cdi_spec_dirs)
 
     def _joined(self, container: Container) -> dict[str, str]:
         """Paths of the namespaces of other containers."""

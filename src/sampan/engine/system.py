@@ -22,6 +22,7 @@ from sampan.engine.log_drivers.options import OPTIONS
 from sampan.engine.registry import Registries
 from sampan.engine.states import LIVE, Status
 from sampan.linux.cgroup import hierarchies
+from sampan.oci import cdi
 
 INDEX = "https://index.docker.io/v1/"
 NETWORK_DRIVERS = ["bridge", "host", "macvlan", "null"]
@@ -117,6 +118,9 @@ class System:
             security_options=["name=seccomp,profile=builtin", *(["name=cgroupns"] if hierarchies() else [])],
             firewall_backend=s.FirewallInfo(driver="nftables"),
             cdi_spec_dirs=list(config.cdi_spec_dirs),
+            discovered_devices=[
+                {"Source": "cdi", "ID": name} for name in sorted(cdi.scan(config.cdi_spec_dirs).devices)
+            ],
         )
 
     def _count(self, *states: Status) -> int:

@@ -216,9 +216,6 @@ def refusals(host_config: HostConfig) -> Iterator[tuple[bool, str]]:
     yield "size" in host_config.storage_opt, "--storage-opt size is not supported: writable layers have no quota"
     yield bool(host_config.storage_opt), "--storage-opt is not supported by the overlay2 driver"
     yield bool(host_config.cgroup), "HostConfig.Cgroup is not supported: use CgroupParent"
-    for asked in host_config.device_requests or ():
-        groups = " ".join(f"[{' '.join(group)}]" for group in asked.capabilities or ())
-        yield True, f'could not select device driver "{asked.driver}" with capabilities: [{groups}]'
 
 
 def check_conflicts(config: ContainerConfig, host_config: HostConfig) -> None:

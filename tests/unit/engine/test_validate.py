@@ -3,7 +3,7 @@
 import pytest
 
 from sampan.api.containers import ContainerConfig, HealthConfig
-from sampan.api.host_config import DeviceRequest, HostConfig, RestartPolicy, Ulimit
+from sampan.api.host_config import HostConfig, RestartPolicy, Ulimit
 from sampan.api.ports import PortBinding
 from sampan.config import Config
 from sampan.engine.host import host
@@ -70,7 +70,6 @@ def test_a_host_config_without_sense_is_refused(fields: dict[str, object], sente
     "fields",
     [
         {"storage_opt": {"size": "1g"}},
-        {"device_requests": [DeviceRequest(driver="nvidia")]},
         {"security_opt": ["apparmor=strict"]},
     ],
 )
