@@ -22,6 +22,7 @@ from sampan.daemon.ownership import owned
 from sampan.engine.engine import Engine
 from sampan.errors import EngineError, InvalidParameter
 from sampan.server.listen import serve
+from sampan.server.metrics import Metrics, serve_metrics
 
 log = logging.getLogger("sampan.daemon")
 
@@ -59,7 +60,8 @@ async def run(settings: config.Config, command_line: flags.CommandLine) -> None:
     engine = await Engine.open(settings)
     loop.add_signal_handler(signal.SIGHUP, reload, engine, command_line)
     try:
-        async with serve(engine, settings):
+        metrics = Metrics([engine.metrics]) if settings.metrics_addr else None
+        async with serve_metrics(metrics, settings.metrics_addr), serve(engine, settings, metrics):
             log.info("sampan %s is ready, listening on %s", __version__, ", ".join(settings.listen_hosts))
             notify("READY=1", f"MAINPID={os.getpid()}")
             await stopping.wait()

@@ -22,6 +22,7 @@ from sampan.engine.events import Events
 from sampan.engine.execs import Execs
 from sampan.engine.images import Images
 from sampan.engine.membership import Directory
+from sampan.engine.metrics import EngineMetrics
 from sampan.engine.registry import Registries
 from sampan.engine.supervisor import Supervisor
 from sampan.engine.system import System
@@ -44,6 +45,7 @@ class Engine:
     execs: Execs
     builder: Builder
     images: Images
+    metrics: EngineMetrics
     networks: Networks
     registries: Registries
     volumes: Volumes
@@ -86,6 +88,7 @@ class Engine:
         self.builder = Builder(self.context, BaseImages(storage, self.registries))
         self.builder.open()
         self.images = Images(storage, self.events, self.containers, self.registries)
+        self.metrics = EngineMetrics(catalog, self.events, containers=config.metrics_containers)
         self.system = System(self.context, catalog, self.containers, self.images, self.registries)
         stack.push_async_callback(self.containers.close)
         stack.push_async_callback(self.context.supervisor.close)

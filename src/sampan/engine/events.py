@@ -11,7 +11,7 @@ Actions and attributes are Docker's: https://docs.docker.com/reference/cli/docke
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
 
 from sampan.api.events import EventActor, EventMessage, EventsOptions
@@ -39,6 +39,8 @@ class Events:
     def __init__(self) -> None:
         self._history: deque[EventMessage] = deque(maxlen=HISTORY)
         self._listeners: set[asyncio.Queue[EventMessage | None]] = set()
+        self.counted: Counter[tuple[str, str]] = Counter()
+        """How many of each type and action were announced; what follows a colon is left out."""
 
     @property
     def listeners(self) -> int:
@@ -56,6 +58,7 @@ class Events:
             time_nano=now,
         )
         self._history.append(message)
+        self.counted[type, action.partition(":")[0]] += 1
         for queue in self._listeners:
             if queue.qsize() < QUEUE - 1:
                 queue.put_nowait(message)

@@ -2,6 +2,8 @@
 
 import logging
 import re
+import time
+from collections.abc import Awaitable
 from typing import cast
 
 from aiohttp import web
@@ -32,6 +34,7 @@ from sampan.server.confine import confine
 from sampan.server.connection import Connection
 from sampan.server.contract import Engine
 from sampan.server.hijack import BACKGROUND
+from sampan.server.metrics import Metrics
 from sampan.server.peer import Peer
 from sampan.server.routes import Route, Router
 
@@ -63,8 +66,11 @@ SHUTDOWN_GRACE = 10.0
 class Gateway:
     """Between HTTP and the handlers: version, route, permission, errors, the headers that every answer has."""
 
-    def __init__(self, engine: Engine, oldest: Version, access: Access, authorization: Authorization) -> None:
+    def __init__(
+        self, engine: Engine, oldest: Version, access: Access, authorization: Authorization, metrics: Metrics | None
+    ) -> None:
         self._engine = engine
+        self._metrics = metrics
         self._oldest = oldest
         self._access = access
         self._authorization = authorization
@@ -101,9 +107,14 @@ class Gateway:
         return await self._perform(route, call)
 
     async def _perform(self, route: Route, call: Call) -> web.StreamResponse:
+        began = time.monotonic()
+        work: Awaitable[web.StreamResponse] = route.handler(call)
         if route.finishes:
-            return await call.request.app[BACKGROUND].finish(route.handler(call))  # type: ignore[arg-type]
-        return await route.handler(call)
+            work = call.request.app[BACKGROUND].finish(work)  # type: ignore[arg-type]
+        response = await work
+        if self._metrics is not None:
+            self._metrics.observe(route.operation, time.monotonic() - began)
+        return response
 
     def admits_http2(self, peer: Peer) -> bool:
         """Whether a connection may be BuildKit's without a request that asks for it: no plugin could see into it."""
@@ -142,11 +153,12 @@ def make_app(
     *,
     access: Access | None = None,
     authorization: Authorization | None = None,
+    metrics: Metrics | None = None,
 ) -> web.Application:
     """The application that serves ``engine`` to clients of API ``oldest`` and later, to whom rules and plugins let."""
     if not OLDEST <= oldest <= NEWEST:
         raise InvalidParameter(f"invalid minimum API version {oldest}: expected {OLDEST} to {NEWEST}")
-    gateway = Gateway(engine, oldest, access or Access(), authorization or Authorization())
+    gateway = Gateway(engine, oldest, access or Access(), authorization or Authorization(), metrics)
     app = web.Application()
     app[ENGINE], app[GATEWAY] = engine, gateway
     app[BACKGROUND] = Background()

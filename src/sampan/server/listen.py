@@ -20,6 +20,7 @@ from sampan.server.authorization import Authorization
 from sampan.server.connection import Connection
 from sampan.server.contract import Engine
 from sampan.server.hijack import BACKGROUND
+from sampan.server.metrics import Metrics
 from sampan.server.peer import Peer
 from sampan.server.sockets import Address, open_sockets, parse_address
 from sampan.server.tls import Bridge
@@ -32,8 +33,8 @@ SHUTDOWN = 0.5
 
 
 @asynccontextmanager
-async def serve(engine: Engine, settings: Config) -> AsyncIterator["Server"]:
-    """Serve ``engine`` where ``settings`` say, until the block ends. Raises EngineError."""
+async def serve(engine: Engine, settings: Config, metrics: Metrics | None = None) -> AsyncIterator["Server"]:
+    """Serve ``engine`` where ``settings`` say, until the block ends; ``metrics`` hear of it. Raises EngineError."""
     context = None
     if settings.tls or settings.tlsverify:
         authority = settings.tlscacert if settings.tlsverify else ""
@@ -43,7 +44,7 @@ async def serve(engine: Engine, settings: Config) -> AsyncIterator["Server"]:
     await authorization.check_plugins()
     access = Access(settings.access, OPERATIONS)
     oldest = versions.parse(settings.min_api_version)
-    server = Server(make_app(engine, oldest, access=access, authorization=authorization))
+    server = Server(make_app(engine, oldest, access=access, authorization=authorization, metrics=metrics))
     try:
         await server.start(addresses, group=settings.group, tls=context)
         yield server
