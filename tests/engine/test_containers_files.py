@@ -82,6 +82,29 @@ def test_diff_and_export_show_what_was_written(run: Run) -> None:
     assert "data/seed" not in listed
 
 
+def test_what_a_start_leaves_is_no_change(client: docker.DockerClient, run: Run) -> None:
+    container = run("sh -c 'test -e /.dockerenv && test -L /etc/mtab'")
+    assert container.wait()["StatusCode"] == 0
+    assert not container.diff()
+    image = container.commit()
+    assert len(image.attrs["RootFS"]["Layers"]) == len(client.images.get("busybox").attrs["RootFS"]["Layers"])
+    client.images.remove(image.id)
+
+
+def test_a_whole_running_container_can_be_copied_out(run: Run) -> None:
+    chunks, _ = run().get_archive("/")
+    found = names(chunks)
+    assert "/proc" in found or "proc" in found
+    assert not [name for name in found if "/proc/" in name or name.startswith("proc/")]
+
+
+def test_files_go_to_a_volume_whose_place_the_image_lacks(client: docker.DockerClient) -> None:
+    container = client.containers.create("busybox", "true", network_mode="none", volumes=["/not/there"])
+    assert container.put_archive("/not/there", archive(a=b"one"))
+    chunks, _ = container.get_archive("/not/there/a")
+    assert names(chunks) == ["a"]
+
+
 def test_a_commit_becomes_an_image(client: docker.DockerClient, run: Run) -> None:
     container = run("sh -c 'echo made > /made; sleep 60'")
     image = container.commit("committed", tag="v1", changes=['CMD ["cat", "/made"]', "ENV X=1"], author="me")

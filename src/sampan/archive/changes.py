@@ -4,7 +4,7 @@ C  changed, or a directory in which something changed    A  added    D  deleted
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -30,11 +30,16 @@ class Change:
     kind: Kind
 
 
-def changes_of(upper: int, lowers: Sequence[int]) -> list[Change]:
-    """Changes in the directory fd ``upper`` over ``lowers``, topmost first; sorted as a walk meets them."""
+def changes_of(upper: int, lowers: Sequence[int], leave_out: Collection[str] = ()) -> list[Change]:
+    """Changes in the directory fd ``upper`` over ``lowers``, topmost first; sorted as a walk meets them.
+
+    ``leave_out`` names paths that are not mentioned.
+    """
     changes = []
     hidden: list[str] = []
     for found in walk(upper):
+        if found.path in leave_out:
+            continue
         below = not _is_hidden(found.path, hidden) and _exists_below(found.path, lowers)
         if is_whiteout(found.status):
             if below:

@@ -76,8 +76,11 @@ def go_file_mode(mode: int) -> int:
     return _GO_TYPE.get(stat.S_IFMT(mode), 0) | bits | stat.S_IMODE(mode) & 0o777
 
 
-def pack(root: int, path: str, sink: Sink) -> None:
-    """Write what is at ``path`` to ``sink``, named by its last component; raises NotFound."""
+def pack(root: int, path: str, sink: Sink, *, leave_empty: Collection[str] = ()) -> None:
+    """Write what is at ``path`` to ``sink``, named by its last component; raises NotFound.
+
+    Directories ``leave_empty`` (absolute) further down are written without what is in them.
+    """
     path = _clean(path)
     fd = _open(root, path)
     try:
@@ -86,13 +89,13 @@ def pack(root: int, path: str, sink: Sink) -> None:
         os.close(fd)
     writer = TarWriter(sink)
     if is_directory:
-        _pack_directory(root, path, writer)
+        _pack_directory(root, path, writer, leave_empty)
     else:
         _pack_file(root, path, writer)
     writer.finish()
 
 
-def _pack_directory(root: int, path: str, writer: TarWriter) -> None:
+def _pack_directory(root: int, path: str, writer: TarWriter, leave_empty: Collection[str]) -> None:
     base = _base(path)
     fd = open_in_root(root, path.lstrip("/") or ".", os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -100,6 +103,8 @@ def _pack_directory(root: int, path: str, writer: TarWriter) -> None:
         writer.add_found(top, base)
         prefix = base if base.endswith("/") else base + "/"
         for found in walk(fd):
+            if posixpath.normpath(posixpath.join(path, found.path)) in leave_empty:
+                found.descend = False
             writer.add_found(found, prefix + found.path)
     finally:
         os.close(fd)

@@ -9,6 +9,7 @@ Members come in the order of their names' bytes; the same directory gives the sa
 
 import os
 import stat
+from collections.abc import Collection
 
 from sampan.archive import names
 from sampan.archive.entry import Entry
@@ -19,11 +20,16 @@ from sampan.archive.writer import TarWriter
 from sampan.linux import overlay, xattr
 
 
-def write_diff(upper: int, sink: Sink, owners: IdMap | None = None) -> None:
-    """Write the layer that the directory fd ``upper`` of an overlay amounts to, with the container's own IDs."""
+def write_diff(upper: int, sink: Sink, owners: IdMap | None = None, leave_out: Collection[str] = ()) -> None:
+    """Write the layer that the directory fd ``upper`` of an overlay amounts to, with the container's own IDs.
+
+    ``leave_out`` names paths that are not part of it.
+    """
     change = owners.inside if owners else None
     writer = TarWriter(sink)
     for found in walk(upper):
+        if found.path in leave_out:
+            continue
         if is_whiteout(found.status):
             parent = found.path[: -len(found.name)]
             writer.add(_marker(f"{parent}{names.WHITEOUT}{found.name}"))

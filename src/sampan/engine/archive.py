@@ -11,6 +11,7 @@ import os
 import posixpath
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 from sampan.api.containers import FilesystemChange, PathStat
@@ -23,11 +24,16 @@ from sampan.archive.stream import Sink
 from sampan.engine.blocking import BodySource, apart, stream_of
 from sampan.engine.container import Container
 from sampan.engine.context import Context
-from sampan.errors import Forbidden, NotFound, Unsupported
+from sampan.engine.hosts_files import PLACES
+from sampan.engine.starting import make_directory
+from sampan.engine.users import Identity
+from sampan.errors import Forbidden, InvalidParameter, NotFound, Unsupported
 from sampan.linux.mount import clone_mount, move_mount
 from sampan.linux.openat2 import open_in_root
 
 T = TypeVar("T")
+# In a running container these are the kernel's: a copy of what is above them shows them as empty directories.
+KERNEL_MOUNTS = ("/dev", "/proc", "/sys")
 
 
 class Files:
@@ -46,7 +52,7 @@ class Files:
 
         def pack(sink: Sink) -> None:
             with self.root(container) as root:
-                copy.pack(root, path, sink)
+                copy.pack(root, path, sink, leave_empty=KERNEL_MOUNTS if container.live else ())
 
         self._announce(container, "archive-path")
         return Archive(wire(found), stream_of(pack))
@@ -101,7 +107,7 @@ class Files:
 
     async def changes(self, container: Container) -> Sequence[FilesystemChange]:
         """Paths that differ from the image, but for those that every start makes."""
-        found = await self._run(lambda: self._context.storage.snapshots.changes(container.id))
+        found = await self._run(lambda: self._context.storage.snapshots.changes(container.id, PLACES))
         return [FilesystemChange(kind=int(change.kind), path=change.path) for change in found]
 
     async def _run(self, work: Callable[[], T]) -> T:
@@ -153,11 +159,13 @@ def attach(root: int, source: str, destination: str) -> None:
     """Put what is at the host's ``source`` onto ``destination`` beneath the detached mount ``root``.
 
     Mounting on a detached mount needs Linux 6.15. A source or place that is not there is left out, as the start will
-    complain about it.
+    complain about it; a place for a directory is made, as the start would make it.
     """
     try:
+        if Path(source).is_dir():
+            make_directory(root, destination, Identity())
         target = open_in_root(root, destination)
-    except OSError:
+    except (OSError, InvalidParameter):
         return
     try:
         tree = clone_mount(source, recursive=True)

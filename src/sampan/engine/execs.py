@@ -20,11 +20,12 @@ from sampan.engine.context import Context
 from sampan.engine.detach_keys import parse_detach_keys
 from sampan.engine.environment import environment_of
 from sampan.engine.runtimes import external_of
-from sampan.engine.security import CAPABILITIES, capabilities_of, parse_security
+from sampan.engine.security import capabilities_of, parse_security
 from sampan.engine.spec import Findings, capability_sets, spec_of, user_of
 from sampan.engine.starting import explain
 from sampan.engine.users import Identity, resolve
 from sampan.errors import Conflict, EngineError, InvalidParameter, NoSuchContainer, NoSuchExec, NotRunning
+from sampan.linux import capabilities
 from sampan.oci import runtime_spec as oci
 from sampan.runtime.container import exec_from
 from sampan.runtime.launch import AtEnd, AttachedStream, Ending, ExecLaunch, MonitorGone, StartFailed
@@ -32,6 +33,9 @@ from sampan.runtime.monitor import ExecHandle
 
 EXPIRY = 300.0
 """Seconds after its end for which an exec can be inspected."""
+
+CREATE_FAILED = "failed to create task for container: failed to create shim task: OCI runtime create failed: "
+EXEC_FAILED = "OCI runtime exec failed: exec failed: "
 
 
 @dataclass(eq=False)
@@ -130,7 +134,7 @@ class Execs:
                 raise NotRunning(container.id)
             process.handle = await container.monitor.exec(self._launch(process, streams, size))
         except StartFailed as error:
-            failure = explain(error, command[0])
+            failure = in_exec(explain(error, command[0]))
             process.exit_code = 126 if error.errno != 2 else 127
             raise failure from error
         except MonitorGone:
@@ -174,7 +178,7 @@ class Execs:
         """The process as the specification has it."""
         request, record = process.request, process.container.record
         identity = identity_of(process.container, request.user or record.config.user)
-        names = CAPABILITIES if request.privileged else capabilities_of(record.host_config)
+        names = capabilities.NAMES if request.privileged else capabilities_of(record.host_config)
         height, width = (*(size or request.console_size or ()), 0, 0)[:2]
         return oci.Process(
             terminal=request.tty,
@@ -245,6 +249,12 @@ class Execs:
         self._context.events.publish(
             "container", action, container.id, container.attributes(execID=process.id, **attributes)
         )
+
+
+def in_exec(failure: EngineError) -> EngineError:
+    """The failure of a start, in the words for an exec."""
+    failure.message = failure.message.replace(CREATE_FAILED, EXEC_FAILED)
+    return failure
 
 
 def identity_of(container: Container, user: str) -> Identity:

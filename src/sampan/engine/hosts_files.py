@@ -5,13 +5,32 @@ They live in the container's state directory and are bind-mounted, so that the e
 file. A container that shares another's network shares its files.
 """
 
+import os
+from contextlib import suppress
 from pathlib import Path
 
 from sampan.engine.container import Container
+from sampan.linux.openat2 import open_in_root
 from sampan.network.member import Sandbox
 from sampan.oci import runtime_spec as oci
 
 FILES = {"resolv.conf": "/etc/resolv.conf", "hostname": "/etc/hostname", "hosts": "/etc/hosts"}
+
+
+# What a start leaves in the writable layer, by the engine (MARKER, MTAB) or as places to mount on. No user made these.
+MARKER, MTAB = ".dockerenv", "etc/mtab"
+PLACES = (
+    MARKER, MTAB, *(target.lstrip("/") for target in FILES.values()),
+    "dev/console", "dev/mqueue", "dev/pts", "dev/shm", "dev", "proc", "sys",
+)  # fmt: skip
+
+
+def leave_marks(root: int) -> None:
+    """Make what programs look for in any container: ``/.dockerenv``, and ``/etc/mtab`` where there is an /etc."""
+    with suppress(OSError):  # an image may have something else there, which is left alone
+        os.close(open_in_root(root, MARKER, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o755))
+    with suppress(OSError):
+        os.symlink("/proc/mounts", MTAB, dir_fd=root)
 
 
 def write_network_files(container: Container, sandbox: Sandbox) -> None:

@@ -11,6 +11,7 @@ from sampan.api.times import format_time
 from sampan.archive.reader import Source
 from sampan.dockerfile.changes import apply_changes
 from sampan.engine.defaults import merge_image
+from sampan.engine.hosts_files import PLACES
 from sampan.oci import digest as digests
 from sampan.oci.descriptor import Descriptor
 from sampan.oci.digest import DiffID
@@ -65,7 +66,7 @@ def import_image(
 def commit_image(storage: Storage, commit: Commit) -> Image:
     """The image that a container has become."""
     with storage.leases.take() as lease:
-        layer, diff_id = commit_layer(storage, lease, commit.key)
+        layer, diff_id = commit_layer(storage, lease, commit.key, places=PLACES)
         image = _extend(storage, commit, layer, diff_id)
         lease.hold(*image.config.value.chain_ids)
         storage.images.unpack(image)

@@ -20,7 +20,7 @@ from sampan.engine.catalog import Catalog
 from sampan.engine.container import Container
 from sampan.engine.context import Context
 from sampan.engine.device_requests import with_devices
-from sampan.engine.hosts_files import file_mounts, write_network_files
+from sampan.engine.hosts_files import file_mounts, leave_marks, write_network_files
 from sampan.engine.log_files import log_file_of
 from sampan.engine.membership import member_of, shares_network
 from sampan.engine.mounts import Mounter, Taken
@@ -119,6 +119,7 @@ class Starter:
         host_config = record.host_config
         identity = resolve(rootfs, record.config.user, host_config.group_add or ())
         make_directory(rootfs, record.config.working_dir, identity)
+        leave_marks(rootfs)
         mounts = taken.mounts
         covered = {mount.destination for mount in mounts}
         owner = self._catalog.find(shares_network(record)) if shares_network(record) else container

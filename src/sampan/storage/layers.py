@@ -3,7 +3,7 @@
 A layer's blob is its tar, compressed with gzip unless asked otherwise; its diff ID is the digest of the tar itself.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from sampan.archive.compression import compressor, decompressed
 from sampan.archive.errors import MalformedArchive
@@ -53,9 +53,11 @@ def _committed(ingest: Ingest, lease: Lease, media_type: str) -> Descriptor:
     return Descriptor(media_type=media_type, digest=ingest.commit(settle=False), size=ingest.offset)
 
 
-def commit_layer(storage: Storage, lease: Lease, key: str, compression: str = "gzip") -> tuple[Descriptor, DiffID]:
-    """Store what the writable layer ``key`` holds as a layer blob; the writable layer stays."""
-    return write_layer(storage.content, lease, lambda sink: storage.snapshots.diff(key, sink), compression)
+def commit_layer(
+    storage: Storage, lease: Lease, key: str, compression: str = "gzip", places: Collection[str] = ()
+) -> tuple[Descriptor, DiffID]:
+    """Store what the writable layer ``key`` holds, but for empty ``places``, as a layer blob; it stays as it is."""
+    return write_layer(storage.content, lease, lambda sink: storage.snapshots.diff(key, sink, places), compression)
 
 
 def import_layer(storage: Storage, lease: Lease, source: Source) -> tuple[Descriptor, DiffID]:

@@ -29,6 +29,7 @@ import msgspec
 from sampan.archive.apply import Usage, apply_layer
 from sampan.archive.changes import Change, changes_of
 from sampan.archive.diff import write_diff
+from sampan.archive.leftovers import leftovers
 from sampan.archive.owners import IdMap
 from sampan.archive.reader import Source
 from sampan.archive.stream import Hashing, Sink
@@ -253,19 +254,29 @@ class Snapshots:
         """What the writable layer holds now, by walking it."""
         return usage_of(self.upper(key))
 
-    def changes(self, key: str) -> list[Change]:
-        """What differs from the parents, sorted by path, directories above changes included."""
-        active = self.active(key)
-        with ExitStack() as opened:
-            upper = _open_directory(self.upper(key), opened)
-            lowers = [_open_directory(path, opened) for path in self._lowers(active.parent)]
-            return changes_of(upper, lowers)
+    def changes(self, key: str, places: Iterable[str] = ()) -> list[Change]:
+        """What differs from the parents, sorted by path, directories above changes included.
 
-    def diff(self, key: str, sink: Sink) -> None:
-        """Write what differs from the parents to ``sink`` as an uncompressed layer tar; same input, same bytes."""
+        Left out are ``places`` that are empty: mounting needed them (see archive.leftovers).
+        """
+        with ExitStack() as opened:
+            upper, lowers = self._opened(key, opened)
+            return changes_of(upper, lowers, leftovers(upper, lowers, places))
+
+    def diff(self, key: str, sink: Sink, places: Iterable[str] = ()) -> None:
+        """Write what differs from the parents to ``sink`` as an uncompressed layer tar; same input, same bytes.
+
+        ``places`` as for ``changes``.
+        """
         owners = self.active(key).owners
         with ExitStack() as opened:
-            write_diff(_open_directory(self.upper(key), opened), sink, owners)
+            upper, lowers = self._opened(key, opened)
+            write_diff(upper, sink, owners, leftovers(upper, lowers, places))
+
+    def _opened(self, key: str, opened: ExitStack) -> tuple[int, list[int]]:
+        """Fds of the writable directory and of its parents'."""
+        lowers = self._lowers(self.active(key).parent)
+        return _open_directory(self.upper(key), opened), [_open_directory(path, opened) for path in lowers]
 
     def commit(self, key: str, diff_id: DiffID) -> ChainID:
         """Make the writable layer a committed one, without copying; ``diff_id`` is that of its ``diff``.

@@ -55,3 +55,7 @@ def test_names_are_shared_and_given_back() -> None:
 
 def test_links_are_aliases() -> None:
     assert resolve_links(["db:store", "/cache", "web:/app/www"]) == {"store": "db", "cache": "cache", "www": "web"}
+
+
+def test_a_host_name_with_a_domain_is_listed_in_both_lengths() -> None:
+    assert own_names("web.example.org", "", "x") == own_names("web", "example.org", "x") == "web.example.org web"
