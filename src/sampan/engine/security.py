@@ -12,18 +12,9 @@ from dataclasses import dataclass
 from sampan.api.host_config import HostConfig
 from sampan.config import Config
 from sampan.errors import InvalidParameter, Unsupported
+from sampan.linux.capabilities import NAMES
 
 BOOLEANS = {"1": True, "t": True, "true": True, "0": False, "f": False, "false": False}
-CAPABILITIES = (
-    "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETGID",
-    "CAP_SETUID", "CAP_SETPCAP", "CAP_LINUX_IMMUTABLE", "CAP_NET_BIND_SERVICE", "CAP_NET_BROADCAST", "CAP_NET_ADMIN",
-    "CAP_NET_RAW", "CAP_IPC_LOCK", "CAP_IPC_OWNER", "CAP_SYS_MODULE", "CAP_SYS_RAWIO", "CAP_SYS_CHROOT",
-    "CAP_SYS_PTRACE", "CAP_SYS_PACCT", "CAP_SYS_ADMIN", "CAP_SYS_BOOT", "CAP_SYS_NICE", "CAP_SYS_RESOURCE",
-    "CAP_SYS_TIME", "CAP_SYS_TTY_CONFIG", "CAP_MKNOD", "CAP_LEASE", "CAP_AUDIT_WRITE", "CAP_AUDIT_CONTROL",
-    "CAP_SETFCAP", "CAP_MAC_OVERRIDE", "CAP_MAC_ADMIN", "CAP_SYSLOG", "CAP_WAKE_ALARM", "CAP_BLOCK_SUSPEND",
-    "CAP_AUDIT_READ", "CAP_PERFMON", "CAP_BPF", "CAP_CHECKPOINT_RESTORE",
-)  # fmt: skip
-"""In the order of their numbers (capabilities(7))."""
 DEFAULT_CAPABILITIES = (
     "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW", "CAP_SETGID", "CAP_SETUID",
     "CAP_SETFCAP", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL", "CAP_AUDIT_WRITE",
@@ -92,7 +83,7 @@ def normalise(names: "list[str] | tuple[str, ...]") -> list[str]:
     for name in names:
         upper = name.upper()
         full = upper if upper == "ALL" or upper.startswith("CAP_") else "CAP_" + upper
-        if full != "ALL" and full not in CAPABILITIES:
+        if full != "ALL" and full not in NAMES:
             raise InvalidParameter(f'unknown capability: "{name}"')
         found.append(full)
     return found
@@ -105,9 +96,9 @@ def capabilities_of(host_config: HostConfig) -> list[str]:
     """
     add, drop = normalise(host_config.cap_add or []), normalise(host_config.cap_drop or [])
     if host_config.privileged:
-        return list(CAPABILITIES)
+        return list(NAMES)
     if "ALL" in add:
-        return [name for name in CAPABILITIES if name not in drop]
+        return [name for name in NAMES if name not in drop]
     base = () if "ALL" in drop else DEFAULT_CAPABILITIES
     kept = [name for name in base if name not in drop]
     return kept + [name for name in add if name not in kept]
