@@ -105,6 +105,7 @@ def test_what_reaches_the_host_is_refused(daemon: Any, flags: list[str], field: 
 def test_the_host_is_not_reached_by_a_detour(daemon: Any, client: Any, run: Any) -> None:
     run("sleep 60", name="strong", labels={"team": "a"}, volumes=["/etc:/host:ro"])
     client.volumes.create("window", driver_opts={"type": "none", "o": "bind", "device": "/etc"})
+    run("sleep 60", name="windowed", labels={"team": "a"}, volumes=["window:/w"])
     host = client.networks.get("host").id
     try:
         refused(docker(daemon, ALICE, "exec", "strong", "cat", "/host/shadow"), "HostConfig.Binds of container")
@@ -112,9 +113,12 @@ def test_the_host_is_not_reached_by_a_detour(daemon: Any, client: Any, run: Any)
         refused(docker(daemon, ALICE, "create", "-v", "window:/w", IMAGE), "DriverOpts of volume window")
         refused(docker(daemon, ALICE, "create", "--net", host, IMAGE), "reaches the host")
         refused(docker(daemon, ALICE, "volume", "create", "-o", "device=/etc", "w"), "DriverOpts reaches the host")
+        refused(docker(daemon, ALICE, "exec", "windowed", "ls"), "DriverOpts of volume window")
+        refused(docker(daemon, ALICE, "import", "http://127.0.0.1:1/x"), "fromSrc reaches the host")
         refused(docker(daemon, ALICE, "cp", "strong:/host/shadow", "-"), "HostConfig.Binds of container")
     finally:
-        client.containers.get("strong").remove(force=True)
+        for name in ("strong", "windowed"):
+            client.containers.get(name).remove(force=True)
         client.volumes.get("window").remove()
 
 

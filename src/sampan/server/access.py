@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
-from sampan.api.containers import ContainerCreateRequest
+from sampan.api.containers import ContainerCreateRequest, ContainerUpdateRequest
 from sampan.api.host_config import HostConfig
 from sampan.api.mounts import Mount
 from sampan.api.networks import NetworkCreateRequest
@@ -189,6 +189,17 @@ def entering_reaches(host: HostConfig) -> str:
     """The field by which somebody inside an existing container reaches the host; empty if there is none."""
     strong = ((name, reaches) for name, reaches in REACHES if name not in ONLY_WHEN_MADE)
     return next((f"HostConfig.{name}" for name, reaches in strong if reaches(host)), "")
+
+
+def update_reaches(request: ContainerUpdateRequest) -> str:
+    """The field by which a container would come to reach the host; empty if none does."""
+    given = {
+        "CgroupParent": request.cgroup_parent,
+        "Devices": request.devices,
+        "DeviceCgroupRules": request.device_cgroup_rules,
+        "DeviceRequests": request.device_requests,
+    }
+    return next((name for name, value in given.items() if value), "")
 
 
 def volume_reaches(request: VolumeCreateRequest) -> str:

@@ -10,8 +10,9 @@ What is left to handlers: a new container gets ``Call.labels``, and lists are fi
 
 from collections.abc import Awaitable, Callable
 
-from sampan.api.containers import ContainerCreateRequest, ContainerInspect
+from sampan.api.containers import ContainerCreateRequest, ContainerInspect, ContainerUpdateRequest
 from sampan.api.exec import ExecCreateRequest
+from sampan.api.host_config import HostConfig
 from sampan.api.networks import NetworkConnectRequest, NetworkCreateRequest, NetworkDisconnectRequest
 from sampan.api.volumes import VolumeCreateRequest
 from sampan.errors import Forbidden, NoSuchContainer, NoSuchExec, NotFound
@@ -23,6 +24,7 @@ from sampan.server.access import (
     entering_reaches,
     network_reaches,
     others_named,
+    update_reaches,
     volume_reaches,
     volumes_named,
 )
@@ -80,6 +82,7 @@ class Guard:
             raise NoSuchContainer(reference)
         if entered or self._operation in INSIDE:
             self.refuse(entering_reaches(found.host_config), f" of container {reference}")
+            await self._existing_volumes(found.host_config)
         return found
 
     def refuse(self, field: str, where: str = "") -> None:
@@ -93,20 +96,20 @@ class Guard:
         self.refuse(container_reaches(request))
         for reference in others_named(request.host_config):
             await self.visible(reference, entered=True)
-        for name in volumes_named(request.host_config):
-            await self._existing_volume(name)
+        await self._existing_volumes(request.host_config)
         endpoints = request.networking_config.endpoints_config
         for name in (request.host_config.network_mode, *endpoints, *(each.network_id for each in endpoints.values())):
             await self._existing_network(name)
 
-    async def _existing_volume(self, name: str) -> None:
+    async def _existing_volumes(self, host_config: HostConfig) -> None:
         """A volume that somebody with host access made may be any directory of the host."""
-        try:
-            volume = await self._call.engine.volumes.inspect(name)
-        except NotFound:
-            return
-        made = VolumeCreateRequest(driver=volume.driver, driver_opts=volume.options or {})
-        self.refuse(volume_reaches(made), f" of volume {name}")
+        for name in volumes_named(host_config):
+            try:
+                volume = await self._call.engine.volumes.inspect(name)
+            except NotFound:
+                continue
+            made = VolumeCreateRequest(driver=volume.driver, driver_opts=volume.options or {})
+            self.refuse(volume_reaches(made), f" of volume {name}")
 
     async def _existing_network(self, name: str) -> None:
         """The host's own network has an ID too."""
@@ -122,6 +125,10 @@ class Guard:
         """A process to be run in a container."""
         request = await self._call.body(ExecCreateRequest)
         self.refuse("Privileged" if request.privileged else "")
+
+    async def updated(self) -> None:
+        """A container to get other limits."""
+        self.refuse(update_reaches(await self._call.body(ContainerUpdateRequest)))
 
     async def new_volume(self) -> None:
         """A volume to be made."""
@@ -144,14 +151,20 @@ class Guard:
         """The container to be made an image of."""
         await self.visible(self._call.text("container"))
 
+    async def imported(self) -> None:
+        """An image fetched from a URL: the daemon would fetch it from the host's network."""
+        self.refuse("fromSrc" if self._call.text("fromSrc") not in ("", "-") else "")
+
 
 # Operations that name or make things elsewhere than in the path.
 BODIES: dict[str, Callable[[Guard], Awaitable[None]]] = {
     "container_create": Guard.new_container,
     "container_exec": Guard.new_exec,
+    "container_update": Guard.updated,
     "volume_create": Guard.new_volume,
     "network_create": Guard.new_network,
     "network_connect": Guard.connected,
     "network_disconnect": Guard.disconnected,
     "image_commit": Guard.committed,
+    "image_create": Guard.imported,
 }

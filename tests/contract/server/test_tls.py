@@ -16,8 +16,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from sampan.config import AccessRule
 from sampan.errors import EngineError
-from sampan.server.app import make_app
+from sampan.server.access import Access
+from sampan.server.app import OPERATIONS, make_app
+from sampan.server.authorization import Authorization, Question
 from sampan.server.listen import Server, tls_context
 from sampan.server.sockets import parse_address
 
@@ -182,3 +185,40 @@ async def test_much_data_goes_through_a_taken_connection(port: int, certificate:
 async def test_a_missing_certificate_is_told(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="could not load TLS certificate"):
         tls_context(str(tmp_path / "none"), str(tmp_path / "none"))
+
+
+class Asked(Authorization):
+    """A plugin that allows everything and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__(["asked"])
+        self.questions: list[Question] = []
+
+    async def _ask(self, name: str, method: str, question: Question) -> None:
+        self.questions.append(question)
+
+
+@pytest.mark.parametrize("verified", [True, False])
+async def test_a_verified_certificate_is_an_identity_and_nothing_else_is(
+    engine: Any, certificate: Certificate, verified: bool
+) -> None:
+    asked = Asked()
+    rules = Access([AccessRule(users=[1])], OPERATIONS)
+    server = Server(make_app(engine, access=rules, authorization=asked))
+    authority = certificate.certificate if verified else ""
+    context = tls_context(certificate.certificate, certificate.key, authority)
+    await server.start([parse_address("tcp://127.0.0.1:0")], tls=context)
+    connector = aiohttp.TCPConnector(ssl=client_context(certificate))
+    async with (
+        aiohttp.ClientSession(connector=connector) as session,
+        session.get(f"https://127.0.0.1:{server.ports[0]}/containers/json") as response,
+    ):
+        status, body = response.status, await response.text()
+    await server.close()
+    if verified:
+        first = asked.questions[0]
+        assert (status, first.user, first.user_auth_n_method) == (200, "127.0.0.1", "TLS")
+        assert len(first.request_peer_certificates) == 1
+    else:
+        assert (status, asked.questions) == (403, [])
+        assert "clients over TCP need a verified certificate" in body

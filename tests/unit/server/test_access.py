@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from sampan.api import json
-from sampan.api.containers import ContainerCreateRequest
+from sampan.api.containers import ContainerCreateRequest, ContainerUpdateRequest
 from sampan.api.host_config import HostConfig
 from sampan.api.networks import NetworkCreateRequest
 from sampan.api.volumes import VolumeCreateRequest
@@ -19,6 +19,7 @@ from sampan.server.access import (
     container_reaches,
     network_reaches,
     others_named,
+    update_reaches,
     volume_reaches,
     volumes_named,
 )
@@ -180,6 +181,12 @@ def test_a_mount_that_makes_a_volume_by_driver_options_reaches_the_host() -> Non
     driver = {"Name": "local", "Options": {"o": "bind", "device": "/"}}
     mount = {"Type": "volume", "Source": "v", "Target": "/v", "VolumeOptions": {"DriverConfig": driver}}
     assert container_reaches(create({"Mounts": [mount]})) == "HostConfig.Mounts"
+
+
+def test_an_update_reaches_the_host_by_devices_and_cgroups() -> None:
+    assert update_reaches(ContainerUpdateRequest(memory=1 << 20)) == ""
+    assert update_reaches(ContainerUpdateRequest(device_cgroup_rules=["b 8:* rwm"])) == "DeviceCgroupRules"
+    assert update_reaches(ContainerUpdateRequest(cgroup_parent="/x")) == "CgroupParent"
 
 
 def test_volumes_and_networks_reach_the_host_by_their_drivers() -> None:
