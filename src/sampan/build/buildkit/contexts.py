@@ -70,7 +70,7 @@ def definition_of(image_id: str, digest: Callable[[bytes], str]) -> Any:
     """A definition that means an image of ours; ``digest`` hashes an operation's bytes."""
     source = m.Op(source=m.SourceOp(identifier=RESULT + image_id)).SerializeToString(deterministic=True)
     end = m.Op(inputs=[m.OpInput(digest=digest(source))]).SerializeToString(deterministic=True)
-    return m.Definition(Def=[source, end])
+    return m.Definition(Def=[source, end], metadata={digest(source): m.OpMetadata()})
 
 
 def apply_contexts(file: Dockerfile, contexts: NamedContexts) -> Dockerfile:

@@ -60,7 +60,8 @@ PongResponse           FrontendAPICaps 1 *APICap, LLBCaps 2 *APICap, Workers 3 *
 OpInput                digest 1 string, index 2 int64
 SourceOp               identifier 1 string
 Op                     inputs 1 *OpInput, source 3 SourceOp
-Definition             Def 1 *bytes
+OpMetadata             description 2 <string,string>
+Definition             Def 1 *bytes, metadata 2 <string,OpMetadata>
 Ref                    id 1 string, def 2 Definition
 EvaluateRequest        Ref 1 string
 Result                 refDeprecated 1 string, ref 3 Ref, metadata 10 <string,bytes>
