@@ -307,3 +307,27 @@ def test_credentials_of_the_request_are_read(client: docker.DockerClient) -> Non
         headers={"X-Registry-Config": header},
     )
     assert "Successfully built" in answer.text
+
+
+def cached(client: docker.DockerClient, kind: str) -> list[Any]:
+    """Records of the build cache of one kind."""
+    return [record for record in client.df()["BuildCache"] if record["Type"] == kind]
+
+
+def test_what_builds_keep_is_counted_and_pruned(client: docker.DockerClient) -> None:
+    build(client, "FROM busybox\nRUN --mount=type=cache,target=/counted head -c 5000 /dev/zero > /counted/f\n")
+    (record,) = [entry for entry in cached(client, "exec.cachemount") if "counted" in entry["Description"]]
+    assert record["Size"] >= 5000
+    assert not record["InUse"]
+    assert cached(client, "regular")
+    report = client.api.prune_builds(filters={"type": "exec.cachemount"})
+    assert record["ID"] in report["CachesDeleted"]
+    assert report["SpaceReclaimed"] >= 5000
+    assert cached(client, "exec.cachemount") == []
+    assert cached(client, "regular")
+
+
+def test_a_secret_lies_in_memory_and_goes_with_its_step(daemon: Any) -> None:
+    private = daemon.root / "run" / "build"
+    assert private.is_dir()
+    assert list(private.iterdir()) == []

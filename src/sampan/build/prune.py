@@ -1,38 +1,50 @@
 """What of the build cache goes: the longest unused first, until a size is kept, or all that filters name."""
 
 import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from sampan.api.build import BuildPruneOptions
-from sampan.api.system import BuildCachePruneReport
+from sampan.api.system import BuildCache, BuildCachePruneReport
 from sampan.api.times import parse_moment
-from sampan.build.cache import Cache, Entry
+from sampan.build.usage import Item, items
 from sampan.storage.store import Storage
 
 FILTERS = ("until", "unused-for", "id", "type", "description", "inuse", "shared", "private")
+SWITCHES: Mapping[str, Callable[[BuildCache], bool]] = {
+    "inuse": lambda record: record.in_use,
+    "shared": lambda record: record.shared,
+    "private": lambda record: not record.shared,
+}
 
 
-def prune(storage: Storage, cache: Cache, options: BuildPruneOptions) -> BuildCachePruneReport:
-    """Drop entries and collect what only they kept. Raises InvalidParameter for unknown filters."""
+def prune(storage: Storage, data_root: Path, options: BuildPruneOptions) -> BuildCachePruneReport:
+    """Drop what is meant and not in use, and collect what only it kept. Raises InvalidParameter for unknown filters."""
     options.filters.validate(FILTERS)
-    entries = [(key, entry) for key, entry in cache.entries() if _is_meant(key, entry, options)]
-    kept = sum(entry.size for _, entry in cache.entries())
+    everything = items(storage, data_root)
+    kept = sum(item.record.size for item in everything)
     dropped: list[str] = []
-    for key, entry in entries:
+    reclaimed = 0
+    for item in everything:
         if options.reserved_space and kept <= options.reserved_space:
             break
-        cache.drop(key)
-        dropped.append(key)
-        kept -= entry.size
+        if _is_meant(item, options) and item.drop():
+            dropped.append(item.record.id)
+            kept -= item.record.size
+            reclaimed += item.record.size if item.record.type != "regular" else 0
     collected = storage.collect()
-    return BuildCachePruneReport(dropped or None, collected.layers_size + collected.blobs_size)
+    return BuildCachePruneReport(dropped or None, reclaimed + collected.layers_size + collected.blobs_size)
 
 
-def _is_meant(key: str, entry: Entry, options: BuildPruneOptions) -> bool:
-    identifiers = options.filters.get("id")
-    if identifiers and not any(key.startswith(wanted) for wanted in identifiers):
+def _is_meant(item: Item, options: BuildPruneOptions) -> bool:
+    filters, record = options.filters, item.record
+    tests: Mapping[str, Callable[[str], bool]] = {
+        "id": lambda value: record.id.startswith(value) or value.startswith(record.id),
+        "type": lambda value: record.type == value,
+        "description": lambda value: value in record.description,
+        "until": lambda value: item.used_at <= parse_moment(value, time.time_ns()),
+        "unused-for": lambda value: item.used_at <= parse_moment(value, time.time_ns()),
+    }
+    if any(name in filters and filters.flag(name) != is_so(record) for name, is_so in SWITCHES.items()):
         return False
-    return all(
-        entry.used_at <= parse_moment(moment, time.time_ns())
-        for name in ("until", "unused-for")
-        for moment in options.filters.get(name)
-    )
+    return all(not filters.get(name) or any(test(value) for value in filters.get(name)) for name, test in tests.items())

@@ -1,20 +1,17 @@
 """RUN in a stage: its command line, environment and mounts, run by the executor."""
 
-import fcntl
-import hashlib
 import os
 import posixpath
 import secrets
-import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sampan.build.cache_mounts import cache_mount, duplicate, private_directory, target_of
 from sampan.build.copy_step import tree_of
-from sampan.build.copying import DIRECTORY, Copier, Placement, clean, fingerprint, select
+from sampan.build.copying import Placement, clean, fingerprint, select
 from sampan.build.errors import StepFailed
 from sampan.build.executor import Command, StepMount
 from sampan.build.layer import layer_step
@@ -135,17 +132,17 @@ async def _prepare(
     opened = held.enter_context(ExitStack())
     for mount in mounts:
         if mount.type == "tmpfs":
-            prepared.mounts.append(StepMount(_target(mount), None, mount.read_only, mount.size))
+            prepared.mounts.append(StepMount(target_of(mount), None, mount.read_only, mount.size))
         elif mount.type == "bind":
             prepared.mounts.append(await _bind(builder, mount, opened))
         elif mount.type == "cache":
-            prepared.mounts.append(await _cache(builder, mount, opened))
+            prepared.mounts.append(await cache_mount(builder, mount, opened))
         elif mount.type == "secret":
             await _secret(builder, mount, prepared, opened)
         else:
             await _agent(builder, mount, prepared, held)
     if script is not None:
-        directory = _private_directory(builder.build.workshop.scratch, opened)
+        directory = private_directory(builder.build.workshop.scratch, opened)
         path = directory / script[0]
         path.write_text(script[1])
         path.chmod(0o755)
@@ -153,15 +150,9 @@ async def _prepare(
     return prepared
 
 
-def _target(mount: RunMount) -> str:
-    if not mount.target:
-        raise InvalidParameter(f"{mount.type} mount requires a target")
-    return mount.target
-
-
 async def _agent(builder: "StageBuilder", mount: RunMount, prepared: Prepared, held: AsyncExitStack) -> None:
     """An ssh agent's socket, forwarded to the client; its place is told in SSH_AUTH_SOCK."""
-    directory = _private_directory(builder.build.workshop.private, held.enter_context(ExitStack()))
+    directory = private_directory(builder.build.workshop.private, held.enter_context(ExitStack()))
     path = directory / "agent"
     try:
         await held.enter_async_context(builder.build.request.agents.forward(mount.id or "default", path))
@@ -175,13 +166,6 @@ async def _agent(builder: "StageBuilder", mount: RunMount, prepared: Prepared, h
     target = mount.target or f"{AGENTS}{number}"
     prepared.mounts.append(StepMount(target, path, read_only=True))
     prepared.env.setdefault("SSH_AUTH_SOCK", target)
-
-
-def _private_directory(root: Path, opened: ExitStack) -> Path:
-    directory = root / secrets.token_hex(8)
-    directory.mkdir(mode=0o755)
-    opened.callback(shutil.rmtree, directory)
-    return directory
 
 
 async def _bound_contents(builder: "StageBuilder", mounts: list[RunMount]) -> list[str]:
@@ -203,71 +187,11 @@ async def _bind_root(builder: "StageBuilder", mount: RunMount, opened: ExitStack
 async def _bind(builder: "StageBuilder", mount: RunMount, opened: ExitStack) -> StepMount:
     root = await _bind_root(builder, mount, opened)
     if not mount.read_only:
-        directory = _private_directory(builder.build.workshop.scratch, opened)
-        return StepMount(_target(mount), await in_thread(_duplicate, root, mount.source, directory), read_only=False)
+        directory = private_directory(builder.build.workshop.scratch, opened)
+        return StepMount(target_of(mount), await in_thread(duplicate, root, mount.source, directory), read_only=False)
     fd = open_in_root(root, clean(mount.source) or ".", os.O_PATH)
     opened.callback(os.close, fd)
-    return StepMount(_target(mount), fd, read_only=True)
-
-
-def _duplicate(root: int, source: str, directory: Path) -> Path:
-    """A copy of ``source`` below ``directory``, to be written to and thrown away."""
-    (selection,) = select(root, source)
-    into = os.open(directory, DIRECTORY)
-    try:
-        Copier(into, Placement(owner=None)).copy(root, selection, "copy", into=False)
-        if selection.is_directory:
-            status = os.stat(clean(source) or ".", dir_fd=root)
-            os.chown("copy", status.st_uid, status.st_gid, dir_fd=into)
-            os.chmod("copy", stat.S_IMODE(status.st_mode), dir_fd=into)
-    finally:
-        os.close(into)
-    return directory / "copy"
-
-
-async def _cache(builder: "StageBuilder", mount: RunMount, opened: ExitStack) -> StepMount:
-    """A directory that outlives the build; ``locked`` lets one step in at a time, ``private`` gives each its own."""
-    name = hashlib.sha256((mount.id or clean(_target(mount))).encode()).hexdigest()[:32]
-    directory = builder.build.workshop.cache_mounts / name
-    if mount.sharing == "private":
-        directory = await in_thread(_own_directory, directory, opened)
-    if not directory.exists() or (mount.sharing == "private" and not any(directory.iterdir())):
-        await _begin_cache(builder, mount, directory, opened)
-    if mount.sharing == "locked":
-        lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        opened.callback(os.close, lock)
-        await in_thread(fcntl.flock, lock, fcntl.LOCK_EX)
-    return StepMount(_target(mount), directory, mount.read_only)
-
-
-async def _begin_cache(builder: "StageBuilder", mount: RunMount, directory: Path, opened: ExitStack) -> None:
-    """Make a cache's directory: empty, or a copy of what ``from`` and ``source`` name."""
-    if mount.from_:
-        root = await tree_of(builder, mount.from_, opened)
-        draft = _private_directory(builder.build.workshop.cache_mounts, opened)
-        copy = await in_thread(_duplicate, root, mount.source, draft)
-        directory.mkdir(exist_ok=True)
-        copy.rename(directory)
-        return
-    directory.mkdir(exist_ok=True, parents=True)
-    directory.chmod(0o755 if mount.mode is None else mount.mode)
-    os.chown(directory, mount.uid or 0, mount.gid or 0)
-
-
-def _own_directory(directory: Path, opened: ExitStack) -> Path:
-    """The first of the numbered directories that nobody has locked."""
-    for number in range(1 << 16):
-        path = directory.with_name(f"{directory.name}.{number}")
-        path.mkdir(exist_ok=True)
-        lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(lock)
-            continue
-        opened.callback(os.close, lock)
-        return path
-    raise InvalidParameter(f"too many private caches of {directory.name}")
+    return StepMount(target_of(mount), fd, read_only=True)
 
 
 async def _secret(builder: "StageBuilder", mount: RunMount, prepared: Prepared, opened: ExitStack) -> None:
@@ -281,7 +205,7 @@ async def _secret(builder: "StageBuilder", mount: RunMount, prepared: Prepared, 
         prepared.env[mount.env or name] = value.decode(errors="surrogateescape")
         if not mount.target:
             return
-    path = _private_directory(builder.build.workshop.private, opened) / "secret"
+    path = private_directory(builder.build.workshop.private, opened) / "secret"
     path.touch(mode=0o600)
     path.write_bytes(value)
     os.chown(path, mount.uid or 0, mount.gid or 0)

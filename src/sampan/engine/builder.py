@@ -123,7 +123,7 @@ class Builder:
 
     async def prune(self, options: BuildPruneOptions) -> BuildCachePruneReport:
         """Remove build cache that is not in use."""
-        return await asyncio.to_thread(prune, self._workshop.storage, self._workshop.cache, options)
+        return await asyncio.to_thread(prune, self._workshop.storage, self._context.roots.data, options)
 
     async def serve_grpc(self, connection: Hijacked) -> None:
         """Serve BuildKit's control API until the connection ends."""

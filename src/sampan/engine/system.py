@@ -11,6 +11,7 @@ from sampan.api.containers import ListOptions
 from sampan.api.images import AuthConfig, AuthResponse
 from sampan.api.times import format_time
 from sampan.api.versions import NEWEST
+from sampan.build.usage import usage as build_usage
 from sampan.engine.catalog import Catalog
 from sampan.engine.container import Container, now
 from sampan.engine.containers import Containers
@@ -136,7 +137,9 @@ class System:
         if not types or "volume" in types:
             usage.volume_usage = await self._volumes_usage()
         if not types or "build-cache" in types:
-            usage.build_cache_usage = s.BuildCacheUsage()
+            usage.build_cache_usage = await asyncio.to_thread(
+                build_usage, self._context.storage, self._context.roots.data
+            )
         return usage
 
     async def _containers_usage(self) -> s.ContainersUsage:

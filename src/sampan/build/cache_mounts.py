@@ -1,0 +1,101 @@
+"""Mounts that need directories of their own: caches that outlive the build, copies that are thrown away.
+
+shared    (default) steps use the directory side by side
+locked    one step at a time has it
+private   each step has one that no other has at the same time: ``<name>.0``, ``<name>.1``, …
+"""
+
+import hashlib
+import os
+import secrets
+import shutil
+import stat
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sampan.build.copy_step import tree_of
+from sampan.build.copying import DIRECTORY, Copier, Placement, clean, select
+from sampan.build.executor import StepMount
+from sampan.build.kept import hold, label
+from sampan.build.threads import in_thread
+from sampan.dockerfile.mounts import RunMount
+from sampan.errors import InvalidParameter
+
+if TYPE_CHECKING:
+    from sampan.build.stage import StageBuilder
+
+PRIVATE_LIMIT = 1 << 16
+
+
+def target_of(mount: RunMount) -> str:
+    """Where the mount goes. Raises InvalidParameter."""
+    if not mount.target:
+        raise InvalidParameter(f"{mount.type} mount requires a target")
+    return mount.target
+
+
+def private_directory(root: Path, opened: ExitStack) -> Path:
+    """A new directory below ``root``, gone when ``opened`` ends."""
+    directory = root / secrets.token_hex(8)
+    directory.mkdir(mode=0o755)
+    opened.callback(shutil.rmtree, directory)
+    return directory
+
+
+def duplicate(root: int, source: str, directory: Path) -> Path:
+    """A copy of ``source`` below ``directory``. Raises SourceMissing."""
+    selection, *_ = select(root, source)
+    into = os.open(directory, DIRECTORY)
+    try:
+        Copier(into, Placement(owner=None)).copy(root, selection, "copy", into=False)
+        if selection.is_directory:
+            status = os.stat(clean(source) or ".", dir_fd=root)
+            os.chown("copy", status.st_uid, status.st_gid, dir_fd=into)
+            os.chmod("copy", stat.S_IMODE(status.st_mode), dir_fd=into)
+    finally:
+        os.close(into)
+    return directory / "copy"
+
+
+async def cache_mount(builder: "StageBuilder", mount: RunMount, opened: ExitStack) -> StepMount:
+    """A directory that outlives the build, held until ``opened`` ends."""
+    target = target_of(mount)
+    id = mount.id or clean(target)
+    directory = builder.build.workshop.cache_mounts / hashlib.sha256(id.encode()).hexdigest()[:32]
+    if mount.sharing == "private":
+        directory = await in_thread(_own_directory, directory, opened)
+    else:
+        await in_thread(lambda: hold(directory, opened, exclusive=mount.sharing == "locked"))
+    is_new = not directory.with_name(f"{directory.name}.id").exists()
+    await in_thread(label, directory, id)
+    if is_new:
+        await _begin(builder, mount, directory, opened)
+    return StepMount(target, directory, mount.read_only)
+
+
+async def _begin(builder: "StageBuilder", mount: RunMount, directory: Path, opened: ExitStack) -> None:
+    """Fill a new cache: with nothing, or a copy of what ``from`` and ``source`` name."""
+    directory.chmod(0o755 if mount.mode is None else mount.mode)
+    os.chown(directory, mount.uid or 0, mount.gid or 0)
+    if mount.from_:
+        root = await tree_of(builder, mount.from_, opened)
+        await in_thread(_fill, root, mount.source, directory)
+
+
+def _fill(root: int, source: str, directory: Path) -> None:
+    selection, *_ = select(root, source)
+    into = os.open(directory, DIRECTORY)
+    try:
+        Copier(into, Placement(owner=None)).copy(root, selection, "", into=True)
+    finally:
+        os.close(into)
+
+
+def _own_directory(directory: Path, opened: ExitStack) -> Path:
+    """The first of the numbered directories that nobody has."""
+    for number in range(PRIVATE_LIMIT):
+        path = directory.with_name(f"{directory.name}.{number}")
+        if hold(path, opened, exclusive=True, wait=False):
+            return path
+    raise InvalidParameter(f"too many private caches of {directory.name}")
