@@ -1,8 +1,11 @@
 """BuildKit's protocol, spoken by hand: the calls that buildx makes, in its order, on upgraded connections."""
 
 import asyncio
+import io
+import json
 import socket
 import stat
+import tarfile
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -18,7 +21,7 @@ from grpclib.exceptions import GRPCError
 from sampan.api.hijack import Hijacked
 from sampan.build.buildkit import messages as m
 from sampan.build.buildkit.connection import SessionChannel, serve
-from sampan.build.buildkit.filesync import DATA, FINISH, GO_DIRECTORY, REQUEST, STAT
+from sampan.build.buildkit.filesync import DATA, FINISH, GO_DIRECTORY, REQUEST, STAT, unix_mode
 
 CONTROL = "/moby.buildkit.v1.Control/"
 BRIDGE = "/moby.buildkit.v1.frontend.LLBBridge/"
@@ -44,10 +47,43 @@ def upgraded(path: Path, target: str, headers: Mapping[str, str] | None = None) 
 class Client:
     """The services that a client offers: a directory as FileSync, and secrets. ``sent`` are the files sent."""
 
-    def __init__(self, root: Path, secrets: Mapping[str, bytes] | None = None) -> None:
+    def __init__(self, root: Path, secrets: Mapping[str, bytes] | None = None, *, takes_tree: bool = False) -> None:
         self._root = root
+        self.takes_tree = takes_tree
         self._secrets = secrets or {}
         self.sent: list[str] = []
+        self.received = b""
+        self.tree: dict[str, bytes] = {}
+        self.asked_for: list[str] = []
+
+    async def take(self, stream: Any) -> None:
+        """FileSend: a file."""
+        while (message := await stream.recv_message()) is not None:
+            self.received += message.data
+
+    async def take_tree(self, stream: Any) -> None:
+        """FileSend: a tree, all of its files asked for."""
+        names: list[str] = []
+        missing = 0
+        while (packet := await stream.recv_message()) is not None:
+            if packet.type == STAT and packet.HasField("stat"):
+                if stat.S_ISREG(unix_mode(packet.stat.mode)):
+                    await stream.send_message(m.Packet(type=REQUEST, ID=len(names)))
+                    missing += 1
+                names.append(packet.stat.path)
+            elif packet.type == DATA and packet.data:
+                self.tree[names[packet.ID]] = self.tree.get(names[packet.ID], b"") + packet.data
+            elif packet.type == DATA:
+                missing -= 1
+                if not missing:
+                    await stream.send_message(m.Packet(type=FINISH))
+            elif packet.type == FINISH:
+                return
+
+    async def credentials(self, stream: Any) -> None:
+        request = await stream.recv_message()
+        self.asked_for.append(request.Host)
+        await stream.send_message(m.CredentialsResponse(Username="u", Secret="p"))
 
     async def diff_copy(self, stream: Any) -> None:
         include = stream.metadata.getall("include-patterns", [])
@@ -74,7 +110,15 @@ class Client:
         await stream.send_message(m.GetSecretResponse(data=self._secrets[request.ID]))
 
     def __mapping__(self) -> dict[str, Handler]:
+        both = Cardinality.STREAM_STREAM
+        sending = Handler(self.take_tree, both, m.Packet, m.Packet)
+        if not self.takes_tree:
+            sending = Handler(self.take, both, m.BytesMessage, m.BytesMessage)
         return {
+            "/moby.filesync.v1.FileSend/DiffCopy": sending,
+            "/moby.filesync.v1.Auth/Credentials": Handler(
+                self.credentials, Cardinality.UNARY_UNARY, m.CredentialsRequest, m.CredentialsResponse
+            ),
             "/moby.filesync.v1.FileSync/DiffCopy": Handler(
                 self.diff_copy, Cardinality.STREAM_STREAM, m.Packet, m.Packet
             ),
@@ -95,7 +139,9 @@ async def control(path: Path) -> AsyncIterator[SessionChannel]:
         channel.close()
 
 
-async def build(path: Path, client: Client, options: Mapping[str, str], name: str, key: str = "k") -> tuple[Any, Any]:
+async def build(
+    path: Path, client: Client, options: Mapping[str, str], name: str, key: str = "k", exporter: Any = None
+) -> tuple[Any, Any]:
     """Build as buildx does; returns the answer of ``Control.Solve`` and all progress."""
     session, ref = uuid.uuid4().hex, uuid.uuid4().hex
     headers = {"X-Docker-Expose-Session-Uuid": session, "X-Docker-Expose-Session-Sharedkey": key}
@@ -108,7 +154,7 @@ async def build(path: Path, client: Client, options: Mapping[str, str], name: st
         status = UnaryStreamMethod(channel, CONTROL + "Status", m.StatusRequest, m.StatusResponse)
         bridge = UnaryUnaryMethod(channel, BRIDGE + "Solve", m.SolveRequest, m.SolveResponse)
         finish = UnaryUnaryMethod(channel, BRIDGE + "Return", m.ReturnRequest, m.Empty)
-        exporter = m.Exporter(Type="moby", Attrs={"name": name})
+        exporter = exporter or m.Exporter(Type="moby", Attrs={"name": name})
         solving = asyncio.ensure_future(solve(m.ControlSolveRequest(Ref=ref, Session=session, Exporters=[exporter])))
         following = asyncio.ensure_future(status(m.StatusRequest(Ref=ref)))
         metadata = {"buildkit-controlapi-buildid": ref}
@@ -139,7 +185,7 @@ async def test_a_build_over_grpc_makes_a_named_image(daemon: Any, client: docker
     assert b"hidden" in logs
     assert b"said" in logs
     completed = [v for response in progress for v in response.vertexes if v.HasField("completed")]
-    assert len(completed) == 4 + 1  # the steps, and the export
+    assert len([v for v in completed if not v.name.startswith(("[internal]", "exporting"))]) == 4
     assert client.containers.run("over/grpc", ["sh", "-c", "ls /run/secrets 2>/dev/null || true"], remove=True) == b""
 
 
@@ -170,3 +216,62 @@ async def test_the_daemon_says_what_it_can_do(daemon: Any) -> None:
         with pytest.raises(GRPCError) as caught:
             await history(m.Empty())
         assert caught.value.status == Status.UNIMPLEMENTED
+
+
+PLAIN = "FROM scratch\nCOPY a /dir/a\n"
+
+
+async def test_files_go_to_the_client_as_a_tree(daemon: Any, client: docker.DockerClient, context: Path) -> None:
+    (context / "Dockerfile").write_text(PLAIN)
+    taking, images = Client(context, takes_tree=True), len(client.images.list())
+    await build(daemon.socket, taking, {}, "", exporter=m.Exporter(Type="local"))
+    assert taking.tree == {"dir/a": b"content"}
+    assert len(client.images.list()) == images
+
+
+@pytest.mark.parametrize(("kind", "member"), [("tar", "dir/a"), ("oci", "oci-layout"), ("docker", "manifest.json")])
+async def test_archives_go_to_the_client(daemon: Any, context: Path, kind: str, member: str) -> None:
+    (context / "Dockerfile").write_text(PLAIN)
+    taking = Client(context)
+    await build(daemon.socket, taking, {}, "", exporter=m.Exporter(Type=kind))
+    with tarfile.open(fileobj=io.BytesIO(taking.received)) as archive:
+        assert member in archive.getnames()
+
+
+async def test_several_platforms_make_an_index(daemon: Any, client: docker.DockerClient, context: Path) -> None:
+    (context / "Dockerfile").write_text(PLAIN)
+    answer, _ = await build(daemon.socket, Client(context), {"platform": "linux/amd64,linux/arm64"}, "several")
+    with tarfile.open(fileobj=io.BytesIO(b"".join(client.images.get("several").save(named=True)))) as archive:
+        index = json.load(archive.extractfile("index.json"))  # type: ignore[arg-type]
+    assert index["manifests"][0]["digest"] == answer.ExporterResponse["containerimage.digest"]
+    assert "index" in index["manifests"][0]["mediaType"]
+
+
+async def test_a_named_context_takes_the_place_of_an_image(daemon: Any, context: Path) -> None:
+    (context / "Dockerfile").write_text("FROM nowhere.invalid/base\nRUN ls /bin/busybox\n")
+    options = {"context:nowhere.invalid/base": "docker-image://busybox"}
+    _, progress = await build(daemon.socket, Client(context), options, "named")
+    assert b"/bin/busybox" in b"".join(log.msg for response in progress for log in response.logs)
+
+
+async def test_base_images_are_pulled_with_the_clients_credentials(daemon: Any, context: Path) -> None:
+    (context / "Dockerfile").write_text("FROM 127.0.0.1:9/none\n")
+    asked = Client(context)
+    with pytest.raises(GRPCError):
+        await build(daemon.socket, asked, {}, "never")
+    assert asked.asked_for == ["127.0.0.1:9"]
+
+
+async def test_what_checks_find_is_shown_as_warnings(daemon: Any, context: Path) -> None:
+    (context / "Dockerfile").write_text("FROM scratch\nMAINTAINER me\n")
+    _, progress = await build(daemon.socket, Client(context), {}, "warned")
+    (warning,) = [warning for response in progress for warning in response.warnings]
+    assert warning.short.startswith(b"MaintainerDeprecated: ")
+    assert warning.ranges[0].start.line == 2
+
+
+async def test_what_cannot_be_exported_is_refused_before_the_build(daemon: Any, context: Path) -> None:
+    exporter = m.Exporter(Type="oci", Attrs={"compression": "zstd"})
+    with pytest.raises(GRPCError) as caught:
+        await build(daemon.socket, Client(context), {}, "", exporter=exporter)
+    assert caught.value.message == "exporter 'oci': compression=zstd is not supported"

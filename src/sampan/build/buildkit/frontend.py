@@ -9,7 +9,7 @@ import hashlib
 import os
 import posixpath
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from sampan.build.buildkit.contexts import apply_contexts, named_contexts
 from sampan.build.buildkit.session import UPLOADS, Session
 from sampan.build.context import open_context
 from sampan.build.copying import DIRECTORY
+from sampan.build.kept import hold, label
 from sampan.build.limits import limits_of
 from sampan.build.request import Request
 from sampan.dockerfile.ignore import read_patterns
@@ -75,6 +76,14 @@ class Frontend:
             request = replace(request, named_contexts=directories, named_images=contexts.images)
             yield [replace(request, platform=platform) for platform in platforms_of(asked.options)]
 
+    async def definition(self, options: Mapping[str, str], session: Session) -> Dockerfile:
+        """The Dockerfile alone, for what needs no build. Raises EngineError, ParseError."""
+        if options.get("context"):
+            async with self._source(options, session) as source:
+                return parse(source.dockerfile)
+        text, _ = await self._dockerfile(options, session)
+        return parse(text)
+
     @asynccontextmanager
     async def _source(self, options: Mapping[str, str], session: Session) -> AsyncIterator[Source]:
         """The main context: a directory of the client's, what it uploads, or what a URL gives."""
@@ -96,12 +105,13 @@ class Frontend:
     async def _local(self, name: str, into: Path, exclude: list[str], session: Session) -> AsyncIterator[int]:
         """The client's directory ``name``, brought here; the fd of it. One build at a time holds it."""
         async with self._locks.setdefault(into, asyncio.Lock()):
-            await session.synchronise(name, into, exclude=exclude)
-            root = os.open(into, DIRECTORY)
-            try:
+            with ExitStack() as held:
+                hold(into, held)
+                label(into, name)
+                await session.synchronise(name, into, exclude=exclude)
+                root = os.open(into, DIRECTORY)
+                held.callback(os.close, root)
                 yield root
-            finally:
-                os.close(root)
 
     def _directory(self, session: Session, kind: str) -> Path:
         key = hashlib.sha256(f"{session.shared_key}\0{kind}".encode()).hexdigest()[:32]
@@ -147,8 +157,6 @@ def _read(root: int, name: str) -> str | None:
 
 
 def _refuse(options: Mapping[str, str]) -> None:
-    if options.get("requestid"):
-        raise Unsupported(f"--call={options['requestid'].removeprefix('frontend.')} is not supported")
     for name in options:
         if name.startswith("attest:"):
             raise Unsupported(f"--attest type={name.removeprefix('attest:')}: attestations are not supported")

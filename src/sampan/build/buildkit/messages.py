@@ -32,8 +32,13 @@ Vertex                 digest 1 string, inputs 2 *string, name 3 string, cached 
 VertexStatus           ID 1 string, vertex 2 string, name 3 string, current 4 int64, total 5 int64, timestamp 6
                        Timestamp, started 7 Timestamp, completed 8 Timestamp
 VertexLog              vertex 1 string, timestamp 2 Timestamp, stream 3 int64, msg 4 bytes
+SourceInfo             filename 1 string, data 2 bytes, language 4 string
+Position               line 1 int32, character 2 int32
+Range                  start 1 Position, end 2 Position
+VertexWarning          vertex 1 string, level 2 int64, short 3 bytes, detail 4 *bytes, url 5 string, info 6 SourceInfo,
+                       ranges 7 *Range
 StatusRequest          Ref 1 string
-StatusResponse         vertexes 1 *Vertex, statuses 2 *VertexStatus, logs 3 *VertexLog
+StatusResponse         vertexes 1 *Vertex, statuses 2 *VertexStatus, logs 3 *VertexLog, warnings 4 *VertexWarning
 
 Exporter               Type 1 string, Attrs 2 <string,string>
 CacheEntry             Type 1 string, Attrs 2 <string,string>

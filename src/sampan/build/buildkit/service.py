@@ -13,13 +13,14 @@ from grpclib.exceptions import GRPCError
 
 from sampan.build.builder import Workshop, build_image
 from sampan.build.buildkit import messages as m
+from sampan.build.buildkit.calls import answer_call, warnings_of
 from sampan.build.buildkit.contexts import definition_of
 from sampan.build.buildkit.exporters import Exporters
 from sampan.build.buildkit.frontend import Asked, Frontend
 from sampan.build.buildkit.product import Product
 from sampan.build.buildkit.session import Session, Sessions
 from sampan.build.buildkit.solves import Solve, Solves
-from sampan.build.request import ImageSource
+from sampan.build.request import ImageSource, Request
 from sampan.errors import EngineError, NotFound, Unsupported
 from sampan.oci.platform import host
 
@@ -104,10 +105,22 @@ class Service:
         )
         images = []
         async with self.frontend.requests(asked, session) as requests:
+            await self._warn(solve, options, requests[0])
             for request in requests:
                 solve.log.platform = str(request.platform) if len(requests) > 1 else ""
                 images.append(await build_image(workshop, request, solve.log))
         return Product(tuple(images))
+
+    async def call(self, solve: Solve, options: Mapping[str, str]) -> dict[str, bytes]:
+        """Answer ``--call``, without a build. Raises EngineError."""
+        session = await self.sessions.get(solve.request.Session)
+        return answer_call(options, await self.frontend.definition(options, session))
+
+    async def _warn(self, solve: Solve, options: Mapping[str, str], request: Request) -> None:
+        """Tell what the checks find."""
+        name = options.get("filename") or "Dockerfile"
+        found = warnings_of(options, request.dockerfile)
+        await solve.log.warn(f"[internal] load build definition from {name}", name, request.dockerfile.text, found)
 
     async def _cache_sources(self, workshop: Workshop, solve: Solve, imports: Any) -> tuple[str, ...]:
         """Images whose steps count as known; one that cannot be had is told of and is no error. Raises Unsupported."""
@@ -274,6 +287,10 @@ class Bridge:
             if request.Frontend not in FRONTENDS:
                 raise Unsupported(f"frontend {request.Frontend!r}: LLB is not executed, only Dockerfiles are built")
             self._service.check(solve.request)
+            if request.FrontendOpt.get("requestid"):
+                answer = await self._service.call(solve, request.FrontendOpt)
+                await stream.send_message(m.SolveResponse(result=m.Result(metadata=answer)))
+                return
             product = await self._service.build(
                 solve, request.FrontendOpt, request.FrontendInputs, request.CacheImports
             )

@@ -4,12 +4,13 @@ import asyncio
 import hashlib
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from sampan.build.buildkit import messages as m
 from sampan.build.request import Step
+from sampan.dockerfile.checks import BuildWarning
 from sampan.errors import EngineError
 
 STDOUT, STDERR = 1, 2
@@ -76,6 +77,15 @@ class StatusLog:
             raise
         await self.complete(digest)
 
+    async def warn(self, vertex: str, filename: str, text: str, warnings: Sequence[BuildWarning]) -> None:
+        """Show what checks found in a Dockerfile, as warnings of a vertex."""
+        if not warnings:
+            return
+        info = m.SourceInfo(filename=filename, data=text.encode(), language="Dockerfile")
+        async with self.vertex(vertex):
+            shown = [_warning(digest_of_text(vertex), info, warning) for warning in warnings]
+            await self._say(m.StatusResponse(warnings=shown))
+
     async def begin(self, digest: str, name: str) -> None:
         """A vertex starts."""
         vertex = self._vertices[digest] = m.Vertex(digest=digest, name=name, started=now())
@@ -116,6 +126,20 @@ class StatusLog:
             position += len(fresh)
             if self.ended and position == len(self._responses):
                 return
+
+
+def _warning(vertex: str, info: Any, warning: BuildWarning) -> Any:
+    span = warning.found.span
+    lines = m.Range(start=m.Position(line=span.start), end=m.Position(line=span.end))
+    return m.VertexWarning(
+        vertex=vertex,
+        level=1,
+        short=f"{warning.rule}: {warning.message} (line {span.start})".encode(),
+        detail=[warning.description.encode()],
+        url=warning.url,
+        info=info,
+        ranges=[lines],
+    )
 
 
 def digest_of_text(text: str) -> str:
