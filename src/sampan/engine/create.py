@@ -3,8 +3,8 @@
     check the request → image → merge → name → record
         → writable layer → volumes (made, referenced, filled) → record on disk → announce
 
-The record is written last but one: a crash before it leaves a writable layer and perhaps anonymous volumes, which the
-next start cleans.
+The record is written last but one: a crash before it leaves a writable layer and perhaps anonymous volumes. These are
+noted in the container's directory first, so that the next start knows them from volumes that were kept on purpose.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from sampan.api.descriptor import OCIPlatform
 from sampan.api.host_config import HostConfig
 from sampan.api.mounts import Mount, VolumeOptions
 from sampan.api.volumes import VolumeCreateRequest
-from sampan.engine import names
+from sampan.engine import names, unfinished
 from sampan.engine.catalog import Catalog
 from sampan.engine.container import MountRecord, Record, now
 from sampan.engine.context import Context
@@ -31,6 +31,7 @@ from sampan.engine.host import architecture, host
 from sampan.engine.membership import member_of, shares_network
 from sampan.engine.mount_points import parse_bind, parse_mount, parse_volumes_from
 from sampan.engine.validate import check_create
+from sampan.engine.volumes import ANONYMOUS
 from sampan.errors import InvalidParameter, NameInUse, NoSuchContainer
 from sampan.linux.openat2 import open_in_root
 from sampan.oci.image_config import RunConfig
@@ -166,20 +167,23 @@ class Creation:
             await self._make_volumes(record, undo)
             container = self._catalog.add(record)
             undo.pop_all()
+            unfinished.settle(container.state_dir)
         self._context.events.publish("container", "create", record.id, container.attributes())
 
     async def _make_volumes(self, record: Record, undo: AsyncExitStack) -> None:
         """Volumes that are missing are made, all are referenced, empty ones filled from the image."""
         volumes = self._context.volumes
         fresh = [mount for mount in record.mounts if mount.point.type == "volume"]
+        names_made = unfinished.name_volumes(self._context.roots.containers / record.id, fresh)
         for mount in fresh:
             options = mount.request.volume_options or VolumeOptions()
+            labels = {**options.labels, ANONYMOUS: ""} if mount.point.name in names_made else options.labels
             volume = await volumes.create(
                 VolumeCreateRequest(
                     name=mount.point.name,
                     driver=mount.point.driver if mount.point.driver != "local" else "",
                     driver_opts=options.driver_config.options if options.driver_config else {},
-                    labels=options.labels,
+                    labels=labels,
                 )
             )
             mount.point.name, mount.point.driver, mount.point.source = volume.name, volume.driver, volume.mountpoint

@@ -10,7 +10,7 @@ import asyncio
 import logging
 
 from sampan.api.identifiers import LENGTH
-from sampan.engine import shm
+from sampan.engine import shm, unfinished
 from sampan.engine.catalog import Catalog
 from sampan.engine.container import Container, now
 from sampan.engine.context import Context
@@ -48,7 +48,7 @@ class Restore:
         await self._restore_networks()
         for container in self._catalog:
             await self._settle(container, was_live=container.id in was_live)
-        self._clean()
+        await self._clean()
 
     async def _reconnect(self, container: Container) -> None:
         """Find the monitor of a container, if there is one."""
@@ -105,10 +105,14 @@ class Restore:
         except EngineError as error:
             log.warning("container %s could not be started: %s", container.id, error)
 
-    def _clean(self) -> None:
-        """Remove run directories and writable layers that belong to no container."""
+    async def _clean(self) -> None:
+        """Remove run directories, writable layers and volumes of creations that were not finished."""
         roots = self._context.roots
         for path in (*roots.monitors.iterdir(), *roots.containers.iterdir()):
-            if path.name not in self._catalog and len(path.name) == LENGTH:
+            if path.name in self._catalog:
+                unfinished.settle(path)
+            elif len(path.name) == LENGTH:
+                for volume in unfinished.noted(path):
+                    await self._context.volumes.remove(volume, force=True)
                 self._context.storage.snapshots.remove(path.name)
                 remove_path(path)

@@ -73,6 +73,7 @@ class Volumes:
         for name, record in list(self._store.all()):
             if record.driver == "local" and not self._local.exists(name):
                 self._store.delete(name)  # its removal was interrupted after the directory had gone
+        self._local.sweep({name for name, _ in self._store.all()})
 
     # the API's operations
 

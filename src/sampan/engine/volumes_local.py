@@ -10,7 +10,8 @@ volume and goes with the last; it is in the host's mount table, so that it outli
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
+from contextlib import suppress
 from pathlib import Path
 
 from sampan.errors import EngineError, InvalidParameter, Unsupported
@@ -43,6 +44,15 @@ class LocalDriver:
         root.mkdir(mode=0o711, parents=True, exist_ok=True)
         for left in root.glob(f"{TEMPORARY}*"):
             shutil.rmtree(left, ignore_errors=True)
+
+    def sweep(self, known: Set[str]) -> None:
+        """Remove what an interrupted creation left: empty directories that are no volume's. Others stay."""
+        for directory in self._root.iterdir():
+            if directory.name not in known:
+                with suppress(OSError):
+                    (directory / DATA).rmdir()
+                with suppress(OSError):
+                    directory.rmdir()
 
     def path(self, name: str) -> Path:
         """Where the volume's content is."""
