@@ -70,6 +70,8 @@ async def copy_step(builder: "StageBuilder", written: ins.Copy, state: State) ->
         destination = _destination(step, state, sources)
         contents = await in_thread(fingerprint, root, sources.selections, placement)
         words = [repr(placement.owner), repr(step.chmod), destination, str(step.parents), contents]
+        words += step.sources if step.parents else ()  # where the pivot stands
+        words += [f"unpack {step.unpack}"] if isinstance(step, ins.Add) else []
         words += [f"{download.url} {download.digest}" for download in sources.downloads]
         words += [f"{name} {data!r}" for name, data in sources.inline]
         words += [f"{c.remote.url} {c.commit} {c.remote.directory} {c.remote.keep_git_dir}" for c in sources.checkouts]
