@@ -40,6 +40,7 @@ def docker(daemon: Any, uid: int, *words: str, groups: tuple[int, ...] = ()) -> 
     """Run the docker CLI as a user."""
     return subprocess.run(
         ["docker", "-H", daemon.url, *words],
+        cwd="/",
         user=uid,
         group=uid,
         extra_groups=[GROUP, *groups],
