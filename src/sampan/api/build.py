@@ -10,6 +10,7 @@ class BuildOptions(Wire):
     """Everything that a classic build is asked for; the names follow the query's parameters.
 
     ``remote`` is empty when the context is the request's body, ``client-session`` when it comes over a session.
+    ``remove`` and ``force_remove`` change nothing: no container of a step outlives it, failed or not.
     ``cpu_*`` and ``memory*`` limit the steps' containers. ``build_args`` maps to ``None`` for an argument
     that takes its value from the builder. ``version`` "1" is the classic builder, "2" BuildKit.
     """

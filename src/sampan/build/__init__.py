@@ -2,7 +2,9 @@
 
 stages.py    Dockerfile + options → the stages that are needed, and what each needs of others
 builder.py   walks them, independent ones side by side; every step is keyed by what it depends on
-steps.py     what one instruction does to a stage's state
+stage.py     what one instruction does to a stage's state; run_step.py, copy_step.py, layer.py do the work
+commits.py   steps' states as images (the classic builder's promise); imported.py: --cache-from
+kept.py      directories that outlive builds; usage.py, prune.py: what all of it takes, and how it goes
 copying.py   COPY and ADD on directory fds
 cache.py     key → layer, kept in the engine's database
 executor.py  what the builder needs to run a command; the engine supplies it
