@@ -275,3 +275,18 @@ async def test_what_cannot_be_exported_is_refused_before_the_build(daemon: Any, 
     with pytest.raises(GRPCError) as caught:
         await build(daemon.socket, Client(context), {}, "", exporter=exporter)
     assert caught.value.message == "exporter 'oci': compression=zstd is not supported"
+
+
+async def test_a_prune_removes_what_its_filter_means(daemon: Any, context: Path) -> None:
+    (context / "Dockerfile").write_text("FROM scratch\nCOPY a /pruned\n")
+    await build(daemon.socket, Client(context), {}, "pruned")
+    async with control(daemon.socket) as channel:
+        prune = UnaryStreamMethod(channel, CONTROL + "Prune", m.PruneRequest, m.UsageRecord)
+        usage = UnaryUnaryMethod(channel, CONTROL + "DiskUsage", m.Empty, m.DiskUsageResponse)
+        known = {record.ID for record in (await usage(m.Empty())).record if "/pruned" in record.Description}
+        gone = await prune(m.PruneRequest(filter=[f"id~={next(iter(known))}"]))
+        assert {record.ID for record in gone} == known
+        assert not known & {record.ID for record in (await usage(m.Empty())).record}
+        with pytest.raises(GRPCError) as caught:
+            await prune(m.PruneRequest(filter=["size~=1"]))
+        assert caught.value.status == Status.UNIMPLEMENTED

@@ -61,6 +61,7 @@ class Builder:
             Exporters(storage, self._name, self._push),
             lambda session: images.asking(session.credentials),
             __version__,
+            context.roots.data,
         )
         self._under_way: dict[str, asyncio.Task[object]] = {}
 

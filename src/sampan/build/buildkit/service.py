@@ -6,6 +6,7 @@ Methods in ``REFUSED`` answer UNIMPLEMENTED, which clients take as "this daemon 
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from grpclib.const import Cardinality, Handler, Status
@@ -18,9 +19,11 @@ from sampan.build.buildkit.contexts import definition_of
 from sampan.build.buildkit.exporters import Exporters
 from sampan.build.buildkit.frontend import Asked, Frontend
 from sampan.build.buildkit.product import Product
+from sampan.build.buildkit.records import pruned, records
 from sampan.build.buildkit.session import Session, Sessions
 from sampan.build.buildkit.solves import Solve, Solves
 from sampan.build.request import ImageSource, Request
+from sampan.build.threads import in_thread
 from sampan.errors import EngineError, NotFound, Unsupported
 from sampan.oci.platform import host
 
@@ -62,12 +65,19 @@ class Service:
     """Both services of one engine; a connection's handlers are made of ``Control`` and ``Bridge`` below."""
 
     def __init__(
-        self, workshop: Workshop, frontend: Frontend, exporters: Exporters, images: Images, version: str
+        self,
+        workshop: Workshop,
+        frontend: Frontend,
+        exporters: Exporters,
+        images: Images,
+        version: str,
+        data_root: Path,
     ) -> None:
         self.workshop = workshop
         self.frontend = frontend
         self.exporters = exporters
         self.version = version
+        self.data_root = data_root
         self.sessions = Sessions()
         self.solves = Solves()
         self._images = images
@@ -221,33 +231,22 @@ class Control:
         await stream.send_message(m.InfoResponse(buildkitVersion=self._service.buildkit_version()))
 
     async def disk_usage(self, stream: Any) -> None:
-        """The build cache's entries."""
+        """What builds keep on disk."""
         await stream.recv_message()
-        records = [
-            m.UsageRecord(
-                ID=key[:25],
-                Size=entry.size,
-                Description=entry.description,
-                RecordType="regular",
-                UsageCount=entry.uses,
-                CreatedAt=_moment(entry.stored_at),
-                LastUsedAt=_moment(entry.used_at),
-            )
-            for key, entry in self._service.workshop.cache.entries()
-        ]
-        await stream.send_message(m.DiskUsageResponse(record=records))
+        service = self._service
+        found = await in_thread(records, service.workshop.storage, service.data_root)
+        await stream.send_message(m.DiskUsageResponse(record=found))
 
     async def prune(self, stream: Any) -> None:
-        """Forget cache entries, each told as it goes."""
-        request = await stream.recv_message()
-        if request.filter:
-            raise GRPCError(Status.UNIMPLEMENTED, "prune filters are not supported")
+        """Remove what is meant; tells what went."""
+        request, service = await stream.recv_message(), self._service
+        try:
+            gone = await in_thread(pruned, service.workshop.storage, service.data_root, request)
+        except EngineError as error:
+            raise grpc_error(error) from error
         await stream.send_initial_metadata()
-        cache = self._service.workshop.cache
-        for key, entry in cache.entries():
-            cache.drop(key)
-            await stream.send_message(m.UsageRecord(ID=key[:25], Size=entry.size, Description=entry.description))
-        self._service.workshop.storage.collect()
+        for record in gone:
+            await stream.send_message(record)
 
     def __mapping__(self) -> dict[str, Handler]:
         one, many = Cardinality.UNARY_UNARY, Cardinality.UNARY_STREAM
@@ -335,8 +334,3 @@ class Bridge:
 
 def _digest(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
-
-
-def _moment(nanoseconds: int) -> Any:
-    seconds, nanos = divmod(nanoseconds, 1_000_000_000)
-    return m.Timestamp(seconds=seconds, nanos=nanos)

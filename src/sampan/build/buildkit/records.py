@@ -1,0 +1,76 @@
+"""The build cache as ``buildx du`` and ``buildx prune`` have it: records, and the words of a prune.
+
+filter   ``id~=abc,type==regular,shared``   conditions that all hold; a bare name is true
+"""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from sampan.api.build import BuildPruneOptions
+from sampan.api.filters import Filters
+from sampan.api.system import BuildCache
+from sampan.api.times import parse_time
+from sampan.build.buildkit import messages as m
+from sampan.build.prune import prune
+from sampan.build.usage import items
+from sampan.errors import Unsupported
+from sampan.storage.store import Storage
+
+SECOND = 1_000_000_000
+_CONDITION = re.compile(r"([a-z-]+)(?:(==|~=)(.*))?")
+PARTIAL = ("id", "description")
+"""What a prune compares by its beginning or a part of it, so that ``~=`` can be had."""
+
+
+def records(storage: Storage, data_root: Path) -> list[Any]:
+    """Everything kept, as ``UsageRecord``. Blocks."""
+    return [_record(item.record) for item in items(storage, data_root)]
+
+
+def pruned(storage: Storage, data_root: Path, request: Any) -> list[Any]:
+    """Prune as a ``PruneRequest`` asks; returns what went. Raises Unsupported, InvalidParameter. Blocks."""
+    if request.minFreeSpace:
+        raise Unsupported("--min-free-space is not supported")
+    known = {item.record.id: item.record for item in items(storage, data_root)}
+    options = BuildPruneOptions(
+        all=request.all,
+        reserved_space=request.reservedSpace or request.maxUsedSpace,
+        filters=_filters(request.filter, request.keepDuration),
+    )
+    report = prune(storage, data_root, options)
+    return [_record(known[id]) for id in report.caches_deleted or () if id in known]
+
+
+def _filters(conditions: Iterable[str], keep: int) -> Filters:
+    """``keep`` in nanoseconds. Raises Unsupported for an operator that is not understood."""
+    terms: dict[str, list[str]] = {"until": [f"{keep // SECOND}s"]} if keep else {}
+    for condition in ",".join(conditions).split(","):
+        if not condition:
+            continue
+        match = _CONDITION.fullmatch(condition)
+        if match is None or (match[2] == "~=" and match[1] not in PARTIAL):
+            raise Unsupported(f"prune filter {condition!r} is not supported")
+        terms.setdefault(match[1], []).append(match[3] or "true")
+    return Filters(terms)
+
+
+def _record(record: BuildCache) -> Any:
+    return m.UsageRecord(
+        ID=record.id,
+        InUse=record.in_use,
+        Size=record.size,
+        Description=record.description,
+        RecordType=record.type,
+        Shared=record.shared,
+        UsageCount=record.usage_count,
+        CreatedAt=_moment(record.created_at),
+        LastUsedAt=_moment(record.last_used_at) if record.last_used_at else None,
+        Parents=record.parents,
+    )
+
+
+def _moment(text: str) -> Any:
+    seconds, nanos = divmod(parse_time(text), SECOND)
+    return m.Timestamp(seconds=seconds, nanos=nanos)
