@@ -64,7 +64,8 @@ def plan(storage: Storage, names: Sequence[str], platforms: Sequence[Platform] =
 def plan_of(storage: Storage, images: Sequence[Image], target: Descriptor, references: Sequence[Reference]) -> Plan:
     """An archive of ``target`` (a manifest, or an index over ``images``) under names that the store need not know."""
     made = Plan()
-    for reference in references or [None]:
+    named: Sequence[Reference | None] = references or (None,)
+    for reference in named:
         for image in images:
             made.add(image, target, reference)
     _collect(storage, target.digest, made.blobs)
