@@ -94,6 +94,7 @@ class Restore:
         """Remove what a start that a crash cut short has left of a container that does not run."""
         self._cgroup(container).remove()
         shm.withdraw(container)
+        remove_path(container.run_dir)
 
     def _cgroup(self, container: Container) -> Cgroup:
         parent = container.record.host_config.cgroup_parent or self._context.config.cgroup_parent
