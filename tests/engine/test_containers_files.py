@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,16 @@ def test_what_a_start_leaves_is_no_change(client: docker.DockerClient, run: Run)
     assert not container.diff()
     image = container.commit()
     assert len(image.attrs["RootFS"]["Layers"]) == len(client.images.get("busybox").attrs["RootFS"]["Layers"])
+    client.images.remove(image.id)
+
+
+def test_a_commit_is_one_event_that_names_both(client: docker.DockerClient, run: Run) -> None:
+    container = run()
+    since = container.attrs["Created"]
+    image = container.commit()
+    told = client.events(since=since, until=int(time.time()) + 1, filters={"event": "commit"}, decode=True)
+    found = [each["Actor"]["Attributes"] for each in told if each["Actor"]["ID"] == container.id]
+    assert [(each["name"], each["imageID"]) for each in found] == [(container.name, image.id)]
     client.images.remove(image.id)
 
 

@@ -242,8 +242,7 @@ class Containers:
         container.allow("commit")
         async with self.lifecycle.frozen(container, wanted=pause):
             record = container.record
-            yield CommitSource(record.id, record.id, record.image, record.config)
-        self._announce(container, "commit")
+            yield CommitSource(record.id, record.id, record.image, record.config, container.attributes())
 
     async def prune(self, filters: Filters) -> c.ContainersPruneReport:
         """Remove stopped containers."""

@@ -1,8 +1,8 @@
 """What the image service asks of the containers' service: who uses which image, and a container to commit."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from sampan.api.containers import ContainerConfig
@@ -19,12 +19,16 @@ class ImageUser:
 
 @dataclass(frozen=True, slots=True)
 class CommitSource:
-    """A container as a commit needs it: the key of its writable layer, its image (empty: none), its config."""
+    """A container as a commit needs it: the key of its writable layer, its image (empty: none), its config.
+
+    ``attributes`` are those of an event about it.
+    """
 
     container_id: str
     key: str
     image_id: str
     config: ContainerConfig
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 class Containers(Protocol):

@@ -194,6 +194,7 @@ class Images:
         if reference is not None:
             self._tag(image, reference)
         attributes = {
+            **source.attributes,
             "comment": options.comment,
             "imageID": image.id,
             "imageRef": reference.familiar if reference else "",
