@@ -9,6 +9,7 @@ run directory without record              a create that was not finished: remove
 import asyncio
 import logging
 
+from sampan.api.containers import RemoveOptions
 from sampan.api.identifiers import LENGTH
 from sampan.engine import shm, unfinished
 from sampan.engine.catalog import Catalog
@@ -46,7 +47,7 @@ class Restore:
         was_live = {container.id for container in self._catalog if container.record.state.status in LIVE}
         await asyncio.gather(*(self._reconnect(container) for container in self._catalog))
         await self._restore_networks()
-        for container in self._catalog:
+        for container in list(self._catalog):
             await self._settle(container, was_live=container.id in was_live)
         await self._clean()
 
@@ -62,6 +63,8 @@ class Restore:
         state = container.record.state
         if state.status not in LIVE:
             state.status, state.started_at = Status.RUNNING, int(container.monitor.started_at * SECOND)
+        if state.status != Status.PAUSED:
+            container.cgroup.thaw()  # a commit or a copy that paused it was cut short
 
     async def _restore_networks(self) -> None:
         members = [
@@ -82,7 +85,10 @@ class Restore:
         elif state.status in LIVE:
             ended = read_exit(container.state_dir) or Exit(status=137, finished_at=now() / SECOND)
             await self._lifecycle.ended_meanwhile(container, ended)
-        elif state.status in (Status.RESTARTING, Status.DEAD):
+        elif state.status == Status.DEAD:  # its removal was begun
+            await self._lifecycle.remove(container, RemoveOptions(force=True))
+            return
+        elif state.status == Status.RESTARTING:
             state.status = Status.EXITED
             self._catalog.save(container)
         policy, record = container.record.host_config.restart_policy, container.record
