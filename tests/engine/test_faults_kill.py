@@ -104,12 +104,13 @@ def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
     """Counts over all operations."""
     counts = Tally()
     yield counts
-    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
-    assert reporter is not None
-    reporter.write_line(
-        f"\nfaults injected: {sum(counts.injected.values())} {counts.injected}, "
-        f"survived: {counts.survived}, lost: {counts.lost}"
-    )
+    capture = request.config.pluginmanager.get_plugin("capturemanager")
+    assert capture is not None
+    with capture.global_and_fixture_disabled():
+        print(
+            f"\nfaults injected: {sum(counts.injected.values())} {counts.injected}, "
+            f"survived: {counts.survived}, lost: {counts.lost}"
+        )
 
 
 @pytest.fixture(scope="module")
