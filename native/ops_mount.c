@@ -40,7 +40,7 @@ static void add_words(struct performer *performer, int context)
     ssize_t size = read(context, words, sizeof words - 1);
     if (size <= 2)
         return;
-    words[size] = 0;
+    words[words[size - 1] == '\n' ? size - 1 : size] = 0;
     size_t used = strlen(performer->object);
     snprintf(performer->object + used, sizeof performer->object - used, " (%s)", words + 2);
 }

@@ -227,7 +227,10 @@ REFUSED: dict[str, str] = {
     "selinux_enabled": "SELinux labels are not applied by this engine",
     "api_cors_header": "cross-origin requests were removed from the Engine API",
     "experimental": "there are no experimental features to enable",
+    "init_path": "the init of --init is part of this engine",
+    "storage_opts": "the overlay storage has no options",
 }
+CGROUP_DRIVER = "native.cgroupdriver=cgroupfs"
 POSITIVE = ("max_concurrent_downloads", "max_concurrent_uploads", "max_download_attempts")
 
 
@@ -240,6 +243,9 @@ def check(config: Config) -> Config:
     for name, why in REFUSED.items():
         if getattr(config, name):
             raise InvalidParameter(f"{kebab(name)} is not supported: {why}")
+    check_exec_opts(config.exec_opts)
+    if config.iptables and not config.ip6tables:
+        raise InvalidParameter("invalid ip6tables: false needs iptables=false, one table serves both families")
     for name in POSITIVE:
         if getattr(config, name) < 1:
             raise InvalidParameter(f"invalid {kebab(name)}: {getattr(config, name)}, expected at least 1")
@@ -251,6 +257,13 @@ def check(config: Config) -> Config:
     check_default_runtime(config)
     check_labels(config.labels)
     return config
+
+
+def check_exec_opts(options: list[str]) -> None:
+    """Raise InvalidParameter for an exec option other than the one cgroup driver there is."""
+    for option in options:
+        if option != CGROUP_DRIVER:
+            raise InvalidParameter(f"invalid exec-opts: {option!r}, expected {CGROUP_DRIVER}")
 
 
 def check_default_runtime(config: Config) -> None:

@@ -35,6 +35,10 @@ def test_flags_and_file_are_merged(tmp_path: Path) -> None:
         ('{"default-runtime": "kata"}', "kata"),
         ('{"labels": ["a=1", "a=2"]}', "conflict labels"),
         ('{"max-concurrent-downloads": 0}', "max-concurrent-downloads"),
+        ('{"exec-opts": ["native.cgroupdriver=systemd"]}', "exec-opts"),
+        ('{"storage-opts": ["size=1g"]}', "storage-opts"),
+        ('{"init-path": "/sbin/init"}', "init-path"),
+        ('{"ip6tables": false}', "ip6tables"),
     ],
 )
 def test_a_wrong_setting_is_named(tmp_path: Path, text: str, told: str) -> None:

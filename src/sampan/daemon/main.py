@@ -2,7 +2,7 @@
 
     parse flags → load configuration → lock roots → open engine (adopts running containers)
         → listen → READY=1 … SIGHUP reloads … SIGTERM/SIGINT
-        → stop listening → close engine → unlock
+        → stop containers (live-restore=false) → stop listening → close engine → unlock
 
 Killing the process at any point is as good as stopping it: containers go on under their monitors and the
 next start adopts them.
@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from sampan import __version__, config
 from sampan.daemon import flags, logs
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "sampand") -> in
             return 0
         require_root()
         logs.configure(settings)
+        set_oom_score(settings.oom_score_adjust)
         with owned(settings):
             asyncio.run(run(settings, command_line))
     except EngineError as error:
@@ -49,6 +51,16 @@ def require_root() -> None:
     """Raise InvalidParameter unless the process may make mounts and namespaces."""
     if os.geteuid() != 0:
         raise InvalidParameter("the daemon must run as root: try sudo, or `sampan --host` for a remote one")
+
+
+def set_oom_score(value: int) -> None:
+    """How readily the kernel ends this process when memory runs out (proc(5)); raises InvalidParameter if refused."""
+    if not value:
+        return
+    try:
+        Path("/proc/self/oom_score_adj").write_text(str(value))
+    except OSError as error:
+        raise InvalidParameter(f"invalid oom-score-adjust: {value}: {error.strerror}") from None
 
 
 async def run(settings: config.Config, command_line: flags.CommandLine) -> None:
@@ -66,6 +78,8 @@ async def run(settings: config.Config, command_line: flags.CommandLine) -> None:
             notify("READY=1", f"MAINPID={os.getpid()}")
             await stopping.wait()
             notify("STOPPING=1")
+            if not engine.context.config.live_restore:
+                await engine.containers.stop_all(engine.context.config.shutdown_timeout)
     finally:
         await engine.close()
 

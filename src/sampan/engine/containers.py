@@ -53,6 +53,14 @@ class Containers:
         """Load all containers and adopt those that run; once, before the first request."""
         await Restore(self._context, self.catalog, self.lifecycle).run()
 
+    async def stop_all(self, seconds: int) -> None:
+        """Stop everything that runs before the daemon goes; after ``seconds`` (-1: never) what is left is killed.
+
+        Nothing counts as stopped by hand: restart policies hold when the daemon is back.
+        """
+        self.lifecycle.closing = True
+        await asyncio.gather(*(self.lifecycle.shut_down(each, seconds) for each in self.catalog if each.live))
+
     async def close(self) -> None:
         """Let go of the monitors; the containers go on."""
         self.lifecycle.closing = True

@@ -81,6 +81,7 @@ class Creation:
         """The record, complete but for volumes."""
         container_id = identifiers.generate()
         self._settle_references(host_config)
+        self._check_links(host_config)
         merge_image(config, image.config.value.config if image else RunConfig())
         finish_host_config(host_config, self._context.config, host())
         finish_config(config, host_config, container_id, os.uname().nodename)
@@ -109,6 +110,15 @@ class Creation:
                 except NoSuchContainer as error:
                     # Not "not found": the docker CLI would take that for a missing image and pull it.
                     raise InvalidParameter(error.message) from None
+
+    def _check_links(self, host_config: HostConfig) -> None:
+        """Links lead to containers that exist; not "not found" either, for the same reason."""
+        for link in host_config.links or ():
+            reference = link.partition(":")[0].lstrip("/")
+            try:
+                self._catalog.find(reference)
+            except NoSuchContainer as error:
+                raise InvalidParameter(f"could not get container for {reference}: {error.message}") from None
 
     def _mount_records(self, record: Record) -> list[MountRecord]:
         """Inherited mounts, then the user's, then the image's volumes; at one place the later wins."""

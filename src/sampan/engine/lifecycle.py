@@ -232,16 +232,35 @@ class Lifecycle:
             self._catalog.save(container)
             ended = container.wait("not-running" if not container.restart_on_exit else "next-exit")
             await self._signal(container, number)
-        if timeout is None:
-            timeout = container.record.config.stop_timeout
-        patience = STOP_TIMEOUT if timeout is None else timeout
+        await self._end_within(container, ended, self._patience(container) if timeout is None else timeout)
+        self._announce(container, "stop")
+        return True
+
+    async def shut_down(self, container: Container, seconds: int) -> None:
+        """Stop because the daemon does: within the container's own patience, and ``seconds`` (-1: no bound) at most."""
+        patience = self._patience(container)
+        if seconds >= 0:
+            patience = min(patience, seconds) if patience >= 0 else seconds
+        async with container.lock:
+            if not container.live:
+                return
+            ended = container.wait("next-exit")
+            await self._signal(container, self._stop_signal(container))
+        await self._end_within(container, ended, patience)
+
+    @staticmethod
+    def _patience(container: Container) -> int:
+        """Seconds the container has between its stop signal and SIGKILL; -1 is for ever."""
+        timeout = container.record.config.stop_timeout
+        return STOP_TIMEOUT if timeout is None else timeout
+
+    async def _end_within(self, container: Container, ended: "asyncio.Future[tuple[int, str]]", patience: int) -> None:
+        """Wait for the end; after ``patience`` seconds (-1: never) make it."""
         try:
             await asyncio.wait_for(asyncio.shield(ended), None if patience < 0 else patience)
         except TimeoutError:
             await self._kill(container, signals.SIGKILL)
             await ended
-        self._announce(container, "stop")
-        return True
 
     async def _give_up_restart(self, container: Container) -> bool:
         """End a restart that waits for its time; the caller holds the lock."""

@@ -44,6 +44,13 @@ ULIMITS = frozenset(
 )  # fmt: skip
 SYSCTL_PREFIXES = ("net.", "fs.mqueue.", "kernel.msg", "kernel.sem", "kernel.shm", "kernel.domainname")
 _DEVICE_RULE = re.compile(r"[acb] (\d+|\*):(\d+|\*) [rwm]{1,3}", re.ASCII)
+TMPFS_FLAGS = frozenset(
+    ("async", "atime", "defaults", "dev", "diratime", "dirsync", "exec", "mand", "noatime", "nodev", "nodiratime",
+     "noexec", "nomand", "norelatime", "nostrictatime", "nosuid", "noswap", "private", "relatime", "remount", "ro",
+     "rprivate", "rshared", "rslave", "runbindable", "rw", "shared", "slave", "strictatime", "suid", "sync",
+     "unbindable")
+)  # fmt: skip
+TMPFS_VALUES = frozenset(("size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol"))
 
 
 def check_create(config: ContainerConfig, host_config: HostConfig, daemon: Config, host: Host) -> list[str]:
@@ -184,6 +191,7 @@ def check_scalars(host_config: HostConfig, daemon: Config) -> None:
             raise InvalidParameter(f"invalid mount path: '{destination}' mount path must be absolute")
         if posixpath.normpath(destination) == "/":
             raise InvalidParameter("invalid specification: destination can't be '/'")
+        check_tmpfs_options(host_config.tmpfs[destination])
     for limit in host_config.ulimits or ():
         if limit.name not in ULIMITS:
             raise InvalidParameter(f"invalid ulimit type: {limit.name}")
@@ -216,6 +224,15 @@ def refusals(host_config: HostConfig) -> Iterator[tuple[bool, str]]:
     yield "size" in host_config.storage_opt, "--storage-opt size is not supported: writable layers have no quota"
     yield bool(host_config.storage_opt), "--storage-opt is not supported by the overlay2 driver"
     yield bool(host_config.cgroup), "HostConfig.Cgroup is not supported: use CgroupParent"
+
+
+def check_tmpfs_options(text: str) -> None:
+    """Options of ``--tmpfs``: those every mount takes, and tmpfs's own with a value. Raises InvalidParameter."""
+    for option in filter(None, text.split(",")):
+        name, equals, value = option.partition("=")
+        if (equals and name not in TMPFS_VALUES) or (not equals and name not in TMPFS_FLAGS):
+            told = f'"{name}" "{value}"' if equals else f'"{name}"'
+            raise InvalidParameter(f"invalid tmpfs option [{told}]")
 
 
 def check_conflicts(config: ContainerConfig, host_config: HostConfig) -> None:

@@ -156,8 +156,9 @@ class Published:
 class Firewall:
     """What the table holds. ``apply`` writes it whole; ``publish`` and ``unpublish`` change single elements."""
 
-    def __init__(self, table: str) -> None:
+    def __init__(self, table: str, *, enabled: bool = True) -> None:
         self.table = table
+        self._enabled = enabled  # iptables=false: what would be written is known, and never is
         self.networks: dict[str, Filtered] = {}
         self.published: set[Published] = set()
         self._monitor: nftables.Monitor | None = None
@@ -168,6 +169,8 @@ class Firewall:
 
     def watch(self) -> None:
         """From now on write the table again whenever someone else takes something out of it."""
+        if not self._enabled:
+            return
         self._monitor = nftables.Monitor(self.table)
         asyncio.get_running_loop().add_reader(self._monitor.socket, self._on_change)
 
@@ -240,12 +243,14 @@ class Firewall:
         self._look_for_strangers()
 
     async def _write(self) -> None:
+        if not self._enabled:
+            return
         writer = await nftables.load(self.ruleset())
         self._changers += self._monitor.read() if self._monitor else ()
         self._changers = [changer for changer in self._changers if changer != writer]
 
     async def remove(self) -> None:
-        """Take the table away."""
+        """Take the table away, if there is one."""
         await nftables.load(f"table inet {self.table}\ndelete table inet {self.table}\n")
 
     async def publish(self, ports: Sequence[Published]) -> None:
@@ -263,6 +268,8 @@ class Firewall:
         await self._change(ports, add=False)
 
     async def _change(self, ports: Sequence[Published], *, add: bool) -> None:
+        if not self._enabled:
+            return
         async with self._changing:
             if any(port.allow or port.routed for port in ports):
                 await self._write()

@@ -78,7 +78,7 @@ class Networks:
         self._namespaces = Namespaces()
         self._rtnetlink = Rtnetlink()
         self._pool = Pool(self._namespaces, self._rtnetlink, PREPARED)
-        self._firewall = Firewall(predefined.table(config))
+        self._firewall = Firewall(predefined.table(config), enabled=config.iptables)
         self._drivers: dict[str, Driver] = {
             "bridge": Bridge(self._rtnetlink, self._namespaces),
             "macvlan": Macvlan(self._rtnetlink, self._namespaces),
@@ -441,7 +441,9 @@ class Networks:
     def _put(self, summary: n.NetworkSummary) -> Network:
         """Record a network and let the firewall know it."""
         self._store.put(summary.id, summary, summary.name)
-        network = Network(summary, proxied=self._config.features.get(PROXY_FEATURE, False))
+        # Without rules of our own a published port can only be carried by the daemon.
+        proxied = self._config.features.get(PROXY_FEATURE, False) or not self._config.iptables
+        network = Network(summary, proxied=proxied)
         self._networks[network.id] = network
         if network.driver == "bridge":
             self._firewall.networks[network.id] = network.filtered()

@@ -92,4 +92,4 @@ def _refusal(cgroup: Cgroup, file: str, error: OSError) -> EngineError:
     if error.errno == errno.EBUSY and file in {"memory.limit_in_bytes", "memory.max"}:
         memory = cgroup.stats().memory
         return InvalidParameter(f"{error} (current usage: {memory.usage}, peak usage: {memory.max_usage})")
-    return (InvalidParameter if error.errno in REFUSED else EngineError)(str(error))
+    return (InvalidParameter if error.errno in REFUSED else EngineError)(f"{error.strerror} ({error.filename})")
