@@ -1,6 +1,7 @@
 /* How a process's end is kept and told.
  *
  * state_dir/exit, written before anyone hears of it:     status=137\nsignal=9\nfinished=<ns since the epoch>\noom=1\n
+ * run_dir/execs, written when the monitor goes:           <name> <status>\n for each end that no daemon recorded
  */
 #define _GNU_SOURCE
 #include <stdio.h>
@@ -33,6 +34,18 @@ int exit_record(const struct process *process)
     if (write(fd, text, (size_t)size) != size || fdatasync(fd) < 0)
         return -errno;
     return checked(renameat(monitor.state_directory, "exit.new", monitor.state_directory, "exit"));
+}
+
+void exit_keep(void)
+{
+    cleanup_fd int fd = -1;
+    for (struct process *process = monitor.processes; process; process = process->next) {
+        if (process->number == 0 || process->state != TOLD || process->forgotten)
+            continue;
+        if (fd < 0)
+            fd = openat(monitor.run_directory, "execs", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+        dprintf(fd, "%s %d\n", process->name, process->status);
+    }
 }
 
 int exit_announce(const struct process *process)

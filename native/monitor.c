@@ -39,6 +39,7 @@ static void connection_close(struct connection *connection)
     while (*at != connection)
         at = &(*at)->next;
     *at = connection->next;
+    processes_abandon(connection);
     watch_close(&connection->watch);
     free(connection);
     for (struct process *process = monitor.processes; process && !connections; process = process->next)
@@ -76,8 +77,8 @@ static void tell_process(struct connection *connection, struct process *process)
     struct message message = {.kind = process->number ? MESSAGE_STARTED : MESSAGE_HELLO, .process = process->number};
     message.v[0] = process->pid;
     message.v[1] = process->started;
-    if (process->state == TOLD && (!process->told || process->number == 0))
-        process->told = exit_announce(process) > 0;
+    if (process->state == TOLD && !process->forgotten)
+        exit_announce(process);
     if (process->state == RUNNING || process->number == 0)
         tell(connection, &message, process->name, strlen(process->name) + 1, -1);
 }
@@ -125,9 +126,10 @@ static int listen_for_daemons(void)
     return 0;
 }
 
-static int start(const struct message *message, const char *text, const char *end, int *fds, int count)
+static int start(const struct connection *connection, const struct message *message, const char *text, const char *end,
+                 int *fds, int count)
 {
-    struct process *process = process_get(message->process);
+    struct process *process = process_get(message->process, connection);
     int result = 0;
     if (!process)
         return -ENOMEM;
@@ -145,12 +147,13 @@ static int start(const struct message *message, const char *text, const char *en
     return result < 0 ? result : process_start(process, message, text, end, fds, count);
 }
 
-static int serve(const struct message *message, const char *text, size_t size, int *fds, int count)
+static int serve(const struct connection *connection, const struct message *message, const char *text, size_t size,
+                 int *fds, int count)
 {
     if (message->kind == MESSAGE_START)
-        return start(message, text, text + size, fds, count);
-    struct process *process =
-        message->kind == MESSAGE_ATTACH ? process_get(message->process) : process_find(message->process);
+        return start(connection, message, text, text + size, fds, count);
+    struct process *process = message->kind == MESSAGE_ATTACH ? process_get(message->process, connection)
+                                                              : process_find(message->process);
     if (!process)
         return -ESRCH;
     if (message->kind == MESSAGE_ATTACH)
@@ -159,6 +162,8 @@ static int serve(const struct message *message, const char *text, size_t size, i
         return stdio_resize(process, (int)message->v[0], (int)message->v[1]);
     if (message->kind == MESSAGE_SIGNAL)
         return process_signal(process, (int)message->v[0]);
+    if (message->kind == MESSAGE_FORGET)
+        return process_forget(process);
     if (message->kind != MESSAGE_CONTINUE || !process->paused)
         return -EPROTO;
     process_answer(process, (int)message->v[0]);
@@ -180,7 +185,7 @@ static void connection_ready(struct watch *watch, uint32_t events)
     }
     size_t text = (size_t)size - sizeof request.head;
     request.text[text] = 0;
-    int result = serve(&request.head, request.text, text, fds, count);
+    int result = serve(connection, &request.head, request.text, text, fds, count);
     while (count-- > 0)
         if (fds[count] >= 0)
             close(fds[count]);
@@ -263,7 +268,9 @@ int monitor_run(int control)
     /* Until a container was started the daemon is all there is; afterwards it may come and go. */
     while (processes_settle() && (connections || monitor.run_directory >= 0))
         loop_once(processes_timeout());
-    if (monitor.run_directory >= 0)
+    if (monitor.run_directory >= 0) {
+        exit_keep();
         unlinkat(monitor.run_directory, SOCKET_NAME, 0);
+    }
     return 0;
 }

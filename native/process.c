@@ -19,12 +19,13 @@ struct process *process_find(uint32_t number)
     return process;
 }
 
-struct process *process_get(uint32_t number)
+struct process *process_get(uint32_t number, const void *starter)
 {
     struct process *process = process_find(number);
     if (process || !(process = calloc(1, sizeof *process)))
         return process;
     process->number = number;
+    process->starter = starter;
     process->link = process->console = process->sources[0].watch = process->sources[1].watch = process->sink.watch =
         NO_WATCH;
     process->next = monitor.processes;
@@ -66,7 +67,7 @@ static void announce_failure(struct process *process)
         waitpid(process->pid, NULL, 0);
     }
     process->state = TOLD;
-    process->told = true;
+    process->forgotten = true;
     process->pid = 0;
     stdio_close(process);
     announce(&message, text, note_text(&process->failure, text), -1);
@@ -246,6 +247,21 @@ int process_signal(const struct process *process, int number)
     return checked(kill(process->pid, number));
 }
 
+int process_forget(struct process *process)
+{
+    process->forgotten = process->state == TOLD;
+    return process->forgotten ? 0 : -EBUSY;
+}
+
+void processes_abandon(const void *starter)
+{
+    for (struct process *process = monitor.processes; process; process = process->next)
+        if (process->state == WAITING && process->starter == starter) {
+            process_fail(process, "monitor", ECANCELED, "the daemon ended before the start");
+            announce_failure(process);
+        }
+}
+
 /* Hear all that a process said before its end; where that was a failure, it is reaped here. */
 static void finish_link(struct process *process)
 {
@@ -345,7 +361,7 @@ static void settle(struct process *process)
     bool late = process->state >= EXITED && now_ms() >= process->deadline;
     if (process->state == EXITED && (late || !stdio_output_open(process))) {
         process->state = TOLD;
-        process->told = exit_announce(process) > 0;
+        exit_announce(process);
     }
     if (process->state == TOLD && late && !stdio_is_blocked(process))
         stdio_close(process);
@@ -355,7 +371,7 @@ static void settle(struct process *process)
         next = stream->next;
         stream_finish(stream, ENDING_FINISHED);
     }
-    if (!process->streams && process->number != 0 && process->told)
+    if (!process->streams && process->number != 0 && process->forgotten)
         process_remove(process);
 }
 

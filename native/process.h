@@ -1,10 +1,10 @@
 /* The monitor's records: processes, their standard streams, the clients attached to them.
  *
- *   WAITING   named by an ATTACH, its START is to come
+ *   WAITING   named by an ATTACH, its START is to come; it goes with the connection that named it
  *   MAKING    its plan is being performed (or its OCI runtime runs)
  *   RUNNING   executed
  *   EXITED    reaped, and (process 0) recorded; its output may not have ended
- *   TOLD      EXITED was announced; the record goes when its output and its clients are done
+ *   TOLD      EXITED was announced; the record goes when its output and its clients are done and a daemon said FORGET
  */
 #ifndef SAMPAN_PROCESS_H
 #define SAMPAN_PROCESS_H
@@ -54,7 +54,8 @@ struct process {
     enum process_state state;
     pid_t pid, stage;
     int64_t started, finished, deadline; /* ns, ns since the epoch; ms: how long an exit waits for the output's end */
-    bool executing, failed, out_of_memory, told;
+    bool executing, failed, out_of_memory, forgotten;
+    const void *starter; /* the connection that named it, to compare with */
     int status, signal;
     struct note failure;
     struct plan plan;
@@ -75,11 +76,13 @@ extern struct monitor monitor;
 
 /* process.c */
 struct process *process_find(uint32_t number);
-struct process *process_get(uint32_t number); /* found or made; NULL where memory is out */
+struct process *process_get(uint32_t number, const void *starter); /* found or made; NULL where memory is out */
 int process_start(struct process *process, const struct message *message, const char *text, const char *end, int *fds,
                   int count);
 void process_answer(struct process *process, int error); /* to a paused child; an errno ends it */
 int process_signal(const struct process *process, int number);
+int process_forget(struct process *process);
+void processes_abandon(const void *starter); /* a daemon is gone: what it named and did not start */
 void process_started(struct process *process);
 void process_fail(struct process *process, const char *step, int error, const char *object);
 bool processes_settle(void); /* after each event: bring every record into the state it has reached; false: all done */
@@ -89,6 +92,7 @@ void reap_children(void); /* on SIGCHLD */
 /* exit.c */
 int exit_announce(const struct process *process); /* how many heard it */
 int exit_record(const struct process *process);
+void exit_keep(void); /* those of execs that no daemon recorded, when the monitor goes */
 bool exit_out_of_memory(void);
 
 /* external.c */

@@ -12,10 +12,11 @@
  *   CONTINUE   v = {errno}: after PAUSED; an errno ends the child
  *   RESIZE     v = {rows, columns}
  *   SIGNAL     v = {number}
+ *   FORGET     an exec's EXITED is recorded: it need not be told again
  *
  *   monitor -> daemon
  *   HELLO      v = {pid of process 0, started (ns since the epoch)}, text = name: ends the greeting of a new
- *              connection, after STARTED for each exec that runs and EXITED for each end nobody was told
+ *              connection, after STARTED for each exec that runs and EXITED for each that ended and is not forgotten
  *   STARTED    v = {pid, started}, text = name
  *   CREATED    v = {pid}: spawn mode, waiting in WaitStart
  *   PAUSED     v = {operation's index, pid}, text = name
@@ -41,6 +42,7 @@
     X(3, CONTINUE)   \
     X(4, RESIZE)     \
     X(5, SIGNAL)     \
+    X(6, FORGET)     \
     X(16, HELLO)     \
     X(17, STARTED)   \
     X(18, CREATED)   \

@@ -64,6 +64,38 @@ def test_an_attached_client_notices_nothing(daemon: Any, run: Run) -> None:
     attached.close()
 
 
+def test_execs_keep_their_ids_and_exit_statuses(daemon: Any, run: Run, eventually: Callable[..., None]) -> None:
+    container, api = run("sleep 60"), run("sleep 60").client.api
+    commands = {"ended": "exit 3", "ends": "sleep 0.6; exit 4", "runs": "sleep 60", "later": "exit 5"}
+    made = {name: api.exec_create(container.id, ["sh", "-c", command])["Id"] for name, command in commands.items()}
+    for name in ("ended", "ends", "runs"):
+        api.exec_start(made[name], detach=True)
+    eventually(lambda: not api.exec_inspect(made["ended"])["Running"])
+    daemon.stop(signal.SIGKILL)
+    time.sleep(0.7)
+    daemon.start()
+    api.exec_start(made["later"])
+    codes = {name: api.exec_inspect(exec_id)["ExitCode"] for name, exec_id in made.items()}
+    assert codes == {"ended": 3, "ends": 4, "runs": None, "later": 5}
+    running = api.exec_inspect(made["runs"])
+    assert running["Running"] and running["Pid"] > 0
+    assert api.inspect_container(container.id)["ExecIDs"] == [made["runs"]]
+    container.kill()
+    eventually(lambda: api.exec_inspect(made["runs"])["ExitCode"] == 137)
+
+
+def test_the_end_of_an_exec_is_known_although_its_container_ended_as_well(daemon: Any, run: Run) -> None:
+    container = run("sleep 0.8")
+    api = container.client.api
+    made = [api.exec_create(container.id, ["sh", "-c", command])["Id"] for command in ("sleep 0.3; exit 6", "sleep 9")]
+    for exec_id in made:
+        api.exec_start(exec_id, detach=True)
+    daemon.stop(signal.SIGKILL)
+    time.sleep(1)
+    daemon.start()
+    assert [api.exec_inspect(exec_id)["ExitCode"] for exec_id in made] == [6, 137]
+
+
 @pytest.mark.parametrize(("policy", "state"), [("always", "running"), ("no", "exited")])
 def test_a_restart_policy_is_applied_to_what_ended_meanwhile(
     daemon: Any, run: Run, eventually: Callable[..., None], policy: str, state: str

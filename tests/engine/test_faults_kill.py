@@ -171,11 +171,15 @@ def listens(port: int) -> bool:
 
 
 class Operation(NamedTuple):
-    """``prepare`` makes what ``act`` needs; ``check`` fails when what ``act`` was told is done is not."""
+    """``prepare`` makes what ``act`` needs; ``check`` fails when what ``act`` was told is done is not.
+
+    ``after`` fails when what is there after the restart contradicts itself, done or not.
+    """
 
     prepare: Callable[[docker.DockerClient], Any]
     act: Callable[[docker.DockerClient, Any], Any]
     check: Callable[[docker.DockerClient, Any, Any], object]
+    after: Callable[[docker.DockerClient, Any], object] = lambda client, prepared: True
 
 
 def nothing(client: docker.DockerClient) -> None:
@@ -240,6 +244,38 @@ def executed(client: docker.DockerClient, container: Any) -> None:
     assert client.api.exec_inspect(made_exec)["ExitCode"] == 0
 
 
+def attached_exec(client: docker.DockerClient) -> Any:
+    """A running container, and where the exec's id is noted."""
+    return running(client), []
+
+
+def executed_attached(client: docker.DockerClient, prepared: Any) -> None:
+    """Run a command and read its output to the end, as ``docker exec`` does: however the daemon dies, there is one."""
+    container, made = prepared
+    made.append(client.api.exec_create(container.id, ["sh", "-c", "echo made; exit 3"])["Id"])
+    stream = client.api.exec_start(made[0], socket=True)
+    stream._sock.settimeout(5)
+    try:
+        while stream._sock.recv(100):
+            pass
+    except TimeoutError:
+        raise AssertionError("the client hangs") from None
+    finally:
+        stream.close()
+    assert client.api.exec_inspect(made[0])["ExitCode"] == 3
+
+
+def exec_ended(client: docker.DockerClient, prepared: Any) -> bool:
+    """What was told of the exec is known: it can be started, or it ended with its status, or it never ran."""
+    exec_id = prepared[1][0] if prepared[1] else None
+    if exec_id is None:
+        return True
+    if client.api.exec_inspect(exec_id)["ExitCode"] is None and not client.api.exec_inspect(exec_id)["Running"]:
+        client.api.exec_start(exec_id)
+    wait_for(lambda: not client.api.exec_inspect(exec_id)["Running"])
+    return client.api.exec_inspect(exec_id)["ExitCode"] in (3, 126)
+
+
 def publish(client: docker.DockerClient) -> Any:
     return made(client, network_mode="bridge", ports={"80/tcp": None})
 
@@ -266,6 +302,7 @@ OPERATIONS: dict[str, Operation] = {
         executed,
         lambda c, x, _: x.exec_run("test -e /made").exit_code == 0,
     ),
+    "attached exec": Operation(attached_exec, executed_attached, lambda c, x, _: exec_ended(c, x), exec_ended),
     "stop": Operation(running, lambda c, x: x.stop(timeout=0), lambda c, x, _: state(c, x) == "exited"),
     "remove": Operation(
         running,
@@ -349,6 +386,7 @@ def inject(daemon: Mortal, operation: Operation, step: int) -> bool:
     with closing(daemon.client()) as client:
         if acknowledged:
             assert operation.check(client, prepared, done), "acknowledged and lost"
+        assert operation.after(client, prepared), "not as it was told"
         wait_for_clean(daemon, client)
         clear(client)
         wait_for_clean(daemon, client)

@@ -43,6 +43,7 @@ class Containers:
         self._context = context
         self.catalog = catalog
         self.lifecycle = Lifecycle(context, catalog, execs)
+        self._execs = execs
         self._creation = Creation(context, catalog)
         self._listing = Listing(context, catalog)
         self._logs = Logs(context)
@@ -51,7 +52,7 @@ class Containers:
 
     async def restore(self) -> None:
         """Load all containers and adopt those that run; once, before the first request."""
-        await Restore(self._context, self.catalog, self.lifecycle).run()
+        await Restore(self._context, self.catalog, self.lifecycle, self._execs).run()
 
     async def stop_all(self, seconds: int) -> None:
         """Stop everything that runs before the daemon goes; after ``seconds`` (-1: never) what is left is killed.
@@ -241,7 +242,7 @@ class Containers:
             record = container.record
             mounted = [mount.point.source for mount in record.mounts if mount.point.type == "image"]
             for image in filter(None, [record.image, *mounted]):
-                yield ImageUser(record.id, image, container.live)
+                yield ImageUser(record.id, image, container.live, record.config.image)
 
     @asynccontextmanager
     async def commit_source(self, reference: str, *, pause: bool) -> AsyncIterator[CommitSource]:

@@ -2,10 +2,12 @@
 
     created ─start─▶ running ─▶ ended (exit_code)          kept until its container is gone, or EXPIRY after its end
 
-An exec lives in memory only: after a restart of the daemon its process goes on under the monitor, without a name.
+After a restart of the daemon an exec is known by its id as before: its process went on under the monitor, and its
+record says the rest (exec_records.py).
 """
 
 import asyncio
+import errno
 import os
 from dataclasses import dataclass, field
 
@@ -15,10 +17,11 @@ from sampan.api.hijack import Accept
 from sampan.engine.archive import running_root
 from sampan.engine.attach import DETACH_KEYS
 from sampan.engine.catalog import Catalog
-from sampan.engine.container import Container
+from sampan.engine.container import Container, now
 from sampan.engine.context import Context
 from sampan.engine.detach_keys import parse_detach_keys
 from sampan.engine.environment import environment_of
+from sampan.engine.exec_records import KILLED, NOT_EXECUTED, ExecRecord, unseen_end
 from sampan.engine.runtimes import external_of
 from sampan.engine.security import capabilities_of, parse_security
 from sampan.engine.spec import Findings, capability_sets, spec_of, user_of
@@ -29,10 +32,11 @@ from sampan.linux import capabilities
 from sampan.oci import runtime_spec as oci
 from sampan.runtime.container import exec_from
 from sampan.runtime.launch import AtEnd, AttachedStream, Ending, ExecLaunch, MonitorGone, StartFailed
-from sampan.runtime.monitor import ExecHandle
+from sampan.runtime.monitor import ExecHandle, Monitor
 
 EXPIRY = 300.0
 """Seconds after its end for which an exec can be inspected."""
+SECOND = 1_000_000_000
 
 CREATE_FAILED = "failed to create task for container: failed to create shim task: OCI runtime create failed: "
 EXEC_FAILED = "OCI runtime exec failed: exec failed: "
@@ -49,12 +53,13 @@ class Exec:
     handle: ExecHandle | None = None
     running: bool = False
     exit_code: int | None = None
+    finished: int = 0
     started: asyncio.Event = field(default_factory=asyncio.Event)
 
     def lost(self) -> None:
         """The container is gone, and the process with it."""
         if self.running:
-            self.running, self.exit_code = False, 137
+            self.running, self.exit_code = False, KILLED
 
 
 class Execs:
@@ -64,6 +69,52 @@ class Execs:
         self._context = context
         self._catalog = catalog
         self._all: dict[str, Exec] = {}
+        self._records = context.storage.database.records("exec", ExecRecord)
+
+    def restore(self) -> None:
+        """Know the execs of a former daemon; once, after monitors were found and before run directories are cleared."""
+        for exec_id, record in list(self._records.all()):
+            if record.container in self._catalog:
+                self._take_up(exec_id, record)
+            else:
+                self._records.delete(exec_id)
+        for container in self._catalog:
+            if container.monitor is not None:
+                for handle in container.monitor.execs.values():
+                    if handle.exec_id not in self._all:  # a health check's
+                        self._context.supervisor.spawn(_forget(container.monitor, handle), "exec of a former daemon")
+
+    def _take_up(self, exec_id: str, record: ExecRecord) -> None:
+        container, request = self._catalog.find(record.container), record.request
+        keys = parse_detach_keys(request.detach_keys) if request.detach_keys else DETACH_KEYS
+        process = Exec(exec_id, container, request, keys, None, record.running, record.exit_code, record.finished)
+        self._all[exec_id] = process
+        if process.exit_code is not None:
+            self._expire_later(process)
+            return
+        container.execs[exec_id] = process
+        process.handle = container.monitor.execs.get(exec_id) if container.monitor else None
+        if process.handle is not None:
+            process.started.set()
+            self._context.supervisor.spawn(self._until_end(process, []), f"exec {exec_id[:12]}")
+        elif process.running:
+            self._ended(process, unseen_end(exec_id, container.run_dir, container_runs=container.monitor is not None))
+            self._expire_later(process)
+
+    def drop(self, container: Container) -> None:
+        """The container is removed: execs that were never started go with it."""
+        for process in container.execs.values():
+            if process.exit_code is None:
+                self._all.pop(process.id, None)
+                self._records.delete(process.id)
+
+    def _save(self, process: Exec) -> None:
+        """Write the record; a health check's exec has none."""
+        if process.id in self._all:
+            self._records.put(
+                process.id,
+                ExecRecord(process.container.id, process.request, process.running, process.exit_code, process.finished),
+            )
 
     async def create(self, reference: str, request: ExecCreateRequest) -> ExecCreateResponse:
         """Prepare an exec; raises NotRunning, Conflict, InvalidParameter."""
@@ -76,6 +127,7 @@ class Execs:
             identity_of(container, request.user)
         process = Exec(identifiers.generate(), container, request, keys)
         self._all[process.id] = container.execs[process.id] = process
+        self._save(process)
         self._announce(process, f"exec_create: {' '.join(request.cmd)}")
         return ExecCreateResponse(id=process.id)
 
@@ -84,11 +136,15 @@ class Execs:
         process = self._find(exec_id)
         self._check_startable(process)
         process.running = True
+        self._save(process)
         try:
             await self._start(process, request, accept)
         except EngineError:
-            process.running = False
-            process.exit_code = 126 if process.exit_code is None else process.exit_code
+            process.running, process.finished = False, now()
+            process.exit_code = NOT_EXECUTED if process.exit_code is None else process.exit_code
+            process.container.execs.pop(process.id, None)
+            self._save(process)
+            self._expire_later(process)
             raise
 
     def _check_startable(self, process: Exec) -> None:
@@ -135,7 +191,7 @@ class Execs:
             process.handle = await container.monitor.exec(self._launch(process, streams, size))
         except StartFailed as error:
             failure = in_exec(explain(error, command[0]))
-            process.exit_code = 126 if error.errno != 2 else 127
+            process.exit_code = NOT_EXECUTED if error.errno != errno.ENOENT else 127
             raise failure from error
         except MonitorGone:
             raise NotRunning(container.id) from None
@@ -197,14 +253,31 @@ class Execs:
         try:
             status = (await process.handle.wait()).status
         except MonitorGone:
-            status = 137
-        process.running, process.exit_code = False, status
-        process.container.execs.pop(process.id, None)
-        self._announce(process, "exec_die", exitCode=str(status))
+            status = KILLED
+        monitor = process.container.monitor
+        self._ended(process, status)
         if any(stream.done and stream.done.done() and stream.done.result() == Ending.DETACHED for stream in streams):
             self._announce(process, "exec_detach")
-        await asyncio.sleep(EXPIRY)
-        self._all.pop(process.id, None)
+        if monitor is not None:
+            await monitor.forget(process.handle)
+        await self._expire(process)
+
+    def _ended(self, process: Exec, status: int) -> None:
+        """Record an end and tell of it."""
+        process.running, process.exit_code, process.finished = False, status, now()
+        process.container.execs.pop(process.id, None)
+        self._save(process)
+        self._announce(process, "exec_die", exitCode=str(status))
+
+    def _expire_later(self, process: Exec) -> None:
+        self._context.supervisor.spawn(self._expire(process), f"expiry of exec {process.id[:12]}")
+
+    async def _expire(self, process: Exec) -> None:
+        """Keep an exec that ended for a while; the clock may have been set meanwhile."""
+        age = (now() - process.finished) / SECOND
+        await asyncio.sleep(min(EXPIRY, max(0.0, EXPIRY - age)))
+        if self._all.pop(process.id, None) is not None:
+            self._records.delete(process.id)
 
     async def resize(self, exec_id: str, rows: int, columns: int) -> None:
         """Size of the terminal; raises InvalidParameter before the start."""
@@ -249,6 +322,12 @@ class Execs:
         self._context.events.publish(
             "container", action, container.id, container.attributes(execID=process.id, **attributes)
         )
+
+
+async def _forget(monitor: Monitor, handle: ExecHandle) -> None:
+    """Wait for the end of an exec that nobody asks for."""
+    await handle.wait()
+    await monitor.forget(handle)
 
 
 def in_exec(failure: EngineError) -> EngineError:

@@ -46,6 +46,7 @@ class Lifecycle:
     def __init__(self, context: Context, catalog: Catalog, execs: Execs) -> None:
         self._context = context
         self._catalog = catalog
+        self._execs = execs
         self._starter = Starter(context, catalog)
         self._health = Health(context, catalog, execs, self._reactions())
         self._forwarding = Forwarding(context)
@@ -390,6 +391,7 @@ class Lifecycle:
             self._catalog.save(container)
             close_pending(container)
             await asyncio.get_running_loop().run_in_executor(self._context.threads, self._remove_files, container)
+            self._execs.drop(container)
             self._catalog.forget(container)
             await self._release_volumes(container, remove=volumes)
             await self._context.networks.leave(container.id)

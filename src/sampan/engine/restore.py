@@ -15,6 +15,7 @@ from sampan.engine import shm, unfinished
 from sampan.engine.catalog import Catalog
 from sampan.engine.container import Container, now
 from sampan.engine.context import Context
+from sampan.engine.execs import Execs
 from sampan.engine.lifecycle import SECOND, Lifecycle
 from sampan.engine.membership import member_of
 from sampan.engine.restart import starts_with_daemon
@@ -32,10 +33,11 @@ log = logging.getLogger("sampan.engine")
 class Restore:
     """What is done once, before the first request."""
 
-    def __init__(self, context: Context, catalog: Catalog, lifecycle: Lifecycle) -> None:
+    def __init__(self, context: Context, catalog: Catalog, lifecycle: Lifecycle, execs: Execs) -> None:
         self._context = context
         self._catalog = catalog
         self._lifecycle = lifecycle
+        self._execs = execs
 
     async def run(self) -> None:
         """Load records, adopt what runs, settle what does not, start what a policy wants started."""
@@ -46,6 +48,7 @@ class Restore:
                     self._context.volumes.reference(mount.point.name, container.id)
         was_live = {container.id for container in self._catalog if container.record.state.status in LIVE}
         await asyncio.gather(*(self._reconnect(container) for container in self._catalog))
+        self._execs.restore()
         await self._restore_networks()
         for container in list(self._catalog):
             await self._settle(container, was_live=container.id in was_live)

@@ -12,6 +12,9 @@ In ``run_dir`` lies monitor.sock, in ``state_dir`` the file ``exit`` once the fi
 signal, finished (ns since the epoch) and oom, written before anyone hears of the end. If the monitor itself is killed,
 the kernel kills the first process with it (DieWithParent) and no such file appears. The kernel forgets that order when
 the program itself gains privileges at execve (a set-user-ID entrypoint).
+
+An exec's end is told to every new connection until ``forget`` says that it is recorded. What was not recorded when the
+monitor goes it leaves in ``run_dir/execs``: a line of exec id and status for each.
 """
 
 import asyncio
@@ -48,6 +51,7 @@ Listener = Callable[[int], None]
 
 SOCKET = "monitor.sock"
 EXIT = "exit"
+EXECS = "execs"
 _KILLED = 128 + signal.SIGKILL
 _FIRST = 0
 _REFUSED = "monitor"  # the step of a start that came to no plan: run or state directory, log file
@@ -62,6 +66,15 @@ def read_exit(state_dir: Path) -> Exit | None:
         return None
     values = {key: int(value) for key, _, value in (line.partition("=") for line in text.split())}
     return Exit(values["status"], values["finished"] / 1e9, bool(values["oom"]), values["signal"])
+
+
+def read_execs(run_dir: Path) -> dict[str, int]:
+    """Exit statuses, by exec id, of execs whose end nobody recorded before their container and its monitor ended."""
+    try:
+        lines = (run_dir / EXECS).read_text().splitlines()
+    except FileNotFoundError:
+        return {}
+    return {name: int(status) for name, _, status in (line.rpartition(" ") for line in lines)}
 
 
 class ExecHandle:
@@ -195,6 +208,12 @@ class Monitor:
     def execs(self) -> dict[str, ExecHandle]:
         """The execs that run, by id; after ``reconnect`` also those that ended while nobody listened."""
         return {handle.exec_id: handle for handle in self._handles.values()}
+
+    async def forget(self, handle: ExecHandle) -> None:
+        """The end of this exec is recorded: the monitor need not keep it for the next daemon."""
+        self._handles.pop(handle.number, None)
+        with suppress(MonitorGone):
+            await self._channel.send(Message(MessageKind.FORGET, handle.number))
 
     async def resize(self, rows: int, columns: int, exec_id: str | None = None) -> None:
         """Set the terminal's size; no effect without a terminal or on a process that ended."""

@@ -5,8 +5,9 @@ u32 kind, u32 serial, u32 process, u32 flags, i64 v[4], text (strings, each foll
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import IntEnum, IntFlag
+
+import msgspec
 
 _HEAD = struct.Struct("=4I4q")
 LONGEST = _HEAD.size + 160 * 1024
@@ -20,6 +21,7 @@ class MessageKind(IntEnum):
     CONTINUE = 3
     RESIZE = 4
     SIGNAL = 5
+    FORGET = 6
     HELLO = 16
     STARTED = 17
     CREATED = 18
@@ -47,8 +49,7 @@ class StreamFlag(IntFlag):
     FRAMED = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True):
     """One packet without its descriptors."""
 
     kind: MessageKind

@@ -5,7 +5,7 @@ import signal
 from typing import Any
 
 from sampan.runtime.launch import Ending
-from sampan.runtime.monitor import Monitor, read_exit
+from sampan.runtime.monitor import Monitor, read_execs, read_exit
 
 
 async def again(box: Any, start: Any) -> Monitor:
@@ -56,6 +56,45 @@ async def test_running_execs_are_found_by_their_id(box: Any, start: Any) -> None
     assert (await asyncio.wait_for(second.execs["short"].wait(), 10)).status == 8
     assert await second.signal(signal.SIGKILL, "long")
     assert (await asyncio.wait_for(second.execs["long"].wait(), 10)).status == 137
+
+
+async def test_the_client_of_an_exec_that_was_not_started_is_let_go_when_the_daemon_dies(box: Any, start: Any) -> None:
+    first = await start(box.launch("sleep", "1000"))
+    client = box.client(stdin=True, framed=False)
+    await first._attach(client.stream, 77)
+    client.theirs.close()
+    first._channel.close()
+    assert await asyncio.wait_for(client.read(), 10) == b""
+    second = await again(box, start)
+    assert not second.execs
+    await second.signal(signal.SIGKILL)
+    await asyncio.wait_for(second.drained(), 10)
+
+
+async def test_an_execs_end_is_told_until_it_is_forgotten(box: Any, start: Any) -> None:
+    first = await start(box.launch("sleep", "1000"))
+    handle = await first.exec(box.exec(first.pid, "sh", "-c", "exit 3"))
+    assert (await asyncio.wait_for(handle.wait(), 10)).status == 3
+    first._channel.close()  # heard, but not recorded
+    second = await again(box, start)
+    assert (await asyncio.wait_for(second.execs["e1"].wait(), 10)).status == 3
+    await second.forget(second.execs["e1"])
+    assert not second.execs
+    await second.resize(24, 80)  # answered, so what was said before is heard
+    second._channel.close()
+    third = await again(box, start)
+    assert not third.execs
+
+
+async def test_execs_that_nobody_recorded_are_written_down_when_the_monitor_goes(box: Any, start: Any) -> None:
+    first = await start(box.launch("sleep", "0.4"))
+    await first.exec(box.exec(first.pid, "sh", "-c", "exit 5", exec_id="unseen"))
+    seen = await first.exec(box.exec(first.pid, "sh", "-c", "exit 6", exec_id="seen"))
+    await asyncio.wait_for(seen.wait(), 10)
+    await first.forget(seen)
+    first._channel.close()
+    await asyncio.wait_for(first.drained(), 10)
+    assert read_execs(box.run) == {"unseen": 5}
 
 
 async def test_a_reconnected_daemon_attaches_and_execs(box: Any, start: Any) -> None:
