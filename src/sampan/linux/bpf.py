@@ -7,7 +7,8 @@ import ctypes
 import os
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 from sampan.linux.syscall import syscall
 
@@ -20,8 +21,7 @@ F_ALLOW_MULTI = 2
 _MOST_PROGRAMS = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Instruction:
+class Instruction(msgspec.Struct, frozen=True):
     """struct bpf_insn."""
 
     code: int

@@ -14,17 +14,17 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from signal import SIGKILL
+
+import msgspec
 
 REMOVE_PATIENCE = 2.0
 """Seconds ``Cgroup.remove`` waits for killed processes to leave."""
 
 
-@dataclass(frozen=True)
-class Hierarchies:
+class Hierarchies(msgspec.Struct, frozen=True):
     """The mounted hierarchies: v1 controllers by name (``memory``, ``name=systemd``) and the v2 mount."""
 
     controllers: Mapping[str, str]
@@ -62,8 +62,7 @@ def parse_mountinfo(text: str) -> Hierarchies:
     return Hierarchies(controllers, unified)
 
 
-@dataclass(frozen=True, slots=True)
-class CpuUsage:
+class CpuUsage(msgspec.Struct, frozen=True):
     """Nanoseconds of processor time, and how often the quota held the cgroup back."""
 
     total: int = 0
@@ -75,8 +74,7 @@ class CpuUsage:
     throttled_time: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryUsage:
+class MemoryUsage(msgspec.Struct, frozen=True):
     """Bytes; ``limit`` None is unlimited; ``stat`` is ``memory.stat`` with the kernel's names."""
 
     usage: int = 0
@@ -84,19 +82,17 @@ class MemoryUsage:
     limit: int | None = None
     failures: int = 0
     swap: int = 0
-    stat: Mapping[str, int] = field(default_factory=dict)
+    stat: Mapping[str, int] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class PidsUsage:
+class PidsUsage(msgspec.Struct, frozen=True):
     """Tasks; ``limit`` None is unlimited."""
 
     current: int = 0
     limit: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class BlkioEntry:
+class BlkioEntry(msgspec.Struct, frozen=True):
     """One counter of one block device; ``op`` lower case: read, write, sync, async, discard, total."""
 
     major: int
@@ -105,16 +101,14 @@ class BlkioEntry:
     value: int
 
 
-@dataclass(frozen=True, slots=True)
-class BlkioUsage:
+class BlkioUsage(msgspec.Struct, frozen=True):
     """Bytes moved and operations done, by device and kind."""
 
     service_bytes: tuple[BlkioEntry, ...] = ()
     serviced: tuple[BlkioEntry, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Stall:
+class Stall(msgspec.Struct, frozen=True):
     """Share of time (percent over 10, 60, 300 s) and total microseconds that tasks stalled."""
 
     avg10: float = 0.0
@@ -123,23 +117,21 @@ class Stall:
     total: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Pressure:
+class Pressure(msgspec.Struct, frozen=True):
     """Pressure stall information of one resource: some tasks stalled, all stalled."""
 
     some: Stall = Stall()
     full: Stall = Stall()
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True):
     """What a cgroup uses now; ``pressure`` by resource (cpu, memory, io), empty on v1."""
 
     cpu: CpuUsage = CpuUsage()
-    memory: MemoryUsage = field(default_factory=MemoryUsage)
+    memory: MemoryUsage = msgspec.field(default_factory=MemoryUsage)
     pids: PidsUsage = PidsUsage()
     blkio: BlkioUsage = BlkioUsage()
-    pressure: Mapping[str, Pressure] = field(default_factory=dict)
+    pressure: Mapping[str, Pressure] = msgspec.field(default_factory=dict)
 
 
 class Cgroup(ABC):

@@ -9,7 +9,8 @@ Source: runtime-spec config-linux.md "Allowed Device list"; struct bpf_cgroup_de
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from sampan.linux import bpf
 from sampan.linux.bpf import Instruction
@@ -29,8 +30,7 @@ _JUMP_NOT_EQUAL_REGISTER = 0x5D
 _EXIT = 0x95
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceRule:
+class DeviceRule(msgspec.Struct, frozen=True):
     """``type`` a (both), b or c; a number of None is every number; ``access`` out of rwm."""
 
     allow: bool

@@ -12,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 
 from sampan.errors import EngineError, InvalidParameter, Unsupported
+from sampan.runtime import quick_start  # noqa: F401  first: it makes the imports below cheap
 from sampan.runtime.flags import Arguments, Kind, Switch, Text, parse
 
 Command = Callable[[Path, list[str]], int]

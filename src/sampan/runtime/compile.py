@@ -9,8 +9,9 @@ Pure: nothing is made or changed here; descriptors are given by the caller.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from sampan.errors import InvalidParameter
 from sampan.linux import mount as kernel
@@ -29,8 +30,7 @@ _LATE = ("cgroup", "time")
 """Namespaces clone does not make: the one comes after joining the cgroup, the other before the clone."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Surroundings:
+class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     """What a spec is run in: all of a container that is not in its spec.
 
     ``rootfs`` is a detached mount fd (None: ``spec.root.path``); ``namespaces`` fds to join by type, in place of the
@@ -43,12 +43,12 @@ class Surroundings:
     container_id: str
     bundle: Path = Path("/")
     rootfs: int | None = None
-    namespaces: Mapping[str, int] = field(default_factory=dict)
+    namespaces: Mapping[str, int] = msgspec.field(default_factory=dict)
     cgroup_tasks: Sequence[int] = ()
     cgroup_directory: int | None = None
     cgroup_path: str = "/"
-    userns: Mapping[str, int] = field(default_factory=dict)
-    trees: Mapping[str, int] = field(default_factory=dict)
+    userns: Mapping[str, int] = msgspec.field(default_factory=dict)
+    trees: Mapping[str, int] = msgspec.field(default_factory=dict)
     start_socket: int | None = None
     init: bool = False
     keyring: bool = True

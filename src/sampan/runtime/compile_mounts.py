@@ -9,8 +9,9 @@ sharing the container's root. In a new user namespace sources are taken outside 
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from sampan.errors import InvalidParameter
 from sampan.linux import mount as kernel
@@ -21,8 +22,7 @@ from sampan.runtime.mount_options import Options, parse
 from sampan.runtime.plan import Kind, Operation, Slots
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(msgspec.Struct, frozen=True):
     """A mount read: its options, and for a bind the slot of its source, whether that is a file, and came as an fd."""
 
     mount: Mount

@@ -13,13 +13,11 @@ Nothing here waits; all of it may be called on the event loop (a cgroup is made 
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
 from sampan.errors import InvalidParameter
-from sampan.linux import userns
 from sampan.linux.cgroup import Cgroup
 from sampan.linux.cgroup1 import Cgroup1
 from sampan.linux.cgroup2 import Cgroup2
@@ -71,7 +69,7 @@ def launch_from(
     size = process.console_size
     with ExitStack() as opened:
         around = surroundings(spec, container_id, cgroup, opened, rootfs=rootfs, netns=netns, init=init)
-        plan = compile_launch(spec, replace(around, die_with_parent=True, trees=trees or {}))
+        plan = compile_launch(spec, msgspec.structs.replace(around, die_with_parent=True, trees=trees or {}))
         opened.pop_all()
     return Launch(
         container_id=container_id,
@@ -155,6 +153,8 @@ def open_tasks(cgroup: Cgroup | None, opened: ExitStack) -> list[int]:
 
 def _user_namespaces(spec: Spec) -> list[tuple[str, int]]:
     """A user namespace per idmapped mount; one without maps of its own takes the container's."""
+    from sampan.linux import userns  # seldom needed: a start without it is quicker
+
     linux = spec.linux or Linux()
     made = []
     for mount in spec.mounts:

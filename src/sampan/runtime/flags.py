@@ -4,7 +4,8 @@
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+
+import msgspec
 
 from sampan.errors import InvalidParameter
 
@@ -26,13 +27,12 @@ class Texts:
 Kind = type[Switch] | type[Text] | type[Texts]
 
 
-@dataclass(slots=True)
-class Arguments:
+class Arguments(msgspec.Struct):
     """What was read: switches set, values, and the words after the flags."""
 
-    switches: set[str] = field(default_factory=set)
-    values: dict[str, list[str]] = field(default_factory=dict)
-    words: list[str] = field(default_factory=list)
+    switches: set[str] = msgspec.field(default_factory=set)
+    values: dict[str, list[str]] = msgspec.field(default_factory=dict)
+    words: list[str] = msgspec.field(default_factory=list)
 
     def on(self, name: str) -> bool:
         """Whether a switch is set."""

@@ -1,10 +1,11 @@
 """The values the monitor is given and gives back: launches, attached streams, exits, failures. No I/O."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from sampan.errors import EngineError
 from sampan.runtime.plan import Plan
@@ -48,8 +49,7 @@ class Ending(IntEnum):
     LOST = 3  # the monitor went away
 
 
-@dataclass(eq=False, slots=True)
-class AttachedStream:
+class AttachedStream(msgspec.Struct, eq=False):
     """One client joined to a process's stdio.
 
     ``fd`` is a connected stream socket; the monitor gets a duplicate, the caller closes its own once the stream
@@ -69,8 +69,7 @@ class AttachedStream:
     done: "asyncio.Future[Ending] | None" = None
 
 
-@dataclass(frozen=True, slots=True)
-class LogFile:
+class LogFile(msgspec.Struct, frozen=True):
     """A log in Docker's json-file format. ``max_size`` in bytes, 0: never rotated; ``max_files`` counts the live one.
 
     ``attributes`` is a JSON object as text, put into every line as ``attrs`` ("": none).
@@ -82,8 +81,7 @@ class LogFile:
     attributes: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class External:
+class External(msgspec.Struct, frozen=True):
     """The plan's program is another OCI runtime (``runc create …``, ``runc exec --detach …``).
 
     It must write the process's pid to ``pid_file``; with a terminal it sends the master to ``console_socket``,
@@ -94,8 +92,7 @@ class External:
     console_socket: Path | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Launch:
+class Launch(msgspec.Struct, frozen=True, kw_only=True):
     """Everything the monitor needs to make a container's first process."""
 
     container_id: str
@@ -112,8 +109,7 @@ class Launch:
     external: External | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExecLaunch:
+class ExecLaunch(msgspec.Struct, frozen=True, kw_only=True):
     """Everything the monitor needs to run another process in the container."""
 
     exec_id: str
@@ -125,11 +121,10 @@ class ExecLaunch:
     external: External | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Exit:
+class Exit(msgspec.Struct, frozen=True):
     """How a process ended. ``status`` as shells and Docker count it: 128 + signal for a signal."""
 
     status: int
     finished_at: float  # seconds since the epoch
     oom_killed: bool = False
-    signal: int = field(default=0)
+    signal: int = 0

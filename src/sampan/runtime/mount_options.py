@@ -4,7 +4,8 @@ Source: runtime-spec config.md "Linux mount options"; mount(8).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from sampan.linux import mount as kernel
 
@@ -51,8 +52,7 @@ _SUPERBLOCK = {
 """Options of the file system without a value, and those that ask for what is so anyway."""
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(msgspec.Struct, frozen=True):
     """What the options of one mount mean together; the later of two that contradict wins."""
 
     bind: bool = False

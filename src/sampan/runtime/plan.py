@@ -29,9 +29,10 @@ On the wire (little endian, everything aligned to 8):
 
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
 from enum import IntEnum
 from typing import ClassVar
+
+import msgspec
 
 MAGIC = b"SMPN"
 VERSION = 1
@@ -47,15 +48,13 @@ class Kind(IntEnum):
     FILE = 1
 
 
-@dataclass(frozen=True)
-class Operation:
+class Operation(msgspec.Struct, frozen=True):
     """One operation; subclasses give ``CODE`` (never reused) and their arguments as fields."""
 
     CODE: ClassVar[int] = 0
 
 
-@dataclass(frozen=True)
-class Clone(Operation):
+class Clone(Operation, frozen=True):
     """clone3(2): make the child. ``flags``: CLONE_NEW*; ``cgroup``: slot of a v2 cgroup directory or NO_SLOT."""
 
     CODE: ClassVar[int] = 1
@@ -63,8 +62,7 @@ class Clone(Operation):
     cgroup: int = NO_SLOT
 
 
-@dataclass(frozen=True)
-class SetNamespace(Operation):
+class SetNamespace(Operation, frozen=True):
     """setns(2): join by a namespace's fd (flags 0 or its type) or several at once by a pidfd (flags CLONE_NEW*)."""
 
     CODE: ClassVar[int] = 2
@@ -72,16 +70,14 @@ class SetNamespace(Operation):
     flags: int = 0
 
 
-@dataclass(frozen=True)
-class Unshare(Operation):
+class Unshare(Operation, frozen=True):
     """unshare(2). The cgroup namespace is unshared after joining, so that the cgroup is its root."""
 
     CODE: ClassVar[int] = 3
     flags: int
 
 
-@dataclass(frozen=True)
-class MapIds(Operation):
+class MapIds(Operation, frozen=True):
     """The monitor writes uid_map, gid_map and first setgroups ("allow", "deny", "" for as it is) of the child."""
 
     CODE: ClassVar[int] = 4
@@ -90,8 +86,7 @@ class MapIds(Operation):
     setgroups: str = ""
 
 
-@dataclass(frozen=True)
-class WriteSlot(Operation):
+class WriteSlot(Operation, frozen=True):
     """write(2) to a slot: b"0" to a v1 cgroup's ``tasks`` moves the writer in, without the threadgroup lock."""
 
     CODE: ClassVar[int] = 5
@@ -99,8 +94,7 @@ class WriteSlot(Operation):
     data: bytes
 
 
-@dataclass(frozen=True)
-class WriteSysctl(Operation):
+class WriteSysctl(Operation, frozen=True):
     """Write /proc/sys/``path`` of the container (refused where that is not procfs)."""
 
     CODE: ClassVar[int] = 6
@@ -108,16 +102,14 @@ class WriteSysctl(Operation):
     value: str
 
 
-@dataclass(frozen=True)
-class Pause(Operation):
+class Pause(Operation, frozen=True):
     """The monitor reports ``name`` and the child's pid to Python and waits for its word (hooks, network)."""
 
     CODE: ClassVar[int] = 7
     name: str
 
 
-@dataclass(frozen=True)
-class WaitStart(Operation):
+class WaitStart(Operation, frozen=True):
     """Report "created", then accept a connection on the listening SOCK_SEQPACKET slot: that is ``start``.
 
     A failure after it is sent there, as on the control socket; the connection's end without a word is success.
@@ -127,8 +119,7 @@ class WaitStart(Operation):
     slot: int
 
 
-@dataclass(frozen=True)
-class RunHook(Operation):
+class RunHook(Operation, frozen=True):
     """Run a program of the place the child is in; not zero, or longer than ``timeout`` ms (0: no limit), fails."""
 
     CODE: ClassVar[int] = 9
@@ -139,8 +130,7 @@ class RunHook(Operation):
     timeout: int = 0
 
 
-@dataclass(frozen=True)
-class OpenTree(Operation):
+class OpenTree(Operation, frozen=True):
     """A detached copy of the mount at the *host's* ``path`` into a slot; its submounts too if ``recursive``."""
 
     CODE: ClassVar[int] = 10
@@ -149,8 +139,7 @@ class OpenTree(Operation):
     recursive: int = 0
 
 
-@dataclass(frozen=True)
-class MakeMount(Operation):
+class MakeMount(Operation, frozen=True):
     """A new file system as a detached mount into a slot; options are ``key=value`` or a bare ``key``.
 
     ``attributes``: MOUNT_ATTR_*. ``source`` may be empty.
@@ -164,8 +153,7 @@ class MakeMount(Operation):
     options: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class SetMount(Operation):
+class SetMount(Operation, frozen=True):
     """mount_setattr(2) on a slot's mount; ``userns`` is the slot for MOUNT_ATTR_IDMAP or NO_SLOT."""
 
     CODE: ClassVar[int] = 12
@@ -177,8 +165,7 @@ class SetMount(Operation):
     recursive: int = 0
 
 
-@dataclass(frozen=True)
-class Attach(Operation):
+class Attach(Operation, frozen=True):
     """Put a slot's detached mount at ``target`` of the container, creating a directory or file there if missing."""
 
     CODE: ClassVar[int] = 13
@@ -187,8 +174,7 @@ class Attach(Operation):
     kind: int = Kind.DIRECTORY
 
 
-@dataclass(frozen=True)
-class AttachRoot(Operation):
+class AttachRoot(Operation, frozen=True):
     """Put a slot's detached mount over the host directory ``path`` of this mount namespace: it is the new root."""
 
     CODE: ClassVar[int] = 14
@@ -196,8 +182,7 @@ class AttachRoot(Operation):
     path: str
 
 
-@dataclass(frozen=True)
-class SetPropagation(Operation):
+class SetPropagation(Operation, frozen=True):
     """mount_setattr(2) by path: "/" to MS_PRIVATE or MS_SLAVE recursively before anything is mounted."""
 
     CODE: ClassVar[int] = 15
@@ -206,15 +191,13 @@ class SetPropagation(Operation):
     recursive: int = 1
 
 
-@dataclass(frozen=True)
-class PivotRoot(Operation):
+class PivotRoot(Operation, frozen=True):
     """pivot_root(2) into the new root; the old one is detached."""
 
     CODE: ClassVar[int] = 16
 
 
-@dataclass(frozen=True)
-class MakeDirectory(Operation):
+class MakeDirectory(Operation, frozen=True):
     """Create a directory of the container and its parents; one that is there stays as it is."""
 
     CODE: ClassVar[int] = 17
@@ -224,8 +207,7 @@ class MakeDirectory(Operation):
     gid: int = 0
 
 
-@dataclass(frozen=True)
-class MakeNode(Operation):
+class MakeNode(Operation, frozen=True):
     """mknod(2) with the type in ``mode``; ``device`` as os.makedev gives. One with that device already stays."""
 
     CODE: ClassVar[int] = 18
@@ -236,8 +218,7 @@ class MakeNode(Operation):
     gid: int = 0
 
 
-@dataclass(frozen=True)
-class MakeSymlink(Operation):
+class MakeSymlink(Operation, frozen=True):
     """symlink(2); something already at ``path`` stays."""
 
     CODE: ClassVar[int] = 19
@@ -245,8 +226,7 @@ class MakeSymlink(Operation):
     path: str
 
 
-@dataclass(frozen=True)
-class CopyUp(Operation):
+class CopyUp(Operation, frozen=True):
     """Copy the tree at ``path`` of the container into a slot's detached tmpfs (option tmpcopyup)."""
 
     CODE: ClassVar[int] = 20
@@ -254,40 +234,35 @@ class CopyUp(Operation):
     path: str
 
 
-@dataclass(frozen=True)
-class Mask(Operation):
+class Mask(Operation, frozen=True):
     """Hide ``path``: an empty read-only tmpfs over a directory, /dev/null over a file; missing is fine."""
 
     CODE: ClassVar[int] = 21
     path: str
 
 
-@dataclass(frozen=True)
-class MakeReadonly(Operation):
+class MakeReadonly(Operation, frozen=True):
     """Bind ``path`` onto itself, read-only with all below; missing is fine. "/" alone changes the root mount itself."""
 
     CODE: ClassVar[int] = 22
     path: str
 
 
-@dataclass(frozen=True)
-class SetHostname(Operation):
+class SetHostname(Operation, frozen=True):
     """sethostname(2)."""
 
     CODE: ClassVar[int] = 23
     name: str
 
 
-@dataclass(frozen=True)
-class SetDomainname(Operation):
+class SetDomainname(Operation, frozen=True):
     """setdomainname(2)."""
 
     CODE: ClassVar[int] = 24
     name: str
 
 
-@dataclass(frozen=True)
-class SetLimit(Operation):
+class SetLimit(Operation, frozen=True):
     """setrlimit(2); RLIM_INFINITY is -1."""
 
     CODE: ClassVar[int] = 25
@@ -296,8 +271,7 @@ class SetLimit(Operation):
     hard: int
 
 
-@dataclass(frozen=True)
-class SetOomScore(Operation):
+class SetOomScore(Operation, frozen=True):
     """Write oom_score_adj: of the performer itself, or by the monitor for the child (in a new user namespace)."""
 
     CODE: ClassVar[int] = 26
@@ -305,8 +279,7 @@ class SetOomScore(Operation):
     by_parent: int = 0
 
 
-@dataclass(frozen=True)
-class SetScheduler(Operation):
+class SetScheduler(Operation, frozen=True):
     """sched_setattr(2); times in nanoseconds."""
 
     CODE: ClassVar[int] = 27
@@ -319,55 +292,48 @@ class SetScheduler(Operation):
     period: int = 0
 
 
-@dataclass(frozen=True)
-class SetIoPriority(Operation):
+class SetIoPriority(Operation, frozen=True):
     """ioprio_set(2): class << 13 | level."""
 
     CODE: ClassVar[int] = 28
     value: int
 
 
-@dataclass(frozen=True)
-class SetAffinity(Operation):
+class SetAffinity(Operation, frozen=True):
     """sched_setaffinity(2): the CPU mask as bytes, bit 0 of byte 0 is CPU 0."""
 
     CODE: ClassVar[int] = 29
     mask: bytes
 
 
-@dataclass(frozen=True)
-class SetPersonality(Operation):
+class SetPersonality(Operation, frozen=True):
     """personality(2)."""
 
     CODE: ClassVar[int] = 30
     persona: int
 
 
-@dataclass(frozen=True)
-class SetUmask(Operation):
+class SetUmask(Operation, frozen=True):
     """umask(2)."""
 
     CODE: ClassVar[int] = 31
     mask: int
 
 
-@dataclass(frozen=True)
-class NewSession(Operation):
+class NewSession(Operation, frozen=True):
     """setsid(2)."""
 
     CODE: ClassVar[int] = 32
 
 
-@dataclass(frozen=True)
-class JoinKeyring(Operation):
+class JoinKeyring(Operation, frozen=True):
     """A new session keyring of this name; its absence in the kernel is fine."""
 
     CODE: ClassVar[int] = 33
     name: str
 
 
-@dataclass(frozen=True)
-class OpenConsole(Operation):
+class OpenConsole(Operation, frozen=True):
     """A pty of the container's own devpts becomes controlling terminal and stdio; the monitor gets its master.
 
     Comes after NewSession. ``path`` ("/dev/console", or "" in an exec) gets the terminal bound over it.
@@ -381,32 +347,28 @@ class OpenConsole(Operation):
     path: str = ""
 
 
-@dataclass(frozen=True)
-class SetStdio(Operation):
+class SetStdio(Operation, frozen=True):
     """Slots 0–2 become descriptors 0–2; pipes are given to ``uid`` so that /dev/stdout can be opened again."""
 
     CODE: ClassVar[int] = 35
     uid: int
 
 
-@dataclass(frozen=True)
-class ChangeDirectory(Operation):
+class ChangeDirectory(Operation, frozen=True):
     """chdir(2), after which the directory must lie beneath the root (CVE-2024-21626)."""
 
     CODE: ClassVar[int] = 36
     path: str
 
 
-@dataclass(frozen=True)
-class DropBounding(Operation):
+class DropBounding(Operation, frozen=True):
     """Take every capability not in ``keep`` (a bit mask) out of the bounding set; needs CAP_SETPCAP."""
 
     CODE: ClassVar[int] = 37
     keep: int
 
 
-@dataclass(frozen=True)
-class SetIds(Operation):
+class SetIds(Operation, frozen=True):
     """setgroups, setresgid, setresuid; permitted capabilities are kept until SetCapabilities.
 
     ``groups`` are u32 each (``group_bytes``); ``set_groups`` 0 leaves them (user namespaces that deny setgroups).
@@ -419,8 +381,7 @@ class SetIds(Operation):
     set_groups: int = 1
 
 
-@dataclass(frozen=True)
-class SetCapabilities(Operation):
+class SetCapabilities(Operation, frozen=True):
     """capset(2), then the ambient set; bit masks."""
 
     CODE: ClassVar[int] = 39
@@ -430,15 +391,13 @@ class SetCapabilities(Operation):
     ambient: int = 0
 
 
-@dataclass(frozen=True)
-class NoNewPrivileges(Operation):
+class NoNewPrivileges(Operation, frozen=True):
     """prctl(PR_SET_NO_NEW_PRIVS)."""
 
     CODE: ClassVar[int] = 40
 
 
-@dataclass(frozen=True)
-class Seccomp(Operation):
+class Seccomp(Operation, frozen=True):
     """seccomp(SECCOMP_SET_MODE_FILTER); with SECCOMP_FILTER_FLAG_NEW_LISTENER the listener goes to Python."""
 
     CODE: ClassVar[int] = 41
@@ -446,15 +405,13 @@ class Seccomp(Operation):
     program: bytes
 
 
-@dataclass(frozen=True)
-class DieWithParent(Operation):
+class DieWithParent(Operation, frozen=True):
     """prctl(PR_SET_PDEATHSIG, SIGKILL): no init without its monitor. After SetIds, which clears it."""
 
     CODE: ClassVar[int] = 42
 
 
-@dataclass(frozen=True)
-class FindProgram(Operation):
+class FindProgram(Operation, frozen=True):
     """Fail now, as Execute would, if the program is missing or not executable ($PATH of ``environment``)."""
 
     CODE: ClassVar[int] = 43
@@ -462,15 +419,13 @@ class FindProgram(Operation):
     environment: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Reap(Operation):
+class Reap(Operation, frozen=True):
     """Fork; the original stays as the engine's init: forwards signals, reaps, exits as the fork exits."""
 
     CODE: ClassVar[int] = 44
 
 
-@dataclass(frozen=True)
-class Execute(Operation):
+class Execute(Operation, frozen=True):
     """execve(2) with a search of $PATH (that of ``environment``).
 
     Slots 3 to 2 + ``keep`` become those descriptors; every other is closed.
@@ -483,23 +438,20 @@ class Execute(Operation):
     keep: int = 0
 
 
-@dataclass(frozen=True)
-class ChangeRoot(Operation):
+class ChangeRoot(Operation, frozen=True):
     """chroot(2) into the new root in place of PivotRoot (runc's --no-pivot, for a root on initramfs)."""
 
     CODE: ClassVar[int] = 46
 
 
-@dataclass(frozen=True)
-class SetTimeOffsets(Operation):
+class SetTimeOffsets(Operation, frozen=True):
     """Write timens_offsets of this process: in the stage, after Unshare(CLONE_NEWTIME) and before Clone."""
 
     CODE: ClassVar[int] = 47
     offsets: str
 
 
-@dataclass(frozen=True)
-class RaiseLoopback(Operation):
+class RaiseLoopback(Operation, frozen=True):
     """Set the loopback interface of this network namespace up."""
 
     CODE: ClassVar[int] = 48
@@ -509,8 +461,7 @@ OPERATIONS: dict[int, type[Operation]] = {kind.CODE: kind for kind in Operation.
 _LETTERS: dict[object, str] = {int: "n", str: "s", bytes: "b", tuple[str, ...]: "l"}
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """Operations and the descriptors that fill slots 3, 4, ….
 
     ``fds`` are all sent with the plan; ``owned`` (any of them, or others) are closed by whoever starts it.
@@ -546,7 +497,7 @@ class Slots:
 
 def signature(kind: type[Operation]) -> str:
     """Argument letters of an operation, as in native/operations.h: n int, s str, b bytes, l strings."""
-    return "".join(_LETTERS[field.type] for field in fields(kind))
+    return "".join(_LETTERS[kind.__annotations__[name]] for name in kind.__struct_fields__)
 
 
 def group_bytes(groups: Iterable[int]) -> bytes:
@@ -567,7 +518,7 @@ def step(operation: Operation) -> str:
 
 
 def _operation(operation: Operation) -> bytes:
-    arguments = b"".join(_argument(getattr(operation, field.name)) for field in fields(operation))
+    arguments = b"".join(map(_argument, msgspec.structs.astuple(operation)))
     return struct.pack("<HHI", operation.CODE, 0, len(arguments)) + arguments
 
 

@@ -5,7 +5,8 @@ Resources ── resources1.settings / resources2.settings ──> Settings ─�
 
 import errno
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from sampan.errors import EngineError, InvalidParameter
 from sampan.linux.cgroup import Cgroup
@@ -15,8 +16,7 @@ REFUSED = {errno.EINVAL, errno.ERANGE, errno.EOVERFLOW, errno.ENODEV, errno.EBUS
 """Errors that mean the value is wrong, not the system."""
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(msgspec.Struct, frozen=True):
     """One write. ``fallback`` is tried where ``file`` does not exist, with ``fallback_value`` if it differs.
 
     ``alternative`` is a second write that belongs to this one: it comes after it, or before it where the

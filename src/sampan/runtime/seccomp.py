@@ -14,8 +14,9 @@ import os
 import platform
 import struct
 from collections import Counter
-from dataclasses import dataclass
 from functools import lru_cache
+
+import msgspec
 
 from sampan.errors import InvalidParameter, Unsupported
 from sampan.linux import seccomp as kernel
@@ -42,8 +43,7 @@ _AUDIT_ARCHITECTURE = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7, "riscv64": 0
 _X32_BIT = 0x40000000
 
 
-@dataclass(frozen=True, slots=True)
-class Program:
+class Program(msgspec.Struct, frozen=True):
     """What seccomp(2) is given: flags and instructions."""
 
     flags: int

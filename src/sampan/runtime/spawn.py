@@ -16,8 +16,9 @@ import struct
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from sampan.linux.memfd import memory_file
 from sampan.linux.unix_socket import connect_beneath, receive_packet, send_packet
@@ -31,16 +32,15 @@ _NOTE_EXECUTING, _NOTE_FAILED = 5, 6
 _CONSOLE = 1
 
 
-@dataclass(slots=True)
-class Spawned:
+class Spawned(msgspec.Struct):
     """A process made by ``spawn``; the descriptors are the caller's to close."""
 
     pid: int
     created: bool  # it waits for ``start_created``; otherwise it was executed
     console: int | None = None  # the terminal's master
     listener: int | None = None  # the seccomp listener
-    _control: socket.socket | None = field(default=None, repr=False)
-    _program: int = field(default=0, repr=False)
+    _control: socket.socket | None = None
+    _program: int = 0
 
     def wait(self) -> Exit:
         """Wait for the end of a process spawned with ``wait``."""

@@ -11,10 +11,8 @@ The status is never stored: it follows from the process, the socket and the free
 import fcntl
 import os
 import re
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -42,8 +40,7 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=False):
     owner: str = "root"
 
 
-@dataclass(frozen=True, slots=True)
-class Container:
+class Container(msgspec.Struct, frozen=True):
     """One container: its directory, record and spec."""
 
     directory: Path
@@ -91,7 +88,10 @@ class Container:
 
     def remove(self) -> None:
         """Remove the directory: the container is no more."""
-        shutil.rmtree(self.directory, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            for file in self.directory.iterdir():
+                file.unlink(missing_ok=True)
+            self.directory.rmdir()
 
 
 class Containers:

@@ -2,7 +2,6 @@
 
 import re
 import struct
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -107,4 +106,4 @@ def test_messages_survive_the_wire(
 
 
 def _name(kind: type[Operation]) -> str:
-    return step(kind(*(0 for _ in fields(kind))))
+    return step(kind(*(0 for _ in kind.__struct_fields__)))

@@ -10,7 +10,6 @@ import pwd
 import sys
 import time
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -134,7 +133,7 @@ def _plan(container: Container, spec: Spec, arguments: Arguments, start_socket: 
     preserved = arguments.number("preserve-fds") or 0
     cgroup = prepare_cgroup(record.cgroup, (spec.linux or Linux()).resources)
     with ExitStack() as opened:
-        around = replace(
+        around = msgspec.structs.replace(
             surroundings(spec, record.id, cgroup, opened, bundle=Path(record.bundle)),
             keyring=not arguments.on("no-new-keyring"),
             pivot=not arguments.on("no-pivot"),

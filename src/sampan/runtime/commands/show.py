@@ -1,7 +1,6 @@
 """state, list, ps: what containers are."""
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +54,8 @@ def ps(root: Path, words: list[str]) -> int:
 
 def _show_processes(options: list[str], pids: set[int]) -> None:
     """The lines of ps(1) whose PID column is one of ours."""
+    import subprocess  # for this command's sake alone
+
     done = subprocess.run(["ps", *options], capture_output=True, text=True, check=False)
     if done.returncode:
         raise InvalidParameter(f"ps: {done.stderr.strip()}")
