@@ -13,19 +13,17 @@ from collections.abc import Collection
 
 from sampan.archive import names
 from sampan.archive.entry import Entry
-from sampan.archive.owners import IdMap
 from sampan.archive.stream import Sink
 from sampan.archive.walk import Found, walk
 from sampan.archive.writer import TarWriter
 from sampan.linux import overlay, xattr
 
 
-def write_diff(upper: int, sink: Sink, owners: IdMap | None = None, leave_out: Collection[str] = ()) -> None:
-    """Write the layer that the directory fd ``upper`` of an overlay amounts to, with the container's own IDs.
+def write_diff(upper: int, sink: Sink, leave_out: Collection[str] = ()) -> None:
+    """Write the layer that the directory fd ``upper`` of an overlay amounts to.
 
     ``leave_out`` names paths that are not part of it.
     """
-    change = owners.inside if owners else None
     writer = TarWriter(sink)
     for found in walk(upper):
         if found.path in leave_out:
@@ -34,7 +32,7 @@ def write_diff(upper: int, sink: Sink, owners: IdMap | None = None, leave_out: C
             parent = found.path[: -len(found.name)]
             writer.add(_marker(f"{parent}{names.WHITEOUT}{found.name}"))
             continue
-        writer.add_found(found, found.path, change)
+        writer.add_found(found, found.path)
         if found.is_directory and is_opaque(found):
             writer.add(_marker(f"{found.path}/{names.OPAQUE}"))
     writer.finish()

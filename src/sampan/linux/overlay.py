@@ -11,7 +11,7 @@ The last reference to a writable overlay costs a sync of the file system below (
 busy disk), paid by whoever drops it: let that be a thread nobody waits for, not an exiting container.
 
 Source: https://docs.kernel.org/filesystems/overlayfs.html. Layers by fd need Linux 6.13;
-before it mount(2) and /proc/self/fd serve, without ``userns``.
+before it mount(2) and /proc/self/fd serve, without ``mapped``.
 """
 
 import errno
@@ -24,7 +24,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from sampan.linux import mount
+from sampan.linux.idmap import acting_as
 from sampan.linux.syscall import libc_call
+from sampan.linux.userns import Mapped
 
 OPAQUE = "trusted.overlay.opaque"
 ATTRIBUTES = "trusted.overlay."
@@ -45,21 +47,24 @@ class Writable:
     volatile: bool = False
 
 
-def mount_overlay(lowers: Sequence[Path], writable: Writable | None = None, *, userns: int | None = None) -> int:
+def mount_overlay(lowers: Sequence[Path], writable: Writable | None = None, *, mapped: Mapped | None = None) -> int:
     """Mount the stack; returns the fd (O_PATH) of the detached mount. Without ``writable`` it is read-only.
 
-    ``userns``, an fd of a user namespace, shows the lower layers through its maps: nothing in them is chowned. The
-    writable one stays as it is, for overlayfs writes with the mounter's IDs, which such a map has no place for; its
-    ``upper`` must belong to the namespace's root.
+    ``mapped`` shows all layers through the maps of a user namespace: on disk every file keeps the owner that the
+    namespace sees, below and above. Overlayfs makes its own files with the IDs of whoever mounts, so that must be
+    the namespace's root, for whom the maps have a place.
     The kernel wants two lower layers at least where there is no writable one.
     """
     with ExitStack() as opened:
+        above = _layer(writable.directory, mapped, opened) if writable else None
         stack = _Stack(
-            lowers=[_layer(lower, userns, opened) for lower in lowers],
-            upper=_layer(writable.directory / "upper", None, opened) if writable else None,
-            work=_layer(writable.directory / "work", None, opened) if writable else None,
+            lowers=[_layer(lower, mapped, opened) for lower in lowers],
+            upper=_below(above, "upper", opened) if above else None,
+            work=_below(above, "work", opened) if above else None,
             volatile=writable is not None and writable.volatile,
         )
+        if mapped is not None:
+            opened.enter_context(acting_as(*mapped.maps.root))
         return mount_by_fds(stack, opened) if takes_fds() else mount_by_paths(stack)
 
 
@@ -125,13 +130,18 @@ def _by_fd(fd: int) -> str:
     return f"/proc/self/fd/{fd}"
 
 
-def _layer(path: Path, userns: int | None, opened: ExitStack) -> int:
+def _layer(path: Path, mapped: Mapped | None, opened: ExitStack) -> int:
     """A layer by fd, idmapped where asked."""
-    if userns is None:
+    if mapped is None:
         return _owned(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC), opened)
     layer = _owned(mount.clone_mount(path), opened)
-    mount.idmap(layer, userns)
+    mount.idmap(layer, mapped.namespace)
     return layer
+
+
+def _below(directory: int, name: str, opened: ExitStack) -> int:
+    """A directory of a layer, in the same mount."""
+    return _owned(os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory), opened)
 
 
 def _owned(fd: int, opened: ExitStack) -> int:

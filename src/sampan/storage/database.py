@@ -60,6 +60,7 @@ MIGRATIONS: Sequence[str] = (
     CREATE INDEX image_members_by_image ON image_members (image);
     """,
     "ALTER TABLE actives ADD COLUMN owners BLOB",
+    "ALTER TABLE actives DROP COLUMN owners",
 )
 
 

@@ -24,19 +24,17 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
 from sampan.archive.apply import Usage, apply_layer
 from sampan.archive.changes import Change, changes_of
 from sampan.archive.diff import write_diff
 from sampan.archive.leftovers import leftovers
-from sampan.archive.owners import IdMap
 from sampan.archive.reader import Source
 from sampan.archive.stream import Hashing, Sink
 from sampan.archive.tree import remove_tree
 from sampan.errors import Conflict, DataLoss, NotFound
 from sampan.linux.overlay import Writable, mount_overlay
 from sampan.linux.syncfs import syncfs
+from sampan.linux.userns import Mapped
 from sampan.oci import digest as digests
 from sampan.oci.digest import ChainID, DiffID
 from sampan.storage.database import Database
@@ -60,11 +58,10 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Active:
-    """A writable layer: its key, what it stands on, and the ID maps of its user namespace (None: the host's)."""
+    """A writable layer: its key, and what it stands on."""
 
     key: str
     parent: ChainID | None
-    owners: IdMap | None = None
 
 
 class Snapshots:
@@ -194,58 +191,50 @@ class Snapshots:
 
     # Active layers.
 
-    def prepare(self, key: str, parent: ChainID | None, owners: IdMap | None = None) -> Active:
-        """Make the writable layer ``key`` (a container ID) on ``parent``; raises NotFound, Conflict.
-
-        ``owners`` are the maps of the user namespace it will be mounted with.
-        """
+    def prepare(self, key: str, parent: ChainID | None) -> Active:
+        """Make the writable layer ``key`` (a container ID) on ``parent``; raises NotFound, Conflict."""
         with self._leases.lock:  # the collector must see the row, or not yet have swept
             self.chain(parent)
             try:
-                self._database.execute(
-                    "INSERT INTO actives (key, parent, owners) VALUES (?, ?, ?)",
-                    *(key, parent, msgspec.json.encode(owners) if owners else None),
-                )
+                self._database.execute("INSERT INTO actives (key, parent) VALUES (?, ?)", key, parent)
             except sqlite3.IntegrityError:
                 raise Conflict(f"writable layer {key} exists already") from None
         directory = self._actives / key
         for name in ("upper", "work"):
             (directory / name).mkdir(parents=True, exist_ok=True, mode=0o755)
-        if owners is not None:
-            os.chown(directory / "upper", *owners.root)
-        return Active(key, parent, owners)
+        return Active(key, parent)
 
     def active(self, key: str) -> Active:
         """The writable layer ``key``; raises NotFound."""
-        row = self._database.row("SELECT key, parent, owners FROM actives WHERE key=?", key)
+        row = self._database.row("SELECT key, parent FROM actives WHERE key=?", key)
         if row is None:
             raise NotFound(f"no writable layer {key}")
-        return _active(*row)
+        return Active(*row)
 
     def actives(self) -> list[Active]:
         """All writable layers."""
-        return [_active(*row) for row in self._database.rows("SELECT key, parent, owners FROM actives")]
+        return [Active(*row) for row in self._database.rows("SELECT key, parent FROM actives")]
 
     def upper(self, key: str) -> Path:
         """The directory that holds what was written."""
         return self._actives / key / "upper"
 
-    def mount(self, key: str, *, volatile: bool = False, userns: int | None = None) -> int:
+    def mount(self, key: str, *, volatile: bool = False, mapped: Mapped | None = None) -> int:
         """The writable layer on its parents, as the fd of a detached mount.
 
         ``volatile`` for what is thrown away after a crash anyway (``--rm``, build steps): fsync does nothing, and the
-        mount goes without syncing the disk. ``userns`` is an fd of the user namespace whose maps it was prepared with.
+        mount goes without syncing the disk. ``mapped`` shows it to a user namespace.
         """
         active = self.active(key)
         directory = self._actives / key
         _forget_volatile(directory / "work")
         writable = Writable(directory, volatile)
-        return mount_overlay(self._lowers(active.parent) or self._empty[:1], writable, userns=userns)
+        return mount_overlay(self._lowers(active.parent) or self._empty[:1], writable, mapped=mapped)
 
-    def view(self, chain_id: ChainID | None, *, userns: int | None = None) -> int:
+    def view(self, chain_id: ChainID | None, *, mapped: Mapped | None = None) -> int:
         """A committed stack (None: an empty tree), read-only, as the fd of a detached mount."""
         lowers = self._lowers(chain_id)
-        return mount_overlay([*lowers, *self._empty[: max(0, 2 - len(lowers))]], userns=userns)
+        return mount_overlay([*lowers, *self._empty[: max(0, 2 - len(lowers))]], mapped=mapped)
 
     def _lowers(self, top: ChainID | None) -> list[Path]:
         return [self.path(layer.chain_id) for layer in self.chain(top)]
@@ -268,10 +257,9 @@ class Snapshots:
 
         ``places`` as for ``changes``.
         """
-        owners = self.active(key).owners
         with ExitStack() as opened:
             upper, lowers = self._opened(key, opened)
-            write_diff(upper, sink, owners, leftovers(upper, lowers, places))
+            write_diff(upper, sink, leftovers(upper, lowers, places))
 
     def _opened(self, key: str, opened: ExitStack) -> tuple[int, list[int]]:
         """Fds of the writable directory and of its parents'."""
@@ -281,12 +269,9 @@ class Snapshots:
     def commit(self, key: str, diff_id: DiffID) -> ChainID:
         """Make the writable layer a committed one, without copying; ``diff_id`` is that of its ``diff``.
 
-        The key is gone afterwards. Nothing may write to it meanwhile: its mounts are closed first. One with ID maps
-        raises Conflict: its files have the host's IDs, so it takes the way over its ``diff``.
+        The key is gone afterwards. Nothing may write to it meanwhile: its mounts are closed first.
         """
         active = self.active(key)
-        if active.owners is not None:
-            raise Conflict(f"writable layer {key} has mapped owners and cannot be committed in place")
         chain_id = digests.extend(active.parent, diff_id)
         with self._alone(chain_id):
             if chain_id not in self:
@@ -332,10 +317,6 @@ class Snapshots:
         syncfs(self._layers)
         for (chain_id,) in rows:
             self._database.execute("UPDATE layers SET unsynced_boot=NULL WHERE chain=?", chain_id)
-
-
-def _active(key: str, parent: ChainID | None, owners: bytes | None) -> Active:
-    return Active(key, parent, msgspec.json.decode(owners, type=IdMap) if owners else None)
 
 
 def usage_of(directory: Path) -> Usage:

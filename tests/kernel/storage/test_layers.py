@@ -15,9 +15,10 @@ from layer_tars import hard, link, listing, member, members_of, mounted, names_i
 
 from sampan.archive.changes import Change, Kind
 from sampan.archive.errors import DiskFull, MalformedArchive
-from sampan.archive.owners import IdMap
-from sampan.errors import Conflict, DataLoss
+from sampan.errors import DataLoss
 from sampan.linux import userns
+from sampan.linux.idmap import IdMap, acting_as, text
+from sampan.linux.userns import Mapped
 from sampan.oci import digest as digests
 from sampan.oci.digest import DiffID
 from sampan.storage.store import Storage
@@ -279,25 +280,48 @@ def test_no_layers_are_an_empty_tree(storage: Storage) -> None:
         assert not names_in(root)
 
 
-def test_owners_are_the_containers_own_in_a_user_namespace(storage: Storage) -> None:
-    ranges = [(0, 100_000, 65_536)]
+def test_owners_on_disk_are_those_that_a_user_namespace_sees(storage: Storage) -> None:
+    maps = IdMap(((0, 100_000, 65_536),), ((0, 200_000, 65_536),))
     chain = unpack(storage, tar([member("f", b"x", uid=5), member("g", b"y", uid=6)]))
-    storage.snapshots.prepare("c", chain, IdMap(ranges, ranges))
-    namespace = userns.make("0 100000 65536", "0 100000 65536")
-    fd = storage.snapshots.mount("c", volatile=True, userns=namespace)
+    storage.snapshots.prepare("c", chain)
+    namespace = userns.make(text(maps.uids), text(maps.gids))
+    fd = storage.snapshots.mount("c", volatile=True, mapped=Mapped(maps, namespace))
     os.close(namespace)
     try:
         assert os.stat("f", dir_fd=fd).st_uid == 100_005
-        assert os.stat(".", dir_fd=fd).st_uid == 100_000
-        os.chown("f", 100_007, 100_007, dir_fd=fd)
+        assert os.stat(".", dir_fd=fd).st_gid == 200_000
+        os.chown("f", 100_007, 200_008, dir_fd=fd)
+        with acting_as(*maps.root):
+            os.mkdir("made", dir_fd=fd)
+        with pytest.raises(OSError, match="Value too large"):
+            os.mkdir("nobodys", dir_fd=fd)
+        os.unlink("g", dir_fd=fd)
     finally:
         os.close(fd)
     sink = io.BytesIO()
     storage.snapshots.diff("c", sink)
-    [info] = members_of(sink.getvalue())
-    assert (info.name, info.uid, info.gid) == ("f", 7, 7)
-    with pytest.raises(Conflict):
-        storage.snapshots.commit("c", digests.EMPTY_LAYER)
+    found = {info.name: (info.uid, info.gid) for info in members_of(sink.getvalue())}
+    assert found == {".wh.g": (0, 0), "f": (7, 8), "made": (0, 0)}
+
+
+def test_capabilities_of_files_are_those_of_the_user_namespace(storage: Storage) -> None:
+    maps = IdMap(((0, 100_000, 65_536),), ((0, 100_000, 65_536),))
+    chain = unpack(storage, tar([capable_member("ping")]))
+    namespace = userns.make(text(maps.uids), text(maps.gids))
+    fd = storage.snapshots.view(chain, mapped=Mapped(maps, namespace))
+    os.close(namespace)
+    try:
+        version, *_, root = struct.unpack("<IIIIII", os.getxattr(f"/proc/self/fd/{fd}/ping", "security.capability"))
+    finally:
+        os.close(fd)
+    assert (version & 0xFF000000, root) == (0x03000000, 100_000)
+
+
+def capable_member(name: str) -> tuple[tarfile.TarInfo, bytes]:
+    """A program with a capability."""
+    capable = member(name, b"x", mode=0o755)
+    capable[0].pax_headers = {"SCHILY.xattr.security.capability": CAPABILITY.decode("latin-1")}
+    return capable
 
 
 def test_a_tree_deeper_than_the_stack_is_removed(storage: Storage) -> None:
