@@ -122,14 +122,19 @@ class Removal:
         return next(fitting, None)
 
     def prune(self, images: Iterable[Image], *, dangling_only: bool) -> None:
-        """Remove each image that is not used; conflicts leave it where it is."""
+        """Remove each image that is not used; conflicts leave it where it is.
+
+        The name a container was created by stays, so that of two names the one that is written somewhere is kept.
+        """
+        kept = {user.reference for user in self.users}
         for image in images:
             if image.id not in self.storage.images:
                 continue  # went with one of its children
             references = self.storage.images.references_of(image.id)
             if dangling_only and any(reference.tag for reference in references):
                 continue
-            for name in [reference.familiar for reference in references] or [image.id]:
+            spare = [reference.familiar for reference in by_tag(references) if reference not in kept]
+            for name in spare if references else [image.id]:
                 self._try(name)
 
     def _try(self, name: str) -> None:
@@ -157,6 +162,12 @@ def is_single(references: Sequence[Reference]) -> bool:
     if not references or len(tagged) > 1:
         return False
     return len({reference.name for reference in references}) == 1
+
+
+def by_tag(references: Sequence[Reference]) -> list[Reference]:
+    """Without the digests of repositories that have a tag: these go with the last tag."""
+    tagged = {reference.name for reference in references if reference.tag}
+    return [reference for reference in references if reference.tag or reference.name not in tagged]
 
 
 def prune_candidates(storage: Storage, created_before: int | None) -> list[Image]:

@@ -6,15 +6,29 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from sampan.api.containers import ContainerConfig
+from sampan.errors import InvalidParameter
+from sampan.oci.reference import Reference
 
 
 @dataclass(frozen=True, slots=True)
 class ImageUser:
-    """A container that uses an image, as its root or as a mount (one value for each such image)."""
+    """A container that uses an image, as its root or as a mount (one value for each such image).
+
+    ``name`` is what the container's creation called its root's image: a reference, an ID or the beginning of one.
+    """
 
     container_id: str
     image_id: str
     running: bool
+    name: str = ""
+
+    @property
+    def reference(self) -> Reference | None:
+        """``name`` as a reference; None if it cannot be one."""
+        try:
+            return Reference.parse(self.name).tagged()
+        except InvalidParameter:
+            return None
 
 
 @dataclass(frozen=True, slots=True)

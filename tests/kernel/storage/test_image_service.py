@@ -21,6 +21,7 @@ from sampan.engine.image_users import CommitSource, ImageUser
 from sampan.engine.images import Images
 from sampan.engine.registry import Registries
 from sampan.errors import Conflict, InvalidParameter, NoSuchImage
+from sampan.oci.reference import Reference
 from sampan.storage.store import Storage
 
 ROOTFS = tar([member("bin/"), member("bin/sh", b"x" * 100, mode=0o755)])
@@ -87,8 +88,8 @@ async def announced(events: Events) -> list[str]:
     ]
 
 
-def user(image: str, *, running: bool = False) -> ImageUser:
-    return ImageUser("d" * 64, image, running)
+def user(image: str, name: str = "", *, running: bool = False) -> ImageUser:
+    return ImageUser("d" * 64, image, running, name)
 
 
 async def test_an_import_makes_an_image_with_its_changes(images: Images, storage: Storage, events: Events) -> None:
@@ -261,6 +262,27 @@ async def test_prune_takes_dangling_images_or_all_unused_ones(images: Images, co
     assert [line.id for line in await images.list(ImageListOptions())] == [used]
     with pytest.raises(InvalidParameter, match="invalid filter 'name'"):
         await images.prune(Filters({"name": ["x"]}))
+
+
+async def test_prune_keeps_the_name_that_a_container_was_created_by(images: Images, containers: Containers) -> None:
+    id = await imported(images, "app:1")
+    await images.tag("app:1", "app", "2")
+    await images.tag("app:1", "zoo", "3")
+    containers.uses = [user(id, "app:2")]
+    report = await images.prune(Filters({"dangling": ["false"]}))
+    assert {item.untagged for item in report.images_deleted or ()} == {"app:1", "zoo:3"}
+
+
+async def test_prune_takes_a_digest_along_with_the_last_tag(images: Images, storage: Storage) -> None:
+    id = await imported(images, "app:1")
+    by_tag = Reference.parse("app:1")
+    target = storage.images.target(by_tag)
+    assert target is not None
+    by_digest = by_tag.with_digest(target.digest)
+    storage.images.tag(by_digest, target)
+    report = await images.prune(Filters({"dangling": ["false"]}))
+    items = [(item.untagged, item.deleted) for item in report.images_deleted or ()]
+    assert items[:3] == [("app:1", ""), (by_digest.familiar, ""), ("", id)]
 
 
 async def test_an_archive_goes_out_and_comes_back(images: Images, storage: Storage, events: Events, root: Path) -> None:
