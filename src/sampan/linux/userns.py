@@ -47,15 +47,23 @@ def make_with_network(maps: IdMap) -> tuple[int, int]:
             raise
 
 
-def network_of(user: int) -> int:
-    """An fd of a new network namespace that belongs to the user namespace ``user`` (an fd); the caller closes it."""
+def join_with_network(path: str) -> tuple[int, int]:
+    """Fds of the user namespace at ``path`` and of a new network namespace that belongs to it; the caller closes both.
+
+    Raises OSError where there is no such namespace, or it is this process's own.
+    """
+    user = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
     def enter() -> None:
         libc_call("setns", user, CLONE_NEWUSER)
         libc_call("unshare", CLONE_NEWNET)
 
-    with _child(enter) as pid:
-        return _namespace(pid, "net")
+    try:
+        with _child(enter) as pid:
+            return user, _namespace(pid, "net")
+    except OSError:
+        os.close(user)
+        raise
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from sampan.api.networks import EndpointSettings
 from sampan.api.ports import PortMap
 
 HOST_GATEWAY = "host-gateway"
+NEW_USERNS = "new"
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,8 @@ class Member:
     ``endpoints`` are NetworkingConfig.EndpointsConfig by network name or ID; when empty, ``network_mode`` says
     which network. ``links`` are HostConfig.Links (``name:alias``), ``ports`` HostConfig.PortBindings,
     ``exposed`` keys such as ``80/tcp``. ``labels`` may hold ``com.sampan.publish.allow[.80/tcp]``: a comma-separated
-    list of networks that may reach the published ports.
+    list of networks that may reach the published ports. ``userns`` says to which user namespace the network namespace
+    belongs: NEW_USERNS to one made along with it, a path to the one that is there, "" to the host's.
     """
 
     container_id: str
@@ -37,6 +39,7 @@ class Member:
     mac_address: str = ""
     environment: Sequence[str] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
+    userns: str = ""
     pid: int = 0
     """Only for ``restore``: a process in the namespace of the running container."""
 
@@ -47,7 +50,8 @@ class Sandbox:
 
     ``endpoints`` are by network name, complete with addresses, for NetworkSettings.Networks; ``ports`` for
     NetworkSettings.Ports. ``hosts`` and ``resolv_conf`` are the whole text of the container's two files, and
-    change with ``connect`` and ``disconnect``. ``environment`` are the variables of legacy links.
+    change with ``connect`` and ``disconnect``. ``environment`` are the variables of legacy links. ``userns`` is a path
+    of the user namespace that ``netns`` belongs to, "" for the host's.
     """
 
     container_id: str
@@ -59,3 +63,4 @@ class Sandbox:
     hosts: str = ""
     resolv_conf: str = ""
     environment: list[str] = field(default_factory=list)
+    userns: str = ""

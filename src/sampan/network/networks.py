@@ -22,6 +22,7 @@ from sampan.api.times import parse_moment, parse_time
 from sampan.config import Config
 from sampan.errors import Conflict, EngineError, Forbidden, InvalidParameter, NoSuchNetwork, NotFound, NotRunning
 from sampan.linux import netns
+from sampan.linux.idmap import IdMap
 from sampan.linux.netns import Namespaces
 from sampan.linux.rtnetlink import Network as Subnet
 from sampan.linux.rtnetlink import Rtnetlink
@@ -69,7 +70,10 @@ class Networks:
 
     directory: Directory
 
-    def __init__(self, config: Config, database: Database, run: Path, announce: Announce) -> None:
+    def __init__(
+        self, config: Config, database: Database, run: Path, announce: Announce, maps: IdMap | None = None
+    ) -> None:
+        """``maps``: the daemon's remapped users, for containers that have them."""
         self._config = config
         self._store = database.records("network", n.NetworkSummary)
         self._announce = announce
@@ -77,7 +81,7 @@ class Networks:
         self._networks: dict[str, Network] = {}
         self._namespaces = Namespaces()
         self._rtnetlink = Rtnetlink()
-        self._pool = Pool(self._namespaces, self._rtnetlink, PREPARED)
+        self._pool = Pool(self._namespaces, self._rtnetlink, PREPARED, maps)
         self._firewall = Firewall(predefined.table(config), enabled=config.iptables)
         self._drivers: dict[str, Driver] = {
             "bridge": Bridge(self._rtnetlink, self._namespaces),

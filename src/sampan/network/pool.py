@@ -6,6 +6,8 @@
 Both ends are up, so the kernel, which notices carriers in its own time, has noticed this one: plugged into a
 bridge, the pair forwards at once.
 
+Where the daemon remaps users, those in the pool belong to user namespaces made along with them.
+
 Taking one costs a hand-over; the pool refills itself in the background. Nothing but open descriptors holds a
 prepared namespace: when the daemon dies, however it dies, the kernel removes it and both ends of its pair.
 """
@@ -19,9 +21,11 @@ from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
-from sampan.linux import nftables
+from sampan.linux import nftables, userns
+from sampan.linux.idmap import IdMap
 from sampan.linux.netns import Namespaces
 from sampan.linux.rtnetlink import Rtnetlink
+from sampan.network.member import NEW_USERNS
 
 log = logging.getLogger("sampan.network")
 
@@ -44,12 +48,21 @@ class Prepared:
     """UDP and TCP (listening), both non-blocking."""
     veth: str = ""
     """The outer end of the prepared pair; empty where there is none."""
+    user: int | None = None
+    """The user namespace it belongs to; None is the host's."""
+
+    @property
+    def userns(self) -> str:
+        """A path of the user namespace, as long as this is not closed; "" is the host's."""
+        return "" if self.user is None else f"/proc/{os.getpid()}/fd/{self.user}"
 
     def close(self) -> None:
         self.rtnetlink.close()
         for one in self.dns:
             one.close()
         os.close(self.netns)
+        if self.user is not None:
+            os.close(self.user)
 
 
 def prepare() -> Prepared:
@@ -115,27 +128,49 @@ def sysctl(name: str, value: str) -> None:
 
 
 class Pool:
-    """Up to ``size`` prepared namespaces."""
+    """Up to ``size`` prepared namespaces; with ``maps`` each in a user namespace of its own."""
 
-    def __init__(self, namespaces: Namespaces, rtnetlink: Rtnetlink, size: int) -> None:
+    def __init__(self, namespaces: Namespaces, rtnetlink: Rtnetlink, size: int, maps: IdMap | None = None) -> None:
         self._namespaces = namespaces
         self._rtnetlink = rtnetlink
         self._size = size
+        self._maps = maps
+        self._usual = NEW_USERNS if maps else ""
         self._ready: deque[Prepared] = deque()
         self._refill: asyncio.Task[None] | None = None
 
-    async def take(self) -> Prepared:
-        """A prepared namespace, from the pool or made now."""
-        prepared = self._ready.popleft() if self._ready else await self._make()
+    async def take(self, owner: str = "", *, pair: bool = True) -> Prepared:
+        """A prepared namespace, from the pool or made now.
+
+        ``owner`` is as in ``Member.userns``; those that need no bridge do without the ``pair``.
+        """
+        if owner != self._usual or not pair:
+            return await self._make(owner, pair=pair)
+        prepared = self._ready.popleft() if self._ready else await self._make(owner)
         self._start_refill()
         return prepared
 
-    async def bare(self) -> Prepared:
-        """A namespace without a pair, for those that need no bridge."""
-        return await self._namespaces.call(prepare)
+    async def _make(self, owner: str, *, pair: bool = True) -> Prepared:
+        prepared = await (self._make_owned(owner) if owner else self._namespaces.call(prepare))
+        return self._paired(prepared) if pair else prepared
 
-    async def _make(self) -> Prepared:
-        prepared = await self.bare()
+    async def _make_owned(self, owner: str) -> Prepared:
+        """A namespace that belongs to a user namespace, a new one or that at the path ``owner``."""
+        if owner == NEW_USERNS and self._maps is not None:
+            user, network = await asyncio.to_thread(userns.make_with_network, self._maps)
+        else:
+            user, network = await asyncio.to_thread(userns.join_with_network, owner)
+        try:
+            prepared = await self._namespaces.call(prepare, network)
+        except BaseException:
+            os.close(user)
+            raise
+        finally:
+            os.close(network)
+        prepared.user = user
+        return prepared
+
+    def _paired(self, prepared: Prepared) -> Prepared:
         try:
             prepared.veth = make_pair(self._rtnetlink, prepared)
         except BaseException:
@@ -150,7 +185,7 @@ class Pool:
     async def _fill(self) -> None:
         try:
             while len(self._ready) < self._size:
-                self._ready.append(await self._make())
+                self._ready.append(await self._make(self._usual))
         except OSError as error:
             log.warning("cannot prepare a network namespace: %s", error)
 

@@ -66,8 +66,10 @@ class Sandboxes:
     async def join(self, member: Member, wishes: Sequence[Wish]) -> Sandbox:
         """A new sandbox with an endpoint for each of ``wishes``; all or nothing."""
         needs_pair = any(network.driver == "bridge" for network, _ in wishes)
-        prepared = await (self._pool.take() if needs_pair else self._pool.bare())
-        live = Live(member, prepared, Sandbox(member.container_id, prepared.netns, netns.identity(prepared.netns)))
+        prepared = await self._pool.take(member.userns, pair=needs_pair)
+        sandbox = Sandbox(member.container_id, prepared.netns, netns.identity(prepared.netns))
+        sandbox.userns = prepared.userns
+        live = Live(member, prepared, sandbox)
         self.live[member.container_id] = live
         try:
             for network, asked in wishes:
