@@ -226,7 +226,6 @@ CHOICES: dict[str, tuple[str, ...]] = {
 REFUSED: dict[str, str] = {
     "selinux_enabled": "SELinux labels are not applied by this engine",
     "api_cors_header": "cross-origin requests were removed from the Engine API",
-    "experimental": "there are no experimental features to enable",
     "init_path": "the init of --init is part of this engine",
     "storage_opts": "the overlay storage has no options",
 }

@@ -97,9 +97,10 @@ class TarReader:
         return entry
 
     def _next_header(self) -> Entry | None:
-        self._skip(self._left + self._padding)
+        self._skip(self._left)
+        padded = self._skip_padding(self._padding)
         self._left = self._padding = 0
-        block = self._exactly(BLOCK, at_start=True)
+        block = self._exactly(BLOCK, at_start=True) if padded else b""
         if block in (b"", _ZERO):
             return None
         self._header = block
@@ -177,6 +178,17 @@ class TarReader:
     def _skip(self, size: int) -> None:
         while size:
             size -= len(self._some(size))
+
+    def _skip_padding(self, size: int) -> bool:
+        """Skip the zeros behind a member; False where the stream ends in them, as some writers leave it."""
+        while size:
+            if not self._buffer:
+                self._buffer = memoryview(self._source.read(CHUNK))
+                if not self._buffer:
+                    return False
+            skipped = min(size, len(self._buffer))
+            self._buffer, size = self._buffer[skipped:], size - skipped
+        return True
 
 
 def _parse_pax(body: bytes) -> dict[str, bytes]:

@@ -62,6 +62,7 @@ class Builder:
             lambda session: images.asking(session.credentials),
             __version__,
             context.roots.data,
+            next(iter(context.networks.host_gateway), ""),
         )
         self._under_way: dict[str, asyncio.Task[object]] = {}
 

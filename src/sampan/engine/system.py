@@ -89,6 +89,7 @@ class System:
             pids_limit=facts.pids,
             ipv4_forwarding=Path("/proc/sys/net/ipv4/ip_forward").read_text().strip() == "1",
             debug=config.debug,
+            experimental_build=config.experimental,
             nfd=len(os.listdir("/proc/self/fd")),  # noqa: PTH208  only their number counts
             oom_kill_disable=facts.oom_control,
             ngoroutines=len(asyncio.all_tasks()),

@@ -136,6 +136,11 @@ class Networks:
         for version in {subnet.version for subnet in network.subnets} if self._config.ip_forward else ():
             sysctl(switches[version], "1")
 
+    @property
+    def host_gateway(self) -> list[str]:
+        """The host's addresses as containers reach them: what ``host-gateway`` means in ``--add-host``."""
+        return self._sandboxes.host_gateway
+
     def _bridge_addresses(self) -> list[str]:
         default = self._by_name("bridge")
         return [str(interface.ip) for interface in default.gateways] if default else []

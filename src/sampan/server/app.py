@@ -67,7 +67,14 @@ class Gateway:
     """Between HTTP and the handlers: version, route, permission, errors, the headers that every answer has."""
 
     def __init__(
-        self, engine: Engine, oldest: Version, access: Access, authorization: Authorization, metrics: Metrics | None
+        self,
+        engine: Engine,
+        oldest: Version,
+        access: Access,
+        authorization: Authorization,
+        metrics: Metrics | None,
+        *,
+        experimental: bool,
     ) -> None:
         self._engine = engine
         self._metrics = metrics
@@ -77,7 +84,7 @@ class Gateway:
         self._router = Router(ROUTES)
         self._headers = {
             "Api-Version": str(NEWEST),
-            "Docker-Experimental": "false",
+            "Docker-Experimental": "true" if experimental else "false",
             "Ostype": "linux",
             "Server": f"Docker/{__version__} (linux)",
         }
@@ -154,11 +161,16 @@ def make_app(
     access: Access | None = None,
     authorization: Authorization | None = None,
     metrics: Metrics | None = None,
+    experimental: bool = False,
 ) -> web.Application:
-    """The application that serves ``engine`` to clients of API ``oldest`` and later, to whom rules and plugins let."""
+    """The application that serves ``engine`` to clients of API ``oldest`` and later, to whom rules and plugins let.
+
+    ``experimental`` lets docker's CLI offer what it calls so (``build --squash``); the engine does the same anyway.
+    """
     if not OLDEST <= oldest <= NEWEST:
         raise InvalidParameter(f"invalid minimum API version {oldest}: expected {OLDEST} to {NEWEST}")
-    gateway = Gateway(engine, oldest, access or Access(), authorization or Authorization(), metrics)
+    access, authorization = access or Access(), authorization or Authorization()
+    gateway = Gateway(engine, oldest, access, authorization, metrics, experimental=experimental)
     app = web.Application()
     app[ENGINE], app[GATEWAY] = engine, gateway
     app[BACKGROUND] = Background()

@@ -44,7 +44,15 @@ async def serve(engine: Engine, settings: Config, metrics: Metrics | None = None
     await authorization.check_plugins()
     access = Access(settings.access, OPERATIONS)
     oldest = versions.parse(settings.min_api_version)
-    server = Server(make_app(engine, oldest, access=access, authorization=authorization, metrics=metrics))
+    app = make_app(
+        engine,
+        oldest,
+        access=access,
+        authorization=authorization,
+        metrics=metrics,
+        experimental=settings.experimental,
+    )
+    server = Server(app)
     try:
         await server.start(addresses, group=settings.group, tls=context)
         yield server

@@ -138,6 +138,11 @@ def test_an_archive_may_end_without_zero_blocks() -> None:
     assert len(read(written((Entry("a"), b"x"))[:1024])) == 1
 
 
+def test_an_archive_may_end_within_the_padding_of_its_last_file() -> None:
+    archive = written((Entry("a"), b"x"), (Entry("b"), b"yz"))
+    assert [data for _, data in read(archive[: 512 * 3 + 2])] == [b"x", b"yz"]
+
+
 def test_a_wrong_checksum_is_an_error() -> None:
     archive = bytearray(written((Entry("a"), b"x")))
     archive[0] ^= 1

@@ -33,6 +33,8 @@ BUILD_ID = "buildkit-controlapi-buildid"
 FRONTENDS = ("dockerfile.v0", "gateway.v0")
 IMAGE_EXPORTERS = frozenset({"moby", "image"})
 CACHE_SOURCES = ("registry", "inline")
+HOST_GATEWAY_LABEL = "org.mobyproject.buildkit.worker.moby.host-gateway-ip"
+"""Where buildx finds the address that ``--add-host name:host-gateway`` means."""
 SNAPSHOTTER_LABEL = "org.mobyproject.buildkit.worker.snapshotter"
 """Tells buildx that archives, pushes and several platforms are done here and need no help of its own."""
 FRONTEND_CAPS = (
@@ -72,12 +74,14 @@ class Service:
         images: Images,
         version: str,
         data_root: Path,
+        host_gateway: str,
     ) -> None:
         self.workshop = workshop
         self.frontend = frontend
         self.exporters = exporters
         self.version = version
         self.data_root = data_root
+        self._labels = {SNAPSHOTTER_LABEL: "overlayfs"} | ({HOST_GATEWAY_LABEL: host_gateway} if host_gateway else {})
         self.sessions = Sessions()
         self.solves = Solves()
         self._images = images
@@ -87,7 +91,7 @@ class Service:
         own = host()
         return m.WorkerRecord(
             ID="sampan",
-            Labels={SNAPSHOTTER_LABEL: "overlayfs"},
+            Labels=self._labels,
             platforms=[m.Platform(Architecture=own.architecture, OS=own.os, Variant=own.variant)],
             BuildkitVersion=self.buildkit_version(),
         )
