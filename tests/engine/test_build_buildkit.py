@@ -238,6 +238,14 @@ async def test_archives_go_to_the_client(daemon: Any, context: Path, kind: str, 
         assert member in archive.getnames()
 
 
+async def test_the_digest_of_an_image_that_stays_here_is_its_id(
+    daemon: Any, client: docker.DockerClient, context: Path
+) -> None:
+    (context / "Dockerfile").write_text(PLAIN)
+    answer, _ = await build(daemon.socket, Client(context), {}, "staying")
+    assert answer.ExporterResponse["containerimage.digest"] == client.images.get("staying").id
+
+
 async def test_several_platforms_make_an_index(daemon: Any, client: docker.DockerClient, context: Path) -> None:
     (context / "Dockerfile").write_text(PLAIN)
     answer, _ = await build(daemon.socket, Client(context), {"platform": "linux/amd64,linux/arm64"}, "several")

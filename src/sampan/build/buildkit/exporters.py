@@ -112,7 +112,11 @@ class Exporters:
         if export.flag("push"):
             for reference in references:
                 await self._push(reference, export.session)
-        return _told(product, target, references)
+        answer = _told(product, target, references)
+        if len(product.images) == 1 and not export.flag("push"):
+            # The digest of what stays here is the image's ID: compose compares it with what inspect says.
+            answer["containerimage.digest"] = product.first.id
+        return answer
 
     async def _docker(self, export: Export) -> dict[str, str]:
         if len(export.product.images) > 1:
