@@ -185,7 +185,9 @@ def test_prune_takes_what_nobody_uses(client: Any, run: Run, network: Any) -> No
     [
         (("network", "create", "bridge"), "operation is not permitted on predefined bridge network"),
         (("network", "create", "-d", "overlay", "x"), "not a swarm manager"),
-        (("network", "create", "-d", "ipvlan", "x"), "ipvlan networks are not supported"),
+        (("network", "create", "--scope", "swarm", "x"), "cannot create a swarm scoped network"),
+        (("network", "create", "--config-from", "nosuch", "x"), 'configuration network "nosuch" does not exist'),
+        (("network", "connect", "host", "nosuch"), "No such container: nosuch"),
         (
             ("network", "create", "--subnet", "{subnet}.0/25", "x"),
             "Pool overlaps with other one on this address space",

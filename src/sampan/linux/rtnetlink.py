@@ -46,6 +46,7 @@ IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
 VETH_INFO_PEER = 1
 IFLA_BR_FORWARD_DELAY, IFLA_BR_STP_STATE = 1, 5
 IFLA_MACVLAN_MODE, IFLA_VLAN_ID = 1, 1
+IFLA_IPVLAN_MODE, IFLA_IPVLAN_FLAGS = 1, 2
 IFLA_BRPORT_MODE, IFLA_BRPORT_ISOLATED = 4, 33
 IFLA_AF_SPEC, IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE = 26, 8, 1
 IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST, IFA_FLAGS = 1, 2, 4, 8
@@ -197,6 +198,12 @@ class Rtnetlink:
     def macvlan_add(self, name: str, parent: int, mode: int, *, mac: str, netns: int) -> None:
         """Make a macvlan on ``parent`` right inside ``netns``."""
         self.link_add(name, "macvlan", data=u32(IFLA_MACVLAN_MODE, mode), mac=mac, parent=parent, netns=netns)
+
+    def ipvlan_add(self, name: str, parent: int, mode: int, *, flags: int, netns: int) -> None:
+        """Make an ipvlan on ``parent``, whose MAC it shares, right inside ``netns``."""
+        data = attribute(IFLA_IPVLAN_MODE, struct.pack("=H", mode))
+        data += attribute(IFLA_IPVLAN_FLAGS, struct.pack("=H", flags))
+        self.link_add(name, "ipvlan", data=data, parent=parent, netns=netns)
 
     def vlan_add(self, name: str, parent: int, vlan: int) -> None:
         """Make an 802.1Q sub-interface of ``parent``."""

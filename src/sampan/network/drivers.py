@@ -82,6 +82,8 @@ def bridge_mac(network: Network) -> str:
 class Macvlan:
     """The macvlan driver."""
 
+    kind = "macvlan"
+
     def __init__(self, rtnetlink: Rtnetlink, namespaces: Namespaces) -> None:
         self._rtnetlink = rtnetlink
         self._namespaces = namespaces
@@ -115,7 +117,7 @@ class Macvlan:
             if error.errno != errno.EOPNOTSUPP:
                 raise
             raise Unsupported(
-                "a macvlan network without a parent needs dummy links, which this kernel lacks: use -o parent=LINK"
+                f"a {self.kind} network without a parent needs dummy links, which this kernel lacks: use -o parent=LINK"
             ) from None
 
     def remove(self, network: Network) -> None:
@@ -144,7 +146,7 @@ async def furnish(namespaces: Namespaces, network: Network, endpoint: Endpoint, 
     inner.link_set(link.ifindex, mtu=network.options.mtu)
     if endpoint.ipv6:
         await namespaces.call(lambda: enable_ipv6(endpoint.interface), into.netns)
-    for interface in endpoint.interfaces:
+    for interface in endpoint.link_interfaces:
         inner.address_add(link.ifindex, interface)
     # Coming up, and getting a MAC, make the link tell its neighbours about its addresses: both come last.
     inner.link_set(link.ifindex, mac=endpoint.mac, up=True)

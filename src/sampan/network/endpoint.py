@@ -10,7 +10,11 @@ from ipaddress import IPv4Interface, ip_interface
 import msgspec
 
 from sampan.api.networks import EndpointIPAMConfig, EndpointResource, EndpointSettings
+from sampan.errors import InvalidParameter
 from sampan.linux.rtnetlink import Address, Interface
+from sampan.network.ipam import parse_address
+
+LINK_LOCAL_PREFIX = {4: 16, 6: 64}
 
 
 class Endpoint(msgspec.Struct, kw_only=True):
@@ -29,6 +33,7 @@ class Endpoint(msgspec.Struct, kw_only=True):
     gateway4: str = ""
     gateway6: str = ""
     internal: bool = False
+    link_local: list[str] = []
     names: list[str] = []
     asked: EndpointSettings = msgspec.field(default_factory=EndpointSettings)
 
@@ -36,6 +41,11 @@ class Endpoint(msgspec.Struct, kw_only=True):
     def interfaces(self) -> list[Interface]:
         """The addresses with their prefix lengths."""
         return [ip_interface(text) for text in (self.ipv4, self.ipv6) if text]
+
+    @property
+    def link_interfaces(self) -> list[Interface]:
+        """The same and the link-local ones that the user gave: all that the link gets."""
+        return [*self.interfaces, *(ip_interface(text) for text in self.link_local)]
 
     @property
     def addresses(self) -> list[Address]:
@@ -102,6 +112,17 @@ class SandboxRecord(msgspec.Struct):
 def mac_of(interface: IPv4Interface) -> str:
     """The MAC that belongs to an IPv4 address: a successor to the address need not be told apart."""
     return "02:42:" + interface.ip.packed.hex(":")
+
+
+def link_local(asked: EndpointSettings) -> list[Interface]:
+    """The link-local addresses asked for, with their prefix; raises InvalidParameter for others."""
+    found = []
+    for text in (asked.ipam_config or EndpointIPAMConfig()).link_local_ips or ():
+        address = parse_address(text, "link-local IP address")
+        if not address.is_link_local:
+            raise InvalidParameter(f"invalid link-local IP address: {text}")
+        found.append(ip_interface((address, LINK_LOCAL_PREFIX[address.version])))
+    return found
 
 
 def asked_address(settings: EndpointSettings, version: int) -> str:

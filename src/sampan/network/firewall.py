@@ -4,7 +4,7 @@
     prerouting   a published port of a local address → the container              (others' traffic)
     output       the same for the host itself, loopback included
     forward      established · within a network · internal ends here · published · between networks never ·
-                 from outside never · to the outside
+                 from outside only to unprotected networks · to the outside
     postrouting  loopback and hairpin hide behind the bridge; a network's own traffic does not; the rest does
 
 The rules never change; networks are elements of sets and published ports elements of maps. A change of networks
@@ -33,6 +33,10 @@ table inet {table} {{
     set bridges {{ type ifname; {bridges} }}
     set internal {{ type ifname; {internal} }}
     set within {{ type ifname . ifname; {within} }}
+    set open4 {{ type ifname; {open4} }}
+    set open6 {{ type ifname; {open6} }}
+    set visible4 {{ type ifname; {visible4} }}
+    set visible6 {{ type ifname; {visible6} }}
     set hidden4 {{ type ipv4_addr; flags interval; {hidden4} }}
     set hidden6 {{ type ipv6_addr; flags interval; {hidden6} }}
     set own4 {{ type ipv4_addr . ifname; flags interval; {own4} }}
@@ -74,9 +78,13 @@ table inet {table} {{
         iifname @internal drop
         oifname @internal drop
         oifname @bridges ct status dnat goto guard
-        iifname @bridges oifname @bridges drop
         oifname @bridges ip daddr . meta l4proto . th dport @routed4 goto guard
         oifname @bridges ip6 daddr . meta l4proto . th dport @routed6 goto guard
+        oifname @visible4 meta l4proto icmp accept
+        oifname @visible6 meta l4proto ipv6-icmp accept
+        iifname @bridges oifname @bridges drop
+        meta nfproto ipv4 oifname @open4 accept
+        meta nfproto ipv6 oifname @open6 accept
         oifname @bridges drop
     }}
     chain guard {{
@@ -109,6 +117,10 @@ class Filtered:
     internal: bool = False
     icc: bool = True
     masquerade: tuple[Network, ...] = ()
+    unprotected: frozenset[int] = frozenset()
+    """IP versions that may come in from the outside to any port (gateway mode nat-unprotected)."""
+    visible: frozenset[int] = frozenset()
+    """IP versions that answer echo requests from the outside (gateway mode routed)."""
 
 
 @dataclass(frozen=True)
@@ -210,6 +222,8 @@ class Firewall:
             "bridges": (quoted(n.bridge) for n in networks),
             "internal": (quoted(n.bridge) for n in networks if n.internal),
             "within": (f"{quoted(n.bridge)} . {quoted(n.bridge)}" for n in networks if n.icc),
+            **{f"open{v}": [quoted(n.bridge) for n in networks if v in n.unprotected] for v in (4, 6)},
+            **{f"visible{v}": [quoted(n.bridge) for n in networks if v in n.visible] for v in (4, 6)},
         }
         for family in (4, 6):
             sets |= self._subnet_elements(family)

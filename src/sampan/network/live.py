@@ -7,12 +7,16 @@ from collections.abc import Sequence
 from contextlib import suppress
 from ipaddress import ip_address, ip_network
 
+from sampan.api.networks import EndpointSettings
 from sampan.api.ports import Port
+from sampan.errors import Conflict
 from sampan.linux.rtnetlink import Address, Rtnetlink
 from sampan.network.endpoint import Endpoint, PortRecord, SandboxRecord
+from sampan.network.endpoint_options import interface_name
 from sampan.network.firewall import Published
 from sampan.network.member import Member, Sandbox
 from sampan.network.network import Network
+from sampan.network.options import GatewayMode
 from sampan.network.pool import Prepared
 from sampan.network.ports import Held
 from sampan.network.proxy import Proxy
@@ -42,8 +46,14 @@ class Live:
         return [endpoint for _, endpoint in self.plugged.values()]
 
     def by_priority(self) -> list[tuple[Network, Endpoint]]:
-        """Who may provide the default gateway: highest priority first, then by the network's name."""
-        return sorted(self.plugged.values(), key=lambda pair: (-pair[1].asked.gw_priority, pair[0].name))
+        """Who may provide the default gateway: by priority, then who has more of them, then by the network's name."""
+
+        def rank(pair: tuple[Network, Endpoint]) -> tuple[int, bool, int, str]:
+            network, endpoint = pair
+            gateways = sum(bool(endpoint.gateway(version)) for version in (4, 6))
+            return -endpoint.asked.gw_priority, endpoint.internal, -gateways, network.name
+
+        return sorted(self.plugged.values(), key=rank)
 
     def gateway_endpoint(self) -> tuple[Network, Endpoint] | None:
         """The endpoint through which the container reaches the outside, and ports are published."""
@@ -72,9 +82,13 @@ class Live:
             if route.destination is None and route.gateway:
                 self._defaults[route.gateway.version] = route.gateway
 
-    def free_interface(self, prefix: str) -> str:
-        """The first free interface name with ``prefix``."""
+    def free_interface(self, prefix: str, asked: EndpointSettings) -> str:
+        """The interface name asked for, else the first free one with ``prefix``; raises Conflict if it is taken."""
         taken = {endpoint.interface for endpoint in self.endpoints}
+        if name := interface_name(asked):
+            if name in taken:
+                raise Conflict(f"interface name {name} is used by another endpoint of {self.member.name}")
+            return name
         return next(name for number in range(len(taken) + 1) if (name := f"{prefix}{number}") not in taken)
 
     def resolve(self, name: str) -> list[Address] | None:
@@ -127,7 +141,7 @@ def translations(held: Sequence[Held], network: Network, endpoint: Endpoint) -> 
     found = []
     for one in held:
         address = endpoint.address(one.host.version)
-        routed = network.options.routed4 if one.host.version == 4 else network.options.routed6
+        routed = network.options.gateway_mode(one.host.version) == GatewayMode.ROUTED
         if address is None or (network.options.proxied and not routed):
             continue
         host = None if int(one.host) == 0 else one.host

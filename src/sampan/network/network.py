@@ -14,13 +14,14 @@ from sampan.api.networks import (
 from sampan.errors import InvalidParameter
 from sampan.linux.rtnetlink import Address, Interface
 from sampan.linux.rtnetlink import Network as Subnet
-from sampan.network import options
-from sampan.network.endpoint import Endpoint, asked_address, mac_of
+from sampan.network import endpoint_options, options, request
+from sampan.network.endpoint import Endpoint, asked_address, link_local, mac_of
 from sampan.network.firewall import Filtered
 from sampan.network.ipam import Pool, parse_address
 from sampan.network.member import Member
 from sampan.network.names import NameTable, dns_names
-from sampan.network.request import PREDEFINED, pool
+from sampan.network.options import GatewayMode
+from sampan.network.request import PREDEFINED
 
 
 class Network:
@@ -29,7 +30,7 @@ class Network:
     def __init__(self, summary: NetworkSummary, *, default_link: str = "", proxied: bool = False) -> None:
         self.summary = summary
         self.options = options.parse(summary.options or {}, proxied=proxied)
-        self.pools = [pool(config) for config in (summary.ipam.config or [])]
+        self.pools = request.pools(summary)
         self.endpoints: dict[str, Endpoint] = {}
         self.names = NameTable(summary.name)
         self.link = self.options.link or default_link or f"br-{summary.id[:12]}"
@@ -61,36 +62,62 @@ class Network:
 
     @property
     def gateways(self) -> list[Interface]:
-        """The addresses of the link, one per pool that has a gateway."""
-        return [ip_interface((p.gateway, p.subnet.prefixlen)) for p in self.pools if p.gateway]
+        """The addresses of the link, one per pool that has a gateway and is not isolated from the host."""
+        return [
+            ip_interface((p.gateway, p.subnet.prefixlen))
+            for p in self.pools
+            if p.gateway and self.options.gateway_mode(p.subnet.version) != GatewayMode.ISOLATED
+        ]
+
+    def versions(self, mode: GatewayMode) -> frozenset[int]:
+        """The IP versions with this gateway mode."""
+        return frozenset(version for version in (4, 6) if self.options.gateway_mode(version) == mode)
 
     def filtered(self) -> Filtered:
         """What the firewall needs to know."""
-        hidden = {4: self.options.masquerade and not self.options.routed4}
-        hidden[6] = self.options.masquerade and not self.options.routed6
+        routed = self.versions(GatewayMode.ROUTED)
         subnets = tuple(self.subnets)
-        masquerade = () if self.summary.internal else tuple(s for s in subnets if hidden[s.version])
-        return Filtered(self.link, subnets, self.summary.internal, self.options.icc, masquerade)
+        hidden = self.options.masquerade and not self.summary.internal
+        return Filtered(
+            bridge=self.link,
+            subnets=subnets,
+            internal=self.summary.internal,
+            icc=self.options.icc,
+            masquerade=tuple(s for s in subnets if hidden and s.version not in routed),
+            unprotected=self.versions(GatewayMode.UNPROTECTED),
+            visible=routed,
+        )
 
     def check(self, asked: EndpointSettings) -> None:
-        """Raise InvalidParameter for addresses that no lease here could satisfy."""
+        """Raise InvalidParameter for settings that this network could never satisfy; all reasons at once."""
+        wanted = {version: asked_address(asked, version) for version in (4, 6)}
+        reasons = []
+        if self.predefined and any(wanted.values()):
+            reasons.append("user-specified IP address is supported on user-defined networks only")
+        if self.predefined and asked.aliases:
+            reasons.append("network-scoped aliases are only supported for user-defined networks")
+        for check in (self._check_addresses, link_local, endpoint_options.interface_name, parameters):
+            try:
+                check(asked)
+            except InvalidParameter as error:
+                reasons.append(error.message)
+        if reasons:
+            listed = "\n".join(reasons)
+            raise InvalidParameter(f"invalid config for network {self.name}: invalid endpoint settings:\n{listed}")
+
+    def _check_addresses(self, asked: EndpointSettings) -> None:
         for version in (4, 6):
             if text := asked_address(asked, version):
-                self._pool_of(parse_address(text, f"IPv{version} address"))
+                address = parse_address(text, f"IPv{version} address")
+                if address.version != version or address.is_unspecified:
+                    raise InvalidParameter(f"invalid IPv{version} address: {text}")
+                self._pool_of(address)
 
     def _pool_of(self, address: Address) -> Pool:
-        if self.predefined:
-            raise InvalidParameter(
-                f"invalid config for network {self.name}: invalid endpoint settings:\n"
-                "user specified IP address is supported on user defined networks only"
-            )
         for candidate in self.pools:
             if address in candidate.subnet:
                 return candidate
-        raise InvalidParameter(
-            f"invalid config for network {self.name}: invalid endpoint settings:\n"
-            f"no configured subnet contains IP address {address}"
-        )
+        raise InvalidParameter(f"no configured subnet contains IP address {address}")
 
     def add(self, member: Member, asked: EndpointSettings, interface: str) -> Endpoint:
         """A new endpoint with leased addresses and registered names; raises Conflict when there is no address."""
@@ -131,13 +158,20 @@ class Network:
             interface=interface,
             ipv4=ipv4,
             ipv6=ipv6,
-            mac=asked.mac_address or (mac_of(IPv4Interface(ipv4)) if ipv4 else random_mac()),
+            mac=self._mac(asked, ipv4),
             gateway4=gateway4,
             gateway6=gateway6,
             internal=self.summary.internal,
+            link_local=[str(interface) for interface in link_local(asked)],
             names=names if self.has_dns else [],
             asked=asked,
         )
+
+    def _mac(self, asked: EndpointSettings, ipv4: str) -> str:
+        """The MAC of a new endpoint; none of its own on ipvlan."""
+        if self.driver == "ipvlan":
+            return ""
+        return asked.mac_address or (mac_of(IPv4Interface(ipv4)) if ipv4 else random_mac())
 
     def register(self, endpoint: Endpoint) -> None:
         """The endpoint exists: list it, and answer to its names."""
@@ -172,6 +206,11 @@ class Network:
             containers={id_: endpoint.resource() for id_, endpoint in self.endpoints.items()},
             status=NetworkStatus(ipam=IPAMStatus(subnets=subnets)),
         )
+
+
+def parameters(asked: EndpointSettings) -> None:
+    """Raise InvalidParameter for kernel parameters that are none of an interface."""
+    endpoint_options.parameters(asked, "eth0")
 
 
 def random_mac() -> str:

@@ -26,10 +26,11 @@ from sampan.linux.idmap import IdMap
 from sampan.linux.netns import Namespaces
 from sampan.linux.rtnetlink import Network as Subnet
 from sampan.linux.rtnetlink import Rtnetlink
-from sampan.network import names, predefined, request
+from sampan.network import names, options, predefined, request
 from sampan.network.drivers import Bridge, Driver, Macvlan, check_mac
 from sampan.network.firewall import Firewall
 from sampan.network.ipam import DEFAULT_POOLS, PoolOverlaps, choose_subnet, overlaps
+from sampan.network.ipvlan import Ipvlan
 from sampan.network.live import Live
 from sampan.network.member import Member, Sandbox
 from sampan.network.network import Network
@@ -86,6 +87,7 @@ class Networks:
         self._drivers: dict[str, Driver] = {
             "bridge": Bridge(self._rtnetlink, self._namespaces),
             "macvlan": Macvlan(self._rtnetlink, self._namespaces),
+            "ipvlan": Ipvlan(self._rtnetlink, self._namespaces),
         }
         self._sandboxes = Sandboxes(config, self._records, self._namespaces, self._pool, self._firewall, self._drivers)
         self._hosts: dict[str, int] = {}
@@ -166,7 +168,7 @@ class Networks:
     async def create(self, request_: n.NetworkCreateRequest) -> n.NetworkCreateResponse:
         """Make a network. InvalidParameter, Forbidden, Conflict for a name that exists."""
         async with self._changing:
-            made = request.summary(request_, self._template(request_))
+            made = request.summary(request_, self._template(request_), self._config.default_network_opts)
             if self._by_name(made.name):
                 raise Conflict(f"network with name {made.name} already exists")
             if not made.config_only:
@@ -182,11 +184,10 @@ class Networks:
             return None
         found = self._by_name(name)
         if found is None:
-            raise NotFound(f"could not find configuration network {name!r} as it does not exist")
+            raise NotFound(f'configuration network "{name}" does not exist')
         if not found.summary.config_only:
-            raise Forbidden(f"network {name!r} is not a configuration network")
-        if (request_.ipam and request_.ipam.config) or request_.options or request_.labels:
-            raise Forbidden("a network takes its settings from its configuration network, or names them, not both")
+            raise Forbidden(f'network "{name}" is not a configuration network')
+        request.check_dependent(request_)
         return found.summary
 
     def _taken(self) -> Sequence[Subnet]:
@@ -199,12 +200,16 @@ class Networks:
         for version, wanted in ((4, made.enable_ipv4), (6, made.enable_ipv6)):
             if wanted and not any((":" in config.subnet) == (version == 6) for config in configs):
                 configs.append(n.IPAMConfig(subnet=str(self._choose(version, taken))))
-        for config in configs:
-            chosen = request.pool(config)
+        made.ipam.config = configs
+        mode = options.parse(made.options or {})
+        for config, chosen in ((config, request.pool(config)) for config in configs):
+            version = chosen.subnet.version
+            if not (made.enable_ipv4 if version == 4 else made.enable_ipv6):
+                continue
             if any(overlaps(chosen.subnet, other) for other in taken):
                 raise PoolOverlaps
-            config.gateway = config.gateway or str(chosen.choose_gateway())
-        made.ipam.config = configs
+            if mode.gateway_mode(version) != options.GatewayMode.ISOLATED and not mode.is_layer3:
+                config.gateway = config.gateway or str(chosen.choose_gateway())
         return made
 
     def _choose(self, version: int, taken: Sequence[Subnet]) -> Subnet:
@@ -303,37 +308,47 @@ class Networks:
         await self.directory.set_endpoint(member.container_id, network.name, settings)
 
     def _check_connectable(self, network: Network, member: Member, asked: n.EndpointSettings) -> None:
-        if "host" in (network.name, member.network_mode):
-            raise Forbidden("container cannot be disconnected from host network or connected to host network")
-        if member.network_mode.startswith("container:"):
-            raise Forbidden(
+        if member.network_mode.startswith("container:") or (member.network_mode == "host" != network.name):
+            raise InvalidParameter(
                 "container sharing network namespace with another container or host cannot be connected to any "
                 "other network"
             )
-        if "none" in (network.name, member.network_mode):
-            raise Forbidden(
+        if network.name == "host":
+            raise InvalidParameter(
+                "cannot connect container to host network - container must be created in host network mode"
+            )
+        live = self._sandboxes.live.get(member.container_id)
+        others = (set(live.sandbox.endpoints) if live else self._connected_to(member)) - {network.name, network.id}
+        if others and (network.name == "none" or "none" in others):
+            raise InvalidParameter(
                 "container cannot be connected to multiple networks with one of the networks in private (none) mode"
             )
         self._check_wish((network, asked))
 
     async def disconnect(self, reference: str, request_: n.NetworkDisconnectRequest) -> None:
-        """Take a container's endpoint away; with ``force`` also one of a container that is gone."""
+        """Take a container's endpoint away; EngineError if it has none there."""
         network = self._find(reference)
-        if network.name == "host":
-            raise Forbidden("container cannot be disconnected from host network or connected to host network")
         member = self.directory.member(request_.container)
         live = self._sandboxes.live.get(member.container_id)
+        if network.name == "host" and member.container_id in self._hosts:
+            raise InvalidParameter(
+                "cannot disconnect container from host network - container was created in host network mode"
+            )
         if live and network.id in live.plugged:
             await self._sandboxes.disconnect(live, network)
             self._tell("disconnect", network, member.container_id)
-        elif not {network.name, network.id} & self._connected_to(member):
-            raise Forbidden(f"container {member.container_id} is not connected to network {network.name}")
+        elif live and network.name in live.sandbox.endpoints:
+            del live.sandbox.endpoints[network.name]
+        elif live or not {network.name, network.id} & self._connected_to(member):
+            the = "" if live else "the "
+            raise EngineError(f"container {member.container_id} is not connected to {the}network {network.name}")
         await self.directory.set_endpoint(member.container_id, network.name, None)
 
     @staticmethod
     def _connected_to(member: Member) -> set[str]:
-        """The names and IDs of the networks of a container that does not run."""
-        return set(member.endpoints) | {settings.network_id for settings in member.endpoints.values()}
+        """The names and IDs of a container's networks."""
+        mode = {"none"} & {member.network_mode} if not member.endpoints else set()
+        return mode | set(member.endpoints) | {s.network_id for s in member.endpoints.values() if s.network_id}
 
     # containers
 
@@ -350,28 +365,29 @@ class Networks:
     def _check_wish(self, wish: Wish) -> None:
         network, asked = wish
         if network.summary.config_only:
-            raise Forbidden(f"cannot connect container to configuration-only network {network.name}")
+            raise Forbidden("cannot create endpoint on configuration-only network")
         network.check(asked)
         if asked.mac_address:
             check_mac(asked.mac_address)
 
     def _wishes(self, member: Member) -> Sequence[Wish]:
-        """The networks a starting container is to be plugged into, that of its mode first."""
-        mode = "bridge" if member.network_mode in ("", "default") else member.network_mode
-        if mode in ("host", "none"):
-            return []
-        asked = {("bridge" if name == "default" else name): value for name, value in member.endpoints.items()}
-        main = self._find(mode)
-        wishes = {main.id: (main, asked.pop(main.name, None) or asked.pop(main.id, None) or n.EndpointSettings())}
-        for name, settings in asked.items():
-            network = self._find(name)
-            wishes.setdefault(network.id, (network, settings))
-        if member.mac_address and not wishes[main.id][1].mac_address:
-            wishes[main.id][1].mac_address = member.mac_address
+        """The networks a starting container is to be plugged into, that of its mode first.
+
+        The endpoints it is configured with count, its mode only where it has none.
+        """
+        asked = dict(member.endpoints) or {member.network_mode: n.EndpointSettings()}
+        found = [
+            (self._find(name if name not in ("", "default") else "bridge"), value) for name, value in asked.items()
+        ]
+        wishes = {network.id: (network, settings) for network, settings in found if network.driver in self._drivers}
+        mode = self._by_reference("bridge" if member.network_mode in ("", "default") else member.network_mode)
+        if mode is None or mode.id not in wishes:
+            return [*wishes.values()]
+        main, settings = wishes.pop(mode.id)
+        settings.mac_address = settings.mac_address or member.mac_address
         if member.links and main.has_dns:
-            main_asked = wishes[main.id][1]
-            main_asked.links = list(dict.fromkeys([*(main_asked.links or []), *member.links]))
-        return [*wishes.values()]
+            settings.links = list(dict.fromkeys([*(settings.links or []), *member.links]))
+        return [(main, settings), *wishes.values()]
 
     async def join(self, member: Member) -> Sandbox:
         """Give a starting container its namespace; all or nothing. ``host`` gives the host's own namespace."""
@@ -383,7 +399,7 @@ class Networks:
         sandbox = await self._sandboxes.join(member, wishes)
         for network, _ in wishes:
             self._tell("connect", network, member.container_id)
-        if member.network_mode == "none":
+        if not wishes:
             sandbox.endpoints["none"] = self._linkless_endpoint("none")
         return sandbox
 
@@ -470,10 +486,12 @@ class Networks:
     def _by_name(self, name: str) -> Network | None:
         return next((network for network in self._networks.values() if network.name == name), None)
 
+    def _by_reference(self, reference: str) -> Network | None:
+        return self._networks.get(reference) or self._by_name(reference)
+
     def _find(self, reference: str) -> Network:
         """The network with this ID or name, or whose ID alone begins so; raises NoSuchNetwork."""
-        found = self._networks.get(reference) or self._by_name(reference)
-        if found:
+        if found := self._by_reference(reference):
             return found
         begun = [network for id_, network in self._networks.items() if reference and id_.startswith(reference)]
         if len(begun) > 1:

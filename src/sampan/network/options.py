@@ -4,20 +4,23 @@ com.docker.network.bridge.name                 the link's name                  
 com.docker.network.bridge.enable_icc           containers may talk to each other     true
 com.docker.network.bridge.enable_ip_masquerade hide addresses towards the outside    true
 com.docker.network.bridge.host_binding_ipv4    where ports are published             0.0.0.0
-com.docker.network.bridge.gateway_mode_ipv4/6  nat, or routed: neither hidden nor mapped
+com.docker.network.bridge.gateway_mode_ipv4/6  how the outside is reached, see ``GatewayMode``   nat
 com.docker.network.bridge.inhibit_ipv4         the bridge gets no IPv4 address       false
 com.docker.network.driver.mtu                  0 is the kernel's 1500
 com.docker.network.container_iface_prefix      eth
+com.docker.network.enable_ipv4/6               the families, where the request does not say
 com.sampan.network.publish                     nat, or proxy: ports obey the host's input policy
 parent, macvlan_mode                           of macvlan
+parent, ipvlan_mode, ipvlan_flag               of ipvlan
 """
 
 import re
 from collections.abc import Mapping
+from enum import StrEnum
 
 import msgspec
 
-from sampan.errors import InvalidParameter, Unsupported
+from sampan.errors import InvalidParameter
 from sampan.network.ipam import parse_address
 
 BRIDGE = "com.docker.network.bridge."
@@ -28,7 +31,22 @@ PUBLISH = "com.sampan.network.publish"
 TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
 MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8, "": 4}
+IPVLAN_MODES = {"l2": 0, "l3": 1, "l3s": 2, "": 0}
+IPVLAN_FLAGS = {"bridge": 0, "private": 1, "vepa": 2, "": 0}
 LINK_NAME = re.compile(r"[^\s/:]{1,15}")
+
+
+class GatewayMode(StrEnum):
+    """What stands between a bridge's containers and the outside, for one IP version."""
+
+    NAT = "nat"
+    """Addresses are hidden behind the host's, ports mapped; nobody reaches a port that is not published."""
+    UNPROTECTED = "nat-unprotected"
+    """The same, but who has a route to the containers reaches all their ports."""
+    ROUTED = "routed"
+    """Addresses are not hidden; a published port is opened, not mapped."""
+    ISOLATED = "isolated"
+    """The bridge itself has no address: not even the host is reached. Only for internal networks."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,14 +56,25 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     icc: bool = True
     masquerade: bool = True
     host_binding: str = ""
-    routed4: bool = False
-    routed6: bool = False
+    gateway4: GatewayMode = GatewayMode.NAT
+    gateway6: GatewayMode = GatewayMode.NAT
     inhibit_ipv4: bool = False
     mtu: int = 0
     prefix: str = "eth"
     proxied: bool = False
     parent: str = ""
     macvlan_mode: int = 4
+    ipvlan_mode: int = 0
+    ipvlan_flag: int = 0
+
+    def gateway_mode(self, version: int) -> GatewayMode:
+        """The gateway mode of IP ``version``."""
+        return self.gateway4 if version == 4 else self.gateway6
+
+    @property
+    def is_layer3(self) -> bool:
+        """Whether an ipvlan routes: its links have no neighbours, so no gateway to ask for."""
+        return self.ipvlan_mode != IPVLAN_MODES["l2"]
 
 
 def parse(options: Mapping[str, str], *, proxied: bool = False) -> Options:
@@ -53,23 +82,32 @@ def parse(options: Mapping[str, str], *, proxied: bool = False) -> Options:
     binding = options.get(BRIDGE + "host_binding_ipv4", "")
     if binding:
         parse_address(binding, BRIDGE + "host_binding_ipv4")
-    mode = options.get("macvlan_mode", "")
-    if mode not in MACVLAN_MODES:
-        raise InvalidParameter(f"requested macvlan mode '{mode}' is not valid, 'bridge' mode is the macvlan default")
+    if options.get("parent") == "lo":
+        raise InvalidParameter("loopback interface is not a valid parent link")
     return Options(
         link=link_name(options.get(BRIDGE + "name", "")),
         icc=boolean(options, BRIDGE + "enable_icc", default=True),
         masquerade=boolean(options, BRIDGE + "enable_ip_masquerade", default=True),
         host_binding=binding,
-        routed4=routed(options, BRIDGE + "gateway_mode_ipv4"),
-        routed6=routed(options, BRIDGE + "gateway_mode_ipv6"),
+        gateway4=gateway_mode(options, BRIDGE + "gateway_mode_ipv4"),
+        gateway6=gateway_mode(options, BRIDGE + "gateway_mode_ipv6"),
         inhibit_ipv4=boolean(options, BRIDGE + "inhibit_ipv4", default=False),
         mtu=mtu(options.get(MTU, "")),
         prefix=prefix(options.get(PREFIX, "eth")),
         proxied=publish(options.get(PUBLISH, "proxy" if proxied else "nat")),
         parent=options.get("parent", ""),
-        macvlan_mode=MACVLAN_MODES[mode],
+        macvlan_mode=word(options, "macvlan_mode", MACVLAN_MODES, "'bridge' mode is the macvlan driver default"),
+        ipvlan_mode=word(options, "ipvlan_mode", IPVLAN_MODES, "'l2' mode is the ipvlan driver default"),
+        ipvlan_flag=word(options, "ipvlan_flag", IPVLAN_FLAGS, "'bridge' is the ipvlan driver default"),
     )
+
+
+def word(options: Mapping[str, str], key: str, meanings: Mapping[str, int], default: str) -> int:
+    """The kernel's number for a word; raises InvalidParameter telling the ``default``."""
+    text = options.get(key, "")
+    if text not in meanings:
+        raise InvalidParameter(f"requested {key.replace('_', ' ')} '{text}' is not valid, {default}")
+    return meanings[text]
 
 
 def boolean(options: Mapping[str, str], key: str, *, default: bool) -> bool:
@@ -77,7 +115,12 @@ def boolean(options: Mapping[str, str], key: str, *, default: bool) -> bool:
     text = options.get(key, "")
     if text == "" or text in TRUE | FALSE:
         return text in TRUE if text else default
-    raise InvalidParameter(f"failed to parse {key} value: {text!r} is not a boolean")
+    raise unreadable(key, text, f'strconv.ParseBool: parsing "{text}": invalid syntax')
+
+
+def unreadable(key: str, text: str, why: str) -> InvalidParameter:
+    """The error of an option whose value says nothing, in Docker's words."""
+    return InvalidParameter(f"failed to parse {key} value: {text} ({why})")
 
 
 def mtu(text: str) -> int:
@@ -104,14 +147,13 @@ def prefix(text: str) -> str:
     return text
 
 
-def routed(options: Mapping[str, str], key: str) -> bool:
-    """Whether a gateway mode is ``routed``; raises Unsupported for those other than nat and routed."""
+def gateway_mode(options: Mapping[str, str], key: str) -> GatewayMode:
+    """Raises InvalidParameter for a mode there is not."""
     mode = options.get(key, "")
-    if mode in ("", "nat", "routed"):
-        return mode == "routed"
-    if mode in ("nat-unprotected", "isolated"):
-        raise Unsupported(f"{key}={mode} is not supported: use nat or routed")
-    raise InvalidParameter(f"unknown gateway mode {mode}")
+    try:
+        return GatewayMode(mode) if mode else GatewayMode.NAT
+    except ValueError:
+        raise unreadable(key, mode, f"unknown gateway mode {mode}") from None
 
 
 def publish(text: str) -> bool:

@@ -52,11 +52,16 @@ class Wanted:
     hosts: tuple[Address, ...]
     choice: range
     allow: tuple[Network, ...] = ()
+    routed: frozenset[int] = frozenset()
+    """IP versions of which the container's port is opened, and none of the host's taken."""
 
 
 @dataclass(frozen=True)
 class Held:
-    """One host address and port that is ours. ``socket`` is None for protocols the kernel has no sockets of."""
+    """One host address and port that is ours. ``socket`` is None for protocols the kernel has no sockets of.
+
+    A ``number`` of 0 is no port of the host: the container's own is opened to those who have a route to it.
+    """
 
     port: Port
     host: Address
@@ -76,6 +81,7 @@ def wanted_ports(
     publish_all: bool,
     default: Sequence[Address],
     labels: Mapping[str, str],
+    routed: frozenset[int] = frozenset(),
 ) -> list[Wanted]:
     """What ``-p`` and ``-P`` ask for, by port; raises InvalidParameter. ``default`` are the host addresses."""
     asked: dict[Port, list[PortBinding]] = {parse_port(key): list(value or []) for key, value in bindings.items()}
@@ -83,7 +89,13 @@ def wanted_ports(
         for key in exposed:
             asked.setdefault(parse_port(key), [PortBinding()])
     return [
-        Wanted(port, host_addresses(binding.host_ip, default), host_ports(binding.host_port), allowed(labels, port))
+        Wanted(
+            port,
+            host_addresses(binding.host_ip, default),
+            host_ports(binding.host_port),
+            allowed(labels, port),
+            routed,
+        )
         for port in sorted(asked)
         for binding in asked[port] or [PortBinding()]
     ]
@@ -148,10 +160,14 @@ class Ports:
 
     def hold(self, held: Held) -> Held:
         """Bind again a port of before a restart; raises PortAllocated or PortUnavailable."""
+        if not held.number:
+            return held
         return self._bind(Wanted(held.port, (held.host,), range(0), held.allow), held.host, held.number)
 
     def _bind(self, wanted: Wanted, host: Address, number: int) -> Held:
         protocol = wanted.port.protocol
+        if host.version in wanted.routed:
+            return Held(wanted.port, host, 0, None, wanted.allow)
         if self._is_taken(protocol, host, number):
             raise PortAllocated(host, number)
         try:
@@ -204,6 +220,6 @@ def port_map(held: Iterable[Held], exposed: Iterable[str]) -> PortMap:
     """NetworkSettings.Ports: exposed ports, published or not."""
     result: PortMap = {str(parse_port(key)): None for key in exposed}
     for one in held:
-        binding = PortBinding(host_ip=str(one.host), host_port=str(one.number))
+        binding = PortBinding(host_ip=str(one.host), host_port=str(one.number or ""))
         result[str(one.port)] = [*(result.get(str(one.port)) or []), binding]
     return result

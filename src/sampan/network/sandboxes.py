@@ -19,17 +19,18 @@ import msgspec
 from sampan.api.networks import EndpointSettings
 from sampan.api.ports import PortMap
 from sampan.config import Config
-from sampan.errors import EngineError
+from sampan.errors import EngineError, InvalidParameter
 from sampan.linux import netns
 from sampan.linux.netns import Namespaces
 from sampan.linux.rtnetlink import Address, Rtnetlink
-from sampan.network import links, names, proxy
+from sampan.network import endpoint_options, links, names, proxy
 from sampan.network.drivers import Driver
 from sampan.network.endpoint import Endpoint, SandboxRecord
 from sampan.network.firewall import Firewall
 from sampan.network.live import Live, held_of, translations
 from sampan.network.member import HOST_GATEWAY, Member, Sandbox
 from sampan.network.network import Network
+from sampan.network.options import GatewayMode
 from sampan.network.pool import DNS_ADDRESS, Pool, Prepared, open_dns
 from sampan.network.ports import ANY4, ANY6, Held, Ports, port_map, wanted_ports
 from sampan.network.resolver import Resolver, Upstream
@@ -121,9 +122,7 @@ class Sandboxes:
     async def disconnect(self, live: Live, network: Network) -> None:
         """Take an endpoint away from a running container."""
         _, endpoint = live.plugged.pop(network.id)
-        inner = live.rtnetlink
-        if link := inner.link(endpoint.interface):
-            await self._namespaces.call(lambda: inner.link_delete(link.ifindex), live.prepared.netns)
+        await self._unplug(live, endpoint)
         network.remove(endpoint)
         await self._settle(live)
 
@@ -156,14 +155,35 @@ class Sandboxes:
     # plugging
 
     async def _plug(self, live: Live, network: Network, asked: EndpointSettings) -> None:
-        interface = live.free_interface(network.options.prefix)
+        interface = live.free_interface(network.options.prefix, asked)
         endpoint = network.add(live.member, asked, interface)
         try:
             await self._drivers[network.driver].plug(network, endpoint, live.prepared)
+            await self._set_parameters(live, asked, interface)
         except BaseException:
+            await self._unplug(live, endpoint)
             network.remove(endpoint)
             raise
         live.plugged[network.id] = (network, endpoint)
+
+    async def _unplug(self, live: Live, endpoint: Endpoint) -> None:
+        """Take the endpoint's interface away, if it came to be."""
+        inner = live.rtnetlink
+        if link := inner.link(endpoint.interface):
+            await self._namespaces.call(lambda: inner.link_delete(link.ifindex), live.prepared.netns)
+
+    async def _set_parameters(self, live: Live, asked: EndpointSettings, interface: str) -> None:
+        """Write the kernel parameters that the endpoint asks for; InvalidParameter for one the kernel lacks."""
+
+        def write() -> None:
+            for name, value in wanted.items():
+                path = Path("/proc/sys/net") / name
+                if not path.exists():
+                    raise InvalidParameter(f"failed to set sysctl of {interface}: {path} does not exist")
+                path.write_text(value)
+
+        if wanted := endpoint_options.parameters(asked, interface):
+            await self._namespaces.call(write, live.prepared.netns)
 
     # ports
 
@@ -180,6 +200,7 @@ class Sandboxes:
             publish_all=member.publish_all,
             default=self._default_hosts(network),
             labels=member.labels,
+            routed=network.versions(GatewayMode.ROUTED),
         )
         held: list[Held] = []
         try:

@@ -1,0 +1,131 @@
+"""A container's endpoints: which combinations are refused and in which words, and what the driver options of one do."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import docker
+import pytest
+from docker.errors import APIError
+from docker.models.containers import Container
+
+Run = Callable[..., Container]
+Shell = Callable[..., str]
+
+
+@pytest.fixture
+def networks(client: docker.DockerClient) -> Iterator[Callable[..., Any]]:
+    """Make networks that are removed after their containers."""
+    made: list[Any] = []
+
+    def create(name: str, **options: Any) -> Any:
+        made.append(client.networks.create(name, **options))
+        return made[-1]
+
+    yield create
+    for container in client.containers.list(all=True):
+        container.remove(force=True, v=True)
+    for one in made:
+        one.remove()
+
+
+def attached(container: Container) -> set[str]:
+    container.reload()
+    return set(container.attrs["NetworkSettings"]["Networks"])
+
+
+def refused(status: int, said: str, act: Callable[[], object]) -> None:
+    with pytest.raises(APIError) as caught:
+        act()
+    assert (caught.value.status_code, said in caught.value.explanation) == (status, True), caught.value.explanation
+
+
+def test_private_and_host_containers_take_no_other_network(run: Run, client: Any, networks: Any) -> None:
+    web = networks("web")
+    hosted, bridged = run(network_mode="host"), run(network_mode="bridge")
+    sharing, alone = run(network_mode=f"container:{bridged.name}"), run(network_mode="none")
+    shared = "container sharing network namespace with another container or host cannot be connected to any other"
+    refused(400, shared, lambda: web.connect(hosted))
+    refused(400, shared, lambda: web.connect(sharing))
+    refused(400, "with one of the networks in private (none) mode", lambda: web.connect(alone))
+    none, host = client.networks.get("none"), client.networks.get("host")
+    refused(400, "with one of the networks in private (none) mode", lambda: none.connect(bridged))
+    refused(400, "container must be created in host network mode", lambda: host.connect(bridged))
+    refused(400, "container was created in host network mode", lambda: host.disconnect(hosted))
+
+
+def test_a_container_without_network_gets_one_once_it_left_none(
+    run: Run, client: Any, shell: Shell, networks: Any
+) -> None:
+    web, one = networks("web"), run(network_mode="none")
+    client.networks.get("none").disconnect(one)
+    web.connect(one)
+    assert attached(one) == {"web"}
+    assert "eth0" in shell(one, "ip link")
+    one.restart(timeout=0)
+    assert attached(one) == {"web"}
+    assert "eth0" in shell(one, "ip link")
+
+
+def test_a_container_starts_with_the_networks_it_was_left_with(run: Run, networks: Any) -> None:
+    first, second = networks("first"), networks("second")
+    one = run(network_mode=None, network="first")
+    second.connect(one)
+    first.disconnect(one)
+    one.restart(timeout=0)
+    assert attached(one) == {"second"}
+
+
+def test_connecting_twice_and_disconnecting_what_is_not_there(run: Run, client: Any, networks: Any) -> None:
+    web, other = networks("web"), networks("other")
+    one = run(name="one", network_mode=None, network="web")
+    refused(403, "endpoint with name one already exists in network web", lambda: web.connect(one))
+    refused(500, f"container {one.id} is not connected to network other", lambda: other.disconnect(one))
+    one.stop(timeout=0)
+    web.connect(one)
+    refused(500, f"container {one.id} is not connected to the network other", lambda: other.disconnect(one))
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"ipv4_address": "10.1.2.3"}, "no configured subnet contains IP address 10.1.2.3"),
+        ({"ipv4_address": "fd00::1"}, "invalid IPv4 address: fd00::1"),
+        ({"link_local_ips": ["10.1.2.3"]}, "invalid link-local IP address: 10.1.2.3"),
+        ({"driver_opt": {"com.docker.network.endpoint.sysctls": "net.ipv4.x=1"}}, "unrecognised network interface"),
+        ({"driver_opt": {"com.docker.network.endpoint.ifname": "a/b"}}, "invalid interface name"),
+    ],
+)
+def test_settings_that_cannot_be_met_are_refused(run: Run, networks: Any, settings: dict[str, Any], said: str) -> None:
+    web, one = networks("web"), run(network_mode="bridge")
+    refused(400, said, lambda: web.connect(one, **settings))
+    assert attached(one) == {"bridge"}
+
+
+def test_the_default_bridge_takes_no_addresses_and_aliases(run: Run, client: Any, daemon: Any, networks: Any) -> None:
+    networks("web")
+    one, bridge = run(network_mode=None, network="web"), client.networks.get("bridge")
+    address = f"{daemon.subnet}.77"
+    refused(400, "user-specified IP address is supported", lambda: bridge.connect(one, ipv4_address=address))
+    refused(400, "network-scoped aliases are only supported", lambda: bridge.connect(one, aliases=["x"]))
+
+
+def test_an_interface_has_the_name_parameters_and_addresses_it_was_asked_for(
+    run: Run, shell: Shell, networks: Any
+) -> None:
+    web, one = networks("web"), run(network_mode="bridge")
+    options = {
+        "com.docker.network.endpoint.ifname": "lan0",
+        "com.docker.network.endpoint.sysctls": "net.ipv4.conf.IFNAME.log_martians=1,net.ipv4.conf.ifname.tag=7",
+    }
+    web.connect(one, driver_opt=options, link_local_ips=["169.254.8.8"])
+    assert "169.254.8.8/16" in shell(one, "ip addr show lan0")
+    assert shell(one, "cd /proc/sys/net/ipv4/conf/lan0; cat log_martians tag").split() == ["1", "7"]
+
+
+def test_a_parameter_that_the_kernel_lacks_leaves_no_endpoint(run: Run, shell: Shell, networks: Any) -> None:
+    web, one = networks("web"), run(network_mode="bridge")
+    options = {"com.docker.network.endpoint.sysctls": "net.ipv4.conf.IFNAME.nosuch=1"}
+    refused(400, "failed to set sysctl of eth1", lambda: web.connect(one, driver_opt=options))
+    assert attached(one) == {"bridge"}
+    web.connect(one)
+    assert "eth1" in shell(one, "ip link")
