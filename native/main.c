@@ -1,7 +1,9 @@
 /* sampan-monitor: one static program for everything that Python cannot do safely in its own process.
  *
- *   sampan-monitor monitor <container>    a container's monitor; the daemon's socket is descriptor 3
- *   sampan-monitor spawn                  one plan for the OCI command line; Python's socket is descriptor 3
+ *   sampan-monitor zygote <blanks>        makes monitors, which show as "sampan-monitor monitor <container>"
+ *   sampan-monitor spawn                  one plan for the OCI command line
+ *
+ * Descriptor 3 is Python's socket.
  *
  * It runs from a sealed memfd, so that no container can write to it through /proc/<pid>/exe (CVE-2019-5736).
  */
@@ -28,12 +30,13 @@ int main(int count, char **arguments)
 {
     const char *mode = count > 1 ? arguments[1] : "";
     prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* while in a container's namespaces, none of its processes may trace us */
+    prctl(PR_SET_NAME, "sampan-monitor", 0, 0, 0); /* else the number of the descriptor that was executed */
     fcntl(CONTROL, F_SETFD, FD_CLOEXEC);
     kernel_close_from(CONTROL + 1, 0);
-    if (strcmp(mode, "monitor") == 0)
-        return monitor_run(CONTROL);
+    if (strcmp(mode, "zygote") == 0)
+        return zygote_run(arguments, count);
     if (strcmp(mode, "spawn") == 0)
         return spawn_run(CONTROL);
-    fprintf(stderr, "usage: sampan-monitor monitor|spawn\n");
+    fprintf(stderr, "usage: sampan-monitor zygote|spawn\n");
     return 2;
 }

@@ -14,7 +14,11 @@
  *   SIGNAL     v = {number}
  *   FORGET     an exec's EXITED is recorded: it need not be told again
  *
+ *   daemon -> zygote
+ *   MONITOR    fds = [the monitor's end of a new connection], text = container
+ *
  *   monitor -> daemon
+ *   BORN       v = {pid}, fds = [pidfd]: the monitor's own, its first word to the daemon that had it made
  *   HELLO      v = {pid of process 0, started (ns since the epoch)}, text = name: ends the greeting of a new
  *              connection, after STARTED for each exec that runs and EXITED for each that ended and is not forgotten
  *   STARTED    v = {pid, started}, text = name
@@ -43,6 +47,7 @@
     X(4, RESIZE)     \
     X(5, SIGNAL)     \
     X(6, FORGET)     \
+    X(7, MONITOR)    \
     X(16, HELLO)     \
     X(17, STARTED)   \
     X(18, CREATED)   \
@@ -51,7 +56,8 @@
     X(21, EXITED)    \
     X(22, ENDED)     \
     X(23, DESCRIPTOR) \
-    X(24, REPLY)
+    X(24, REPLY)     \
+    X(25, BORN)
 
 enum message_kind {
 #define X(code, name) MESSAGE_##name = (code),

@@ -34,6 +34,7 @@ from sampan.oci import runtime_spec as oci
 from sampan.runtime.container import cgroup_path, launch_from, prepare_cgroup
 from sampan.runtime.launch import AttachedStream, Launch, MonitorGone, StartFailed
 from sampan.runtime.monitor import Monitor
+from sampan.runtime.zygote import Zygote
 
 CHUNK = 1 << 16
 DRAIN_SECONDS = 5.0
@@ -123,7 +124,7 @@ class ContainerExecutor:
                 trees={target: detached(fd, held) for target, fd in sources.items()},
             )
             try:
-                monitor = await _started(launch)
+                monitor = await _started(launch, self._context.zygote)
             except StartFailed as error:
                 raise explain(error, command.argv[0]) from error
         undo.push_async_callback(monitor.close)
@@ -160,9 +161,9 @@ async def _whole(work: Coroutine[Any, Any, T]) -> T:
         raise
 
 
-async def _started(launch: Launch) -> Monitor:
+async def _started(launch: Launch, zygote: Zygote) -> Monitor:
     """Start the monitor; when cancelled meanwhile, what it started is killed first. Raises StartFailed."""
-    starting = asyncio.ensure_future(Monitor.start(launch))
+    starting = asyncio.ensure_future(Monitor.start(launch, zygote))
     try:
         return await asyncio.shield(starting)
     except asyncio.CancelledError:

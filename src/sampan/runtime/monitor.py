@@ -2,7 +2,7 @@
 
 One Monitor is one container whose first process was made. The monitor's process outlives this one.
 
-    monitor = await Monitor.start(launch)                  # raises StartFailed(step, errno, object)
+    monitor = await Monitor.start(launch, zygote)          # raises StartFailed(step, errno, object)
     monitor = await Monitor.reconnect(run_dir, state_dir)  # None: no monitor there; then read_exit(state_dir)
     await monitor.attach(stream); ending = await stream.done
     handle = await monitor.exec(exec_launch); exit = await handle.wait()
@@ -27,7 +27,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from sampan.linux.memfd import memory_file
 from sampan.linux.pidfd import open_process, send_signal, wait_ended
@@ -35,7 +35,6 @@ from sampan.linux.unix_socket import connect_beneath, peer_pid
 from sampan.runtime.channel import Channel
 from sampan.runtime.launch import AttachedStream, Ending, ExecLaunch, Exit, Launch, MonitorGone, StartFailed
 from sampan.runtime.plan import Plan, encode
-from sampan.runtime.program import start_program
 from sampan.runtime.protocol import (
     LONGEST_EARLY,
     LONGEST_KEYS,
@@ -45,6 +44,7 @@ from sampan.runtime.protocol import (
     StreamFlag,
     strings,
 )
+from sampan.runtime.zygote import Zygote
 
 Pause = Callable[[str, int], Awaitable[None]]
 Listener = Callable[[int], None]
@@ -101,16 +101,23 @@ class _Start:
         self.pausing: asyncio.Task[None] | None = None
 
 
+class _Process(NamedTuple):
+    """The monitor's own process; ``child`` is its pid where it is ours to reap."""
+
+    pidfd: int
+    child: int = 0
+
+
 class Monitor:
     """One container's monitor."""
 
-    def __init__(self, connection: socket.socket, pidfd: int, state_dir: Path, monitor_pid: int) -> None:
+    def __init__(self, connection: socket.socket, state_dir: Path) -> None:
         loop = asyncio.get_running_loop()
         self.pid = 0  # of the container's first process, in the daemon's pid namespace
         self.started_at = 0.0
         self.on_listener: Listener | None = None  # takes a seccomp listener's descriptor
         self._state_dir = state_dir
-        self._pidfd = pidfd
+        self._process: asyncio.Future[_Process | None] = loop.create_future()  # None: it never came to be
         self._handles: dict[int, ExecHandle] = {}  # by the monitor's number
         self._exited: asyncio.Future[Exit] = loop.create_future()
         self._starts: dict[int, _Start] = {}
@@ -118,11 +125,11 @@ class Monitor:
         self._numbers = itertools.count(time.monotonic_ns() // 1000 % (1 << 31) + 1)
         self._greeted: asyncio.Future[None] = loop.create_future()
         self._channel = Channel(connection, self._received, self._lost)
-        self._gone = loop.create_task(_wait_monitor(pidfd, monitor_pid))
+        self._gone = loop.create_task(_wait_monitor(self._process))
 
     @classmethod
-    async def start(cls, launch: Launch, paused: Pause | None = None) -> "Monitor":
-        """Start the monitor's process and the container; returns once the program was executed.
+    async def start(cls, launch: Launch, zygote: Zygote, paused: Pause | None = None) -> "Monitor":
+        """Have a monitor made and start the container; returns once the program was executed.
 
         ``paused(name, pid)`` is awaited at each ``Pause`` of the plan while the child waits; its exception ends the
         child and is raised here. Raises StartFailed; then nothing is left running.
@@ -130,7 +137,7 @@ class Monitor:
         monitor: Monitor | None = None
         try:
             launch.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-            monitor = cls._spawn(launch)
+            monitor = cls(zygote.monitor(launch.container_id), launch.state_dir)
             for stream in launch.attached:
                 await monitor._attach(stream, _FIRST)
             started = await monitor._start_first(launch, paused)
@@ -146,23 +153,11 @@ class Monitor:
 
     async def _abandon(self, ending: bool) -> None:
         """Wait for the end of a monitor whose start failed; one that is not ``ending`` by itself is killed."""
-        if not ending:
-            send_signal(self._pidfd, signal.SIGKILL)
+        if not ending and (process := await self._process):
+            send_signal(process.pidfd, signal.SIGKILL)
         await asyncio.shield(self._gone)
         self._channel.close()
         self._lost()
-
-    @classmethod
-    def _spawn(cls, launch: Launch) -> "Monitor":
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs, ExitStack() as undo:
-            undo.callback(ours.close)
-            try:
-                pid = start_program(["monitor", launch.container_id], theirs)
-            except OSError as error:
-                raise StartFailed("monitor", error.errno or 0, "sampan-monitor") from error
-            undo.pop_all()
-            return cls(ours, os.pidfd_open(pid), launch.state_dir, pid)
 
     @classmethod
     async def reconnect(cls, run_dir: Path, state_dir: Path) -> "Monitor | None":
@@ -175,7 +170,8 @@ class Monitor:
         if pidfd is None:
             connection.close()
             return None
-        monitor = cls(connection, pidfd, state_dir, 0)
+        monitor = cls(connection, state_dir)
+        monitor._process.set_result(_Process(pidfd))
         await monitor._greeted
         if not monitor.pid and read_exit(state_dir) is None:
             await monitor.close()
@@ -318,6 +314,8 @@ class Monitor:
             MessageKind.EXITED: self._ended,
             MessageKind.ENDED: self._stream_ended,
         }
+        if message.kind is MessageKind.BORN:
+            self._process.set_result(_Process(fds.pop(0), message.v[0]))
         if message.kind is MessageKind.DESCRIPTOR and fds and self.on_listener is not None:
             self.on_listener(fds.pop(0))
         for fd in fds:
@@ -374,6 +372,7 @@ class Monitor:
     def _lost(self) -> None:
         """The monitor is gone: what it left on disk is the truth, or it was killed and took the container along."""
         exit_ = read_exit(self._state_dir) or Exit(_KILLED, time.time(), False, signal.SIGKILL)
+        _resolve(self._process, None)
         _resolve(self._greeted, None)
         for start in self._starts.values():
             if not start.started.done():
@@ -393,15 +392,18 @@ def _resolve(future: "asyncio.Future[_T]", value: _T) -> None:
         future.set_result(value)
 
 
-async def _wait_monitor(pidfd: int, child: int) -> None:
+async def _wait_monitor(born: "asyncio.Future[_Process | None]") -> None:
     """Wait for the monitor's end, and reap it where it is our child."""
+    process = await born
+    if process is None:
+        return
     try:
-        await wait_ended(pidfd)
-        if child:
+        await wait_ended(process.pidfd)
+        if process.child:
             with suppress(ChildProcessError):
-                os.waitpid(child, 0)  # noqa: ASYNC222  (it ended: this only reaps)
+                os.waitpid(process.child, 0)  # noqa: ASYNC222  (it ended: this only reaps)
     finally:
-        os.close(pidfd)
+        os.close(process.pidfd)
 
 
 def _close(plan: Plan) -> None:

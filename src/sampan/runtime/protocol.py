@@ -22,6 +22,7 @@ class MessageKind(IntEnum):
     RESIZE = 4
     SIGNAL = 5
     FORGET = 6
+    MONITOR = 7
     HELLO = 16
     STARTED = 17
     CREATED = 18
@@ -31,6 +32,7 @@ class MessageKind(IntEnum):
     ENDED = 22
     DESCRIPTOR = 23
     REPLY = 24
+    BORN = 25
 
 
 class StartFlag(IntFlag):

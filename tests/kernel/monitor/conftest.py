@@ -19,6 +19,7 @@ from sampan.runtime import plan as p
 from sampan.runtime import program as program_module
 from sampan.runtime.launch import AttachedStream, ExecLaunch, Launch, LogFile
 from sampan.runtime.monitor import Monitor
+from sampan.runtime.zygote import Zygote
 
 BUSYBOX = Path("/usr/bin/busybox")
 NATIVE = Path(__file__).parents[3] / "native"
@@ -175,11 +176,12 @@ class Box:
 class Started:
     """Starts monitors and sees to their end."""
 
-    def __init__(self) -> None:
+    def __init__(self, zygote: Zygote) -> None:
         self.monitors: list[Monitor] = []
+        self.zygote = zygote
 
     async def __call__(self, launch: Launch, paused: Any = None) -> Monitor:
-        self.monitors.append(await Monitor.start(launch, paused))
+        self.monitors.append(await Monitor.start(launch, self.zygote, paused))
         return self.monitors[-1]
 
 
@@ -192,8 +194,9 @@ def box(tmp_path: Path) -> Box:
 
 @pytest_asyncio.fixture
 async def start(box: Box) -> AsyncIterator[Started]:
-    started = Started()
     before = len(list(Path("/proc/self/fd").iterdir()))
+    zygote = Zygote()
+    started = Started(zygote)
     yield started
     for client in box.clients:
         client.close()
@@ -203,5 +206,6 @@ async def start(box: Box) -> AsyncIterator[Started]:
         with suppress(asyncio.CancelledError):
             await asyncio.wait_for(monitor.drained(), 10)
         await monitor.close()
+    zygote.close()
     left = len(list(Path("/proc/self/fd").iterdir())) - before
     assert left <= 1, f"{left} descriptors left open"  # one: the program's memfd, made once for all tests
