@@ -13,8 +13,8 @@
     X(5, write_slot, "nb")             \
     X(6, write_sysctl, "ss")           \
     X(7, pause, "s")                   \
-    X(8, wait_start, "n")              \
-    X(9, run_hook, "sllbn")            \
+    X(8, wait_start, "nn")             \
+    X(9, run_hook, "sllbns")           \
     X(10, open_tree, "nsn")            \
     X(11, make_mount, "nssnl")         \
     X(12, set_mount, "nnnnnn")         \
@@ -50,7 +50,7 @@
     X(42, die_with_parent, "")         \
     X(43, find_program, "sl")          \
     X(44, reap, "")                    \
-    X(45, execute, "slln")             \
+    X(45, execute, "sllnnb")           \
     X(46, change_root, "")             \
     X(47, set_time_offsets, "s")       \
     X(48, raise_loopback, "")

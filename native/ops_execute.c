@@ -108,10 +108,21 @@ int perform_execute(struct performer *performer, const struct operation *operati
     if (result < 0)
         return result;
     result = note_send(performer->link, &note, -1);
+    if (result >= 0 && operation->a[5].size) /* the last thing of all: nothing of ours must pass the filter */
+        result = performer_filter(performer, operation->a[4].number, &operation->a[5]);
     if (result < 0)
         return result;
     execve(path, arguments, environment);
     return -errno;
+}
+
+/* Nothing of the host's stays open while the container waits, however long: no cgroup's file, no namespace. */
+static void close_slots(struct performer *performer, int64_t keep, int64_t listener)
+{
+    for (int slot = FIRST_SLOT + (int)keep; slot < SLOTS; slot++)
+        if (slot != listener)
+            replace_fd(&performer->slots[slot], -1);
+    replace_fd(&performer->empty, -1);
 }
 
 /* Report "created" to the parent, which leaves; from here on whoever starts us is the parent. */
@@ -121,6 +132,7 @@ int perform_wait_start(struct performer *performer, const struct operation *oper
     int listener = performer_slot(performer, operation->a[0].number);
     if (listener < 0)
         return listener;
+    close_slots(performer, operation->a[1].number, operation->a[0].number);
     int result = note_send(performer->link, &note, -1);
     if (result < 0)
         return result;
@@ -173,7 +185,7 @@ int perform_run_hook(struct performer *performer, const struct operation *operat
         return ended < 0 ? ended : -ETIMEDOUT;
     if (status == 0)
         return 0;
-    performer_about(performer, "%s: %s %d", operation->a[0].text, WIFSIGNALED(status) ? "signal" : "exit status",
+    performer_about(performer, "%s: %s %d", operation->a[5].text, WIFSIGNALED(status) ? "signal" : "exit status",
                     WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
     return -ECHILD;
 }

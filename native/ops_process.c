@@ -192,19 +192,24 @@ int perform_no_new_privileges(struct performer *performer, const struct operatio
     return checked(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
 }
 
-int perform_seccomp(struct performer *performer, const struct operation *operation)
+int performer_filter(struct performer *performer, int64_t wanted, const struct argument *code)
 {
     struct {
         unsigned short length;
         const void *filter;
-    } program = {(unsigned short)(operation->a[1].size / 8), operation->a[1].text};
-    unsigned flags = (unsigned)operation->a[0].number;
+    } program = {(unsigned short)(code->size / 8), code->text};
+    unsigned flags = (unsigned)wanted;
     int result = checked(syscall(SYS_seccomp, KERNEL_SECCOMP_FILTER, flags, &program));
     if (result < 0 || !(flags & KERNEL_SECCOMP_NEW_LISTENER))
         return result;
     cleanup_fd int listener = result;
     struct note note = {.kind = NOTE_DESCRIPTOR, .number = DESCRIPTOR_LISTENER};
     return note_send(performer->link, &note, listener);
+}
+
+int perform_seccomp(struct performer *performer, const struct operation *operation)
+{
+    return performer_filter(performer, operation->a[0].number, &operation->a[1]);
 }
 
 int perform_die_with_parent(struct performer *performer, const struct operation *operation)

@@ -134,7 +134,7 @@ void performer_begin(struct performer *performer)
 {
     memset(performer->slots, -1, sizeof performer->slots);
     performer->root = performer->link = performer->empty = -1;
-    performer->foreign[0] = performer->foreign[1] = -1;
+    memset(performer->foreign, -1, sizeof performer->foreign);
     performer->object[0] = 0;
 }
 
@@ -241,8 +241,8 @@ static void walk(struct cursor *cursor, struct performer *performer, struct oper
 
 static void close_foreign(struct performer *performer)
 {
-    replace_fd(&performer->foreign[0], -1);
-    replace_fd(&performer->foreign[1], -1);
+    for (size_t i = 0; i < sizeof performer->foreign / sizeof *performer->foreign; i++)
+        replace_fd(&performer->foreign[i], -1);
 }
 
 /* What a fresh process must not have of the monitor's. Signals 32 and 33 are libc's own: glibc's posix_spawn ignores

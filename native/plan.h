@@ -62,7 +62,8 @@ struct performer {
     int slots[SLOTS];
     int root;         /* the container's root: the new one, or "/" once it is ours; -1 until opened */
     int link;         /* to the parent */
-    int foreign[2];   /* the link's other end and the like: a child that held it would never see its parent go */
+    int foreign[3];   /* the link's other end, the plan's file and the like: a child that held them would never see its
+                       * parent go, or keep what is the host's */
     int empty;        /* a mounted empty tmpfs that Mask clones, or -1 */
     char object[208]; /* what the failing operation was about, if not its first string */
 };
@@ -80,6 +81,7 @@ void performer_about(struct performer *performer, const char *format, ...) __att
 int performer_root(struct performer *performer); /* borrowed; -errno */
 int performer_slot(const struct performer *performer, int64_t slot);
 int performer_fill(struct performer *performer, int64_t slot, int fd); /* takes fd */
+int performer_filter(struct performer *performer, int64_t flags, const struct argument *program); /* seccomp(2) */
 
 #define NOTE_TEXT (sizeof(struct note))
 

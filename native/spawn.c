@@ -129,6 +129,7 @@ static int begin(struct spawn *spawn, int *fds, int count)
     performer.link = ends[1];
     performer.foreign[0] = ends[0];
     performer.foreign[1] = spawn->control;
+    performer.foreign[2] = fds[0];
     int pid = perform(&spawn->plan, &performer, &spawn->stage);
     spawn->pid = pid > 0 ? pid : 0;
     close(ends[1]);

@@ -113,14 +113,19 @@ class WaitStart(Operation, frozen=True):
     """Report "created", then accept a connection on the listening SOCK_SEQPACKET slot: that is ``start``.
 
     A failure after it is sent there, as on the control socket; the connection's end without a word is success.
+    Every slot but the first ``keep`` is closed before.
     """
 
     CODE: ClassVar[int] = 8
     slot: int
+    keep: int = 0
 
 
 class RunHook(Operation, frozen=True):
-    """Run a program of the place the child is in; not zero, or longer than ``timeout`` ms (0: no limit), fails."""
+    """Run a program of the place the child is in; not zero, or longer than ``timeout`` ms (0: no limit), fails.
+
+    ``name`` is what messages call it.
+    """
 
     CODE: ClassVar[int] = 9
     path: str
@@ -128,6 +133,7 @@ class RunHook(Operation, frozen=True):
     environment: tuple[str, ...]
     stdin: bytes
     timeout: int = 0
+    name: str = ""
 
 
 class OpenTree(Operation, frozen=True):
@@ -428,7 +434,8 @@ class Reap(Operation, frozen=True):
 class Execute(Operation, frozen=True):
     """execve(2) with a search of $PATH (that of ``environment``).
 
-    Slots 3 to 2 + ``keep`` become those descriptors; every other is closed.
+    Slots 3 to 2 + ``keep`` become those descriptors; every other is closed. ``filter`` is installed last of all, with
+    ``filter_flags`` as for Seccomp: unlike there, it need not allow what comes between.
     """
 
     CODE: ClassVar[int] = 45
@@ -436,6 +443,8 @@ class Execute(Operation, frozen=True):
     arguments: tuple[str, ...]
     environment: tuple[str, ...]
     keep: int = 0
+    filter_flags: int = 0
+    filter: bytes = b""
 
 
 class ChangeRoot(Operation, frozen=True):

@@ -49,10 +49,10 @@ def test_a_plan_is_encoded_as_drawn() -> None:
     assert raw[:16] == struct.pack("<4sIII", b"SMPN", 1, 3, 0)
     assert raw[16:32] == struct.pack("<HHIq", 31, 0, 8, 0o22)
     assert raw[32:48] == struct.pack("<HHI", 23, 0, 8) + b"\x03\0\0\0box\0"
-    assert raw[48:56] == struct.pack("<HHI", 45, 0, 40)
+    assert raw[48:56] == struct.pack("<HHI", 45, 0, 56)
     assert raw[56:64] == b"\x01\0\0\0a\0\0\0"
     assert raw[64:80] == b"\x04\0\0\0a\0b\0" + bytes(8)
-    assert len(raw) == 56 + 40
+    assert len(raw) == 56 + 56
 
 
 def test_a_nul_byte_inside_a_string_is_refused() -> None:
