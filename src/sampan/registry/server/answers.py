@@ -1,11 +1,10 @@
 """Answers that several handlers give: JSON, pages, blobs by range.
 
-A blob that is a local file goes out by sendfile; one with a URL is redirected to; else it passes through.
+A blob that is a local file goes out through ``sending``; one with a URL is redirected to; else it passes through.
 """
 
-import asyncio
 from collections.abc import Mapping
-from typing import Any, BinaryIO
+from typing import Any
 from urllib.parse import urlencode
 
 import msgspec
@@ -22,6 +21,7 @@ from sampan.registry.protocol import (
 )
 from sampan.registry.server.records import Blob
 from sampan.registry.server.refusal import Refusal
+from sampan.registry.server.sending import Sender
 from sampan.registry.server.store import Store
 
 BASE_HEADERS = {API_VERSION: API_VERSION_2, "X-Content-Type-Options": "nosniff"}
@@ -59,7 +59,7 @@ def not_modified(request: web.BaseRequest, digest: str) -> bool:
     return f'"{digest}"' in request.headers.get("If-None-Match", "")
 
 
-async def blob(request: web.BaseRequest, store: Store, found: Blob) -> web.StreamResponse:
+async def blob(request: web.BaseRequest, store: Store, sender: Sender, found: Blob) -> web.StreamResponse:
     """The blob, whole or the range asked for."""
     headers = {
         **BASE_HEADERS,
@@ -78,7 +78,7 @@ async def blob(request: web.BaseRequest, store: Store, found: Blob) -> web.Strea
         return web.Response(status=307, headers={**headers, "Location": url})
     status, start, length = _part(request, found, headers)
     response = web.StreamResponse(status=status, headers={**headers, "Content-Length": str(length)})
-    await _send(request, response, store, found, start, length)
+    await _send(request, response, store, sender, found, start, length)
     return response
 
 
@@ -96,7 +96,13 @@ def _part(request: web.BaseRequest, found: Blob, headers: dict[str, str]) -> tup
 
 
 async def _send(
-    request: web.BaseRequest, response: web.StreamResponse, store: Store, found: Blob, start: int, length: int
+    request: web.BaseRequest,
+    response: web.StreamResponse,
+    store: Store,
+    sender: Sender,
+    found: Blob,
+    start: int,
+    length: int,
 ) -> None:
     path = store.file(found.key)
     if path is None:
@@ -113,13 +119,5 @@ async def _send(
             raise Refusal(Code.BLOB_UNKNOWN, {"digest": found.digest}) from None
         with file:
             await response.prepare(request)
-            await _sendfile(request, file, start, length)
+            await sender.send(request, file, start, length)
     await response.write_eof()
-
-
-async def _sendfile(request: web.BaseRequest, file: BinaryIO, start: int, length: int) -> None:
-    transport = request.transport
-    if transport is None:
-        raise ConnectionResetError("the client went away")
-    if length:
-        await asyncio.get_running_loop().sendfile(transport, file, start, length)

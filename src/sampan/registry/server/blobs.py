@@ -45,7 +45,7 @@ async def blob_get(registry: Registry, request: web.BaseRequest, name: str, dige
         return await registry.proxy.blob(request, name, wanted)
     if blob is None:
         raise Refusal(Code.BLOB_UNKNOWN, {"digest": digest})
-    return await answers.blob(request, registry.store, blob)
+    return await answers.blob(request, registry.store, registry.sender, blob)
 
 
 async def _held(registry: Registry, name: str, digest: Digest) -> Blob | None:

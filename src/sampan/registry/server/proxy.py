@@ -28,6 +28,7 @@ from sampan.registry.server import answers, config, records
 from sampan.registry.server.database import Database
 from sampan.registry.server.payload import describe
 from sampan.registry.server.refusal import Refusal
+from sampan.registry.server.sending import Sender
 from sampan.registry.server.store import Store
 from sampan.registry.server.uploads import Uploads, commit
 
@@ -49,13 +50,16 @@ class _Arriving:
 class Proxy:
     """The cache's side that talks to upstream; ``close`` it."""
 
-    def __init__(self, settings: config.Proxy, database: Database, store: Store, uploads: Uploads) -> None:
+    def __init__(
+        self, settings: config.Proxy, database: Database, store: Store, sender: Sender, uploads: Uploads
+    ) -> None:
         self._host = Host(f"{settings.upstream.rstrip('/')}/v2")
         self._auth = AuthConfig(username=settings.username, password=settings.password)
         self._ttl = config.seconds(settings.ttl)
         self._transport = Transport(attempts=_ATTEMPTS)
         self._database = database
         self._store = store
+        self._sender = sender
         self._uploads = uploads
         self._checked: dict[tuple[str, str], float] = {}
         self._arriving: dict[tuple[str, Digest], _Arriving] = {}
@@ -162,7 +166,7 @@ class Proxy:
         found = await self._held(name, digest)
         if found is None:
             raise Refusal(Code.BLOB_UNKNOWN, {"digest": digest})
-        return await answers.blob(request, self._store, found)
+        return await answers.blob(request, self._store, self._sender, found)
 
     async def close(self) -> None:
         """Stop fetching and close connections."""

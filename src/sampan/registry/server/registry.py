@@ -10,6 +10,7 @@ from sampan.registry.server.config import Config
 from sampan.registry.server.database import Database, open_database
 from sampan.registry.server.metrics import Metrics
 from sampan.registry.server.proxy import Proxy
+from sampan.registry.server.sending import Sender
 from sampan.registry.server.store import Store
 from sampan.registry.server.store.filesystem import FilesystemStore
 from sampan.registry.server.store.s3 import BucketStore
@@ -26,16 +27,18 @@ class Registry:
         self.metrics = Metrics()
         self.uploads = Uploads(root)
         self.store: Store = BucketStore(config.storage.s3) if config.storage.s3 else FilesystemStore(root)
+        self.sender = Sender()
         self.database: Database = open_database(config.database_url)
         self.access = Access(config.auth, root)
         self.collector = Collector(config.gc, self.database, self.store, self.uploads, self.metrics)
 
-        self.proxy = Proxy(config.proxy, self.database, self.store, self.uploads) if config.proxy else None
+        self.proxy = Proxy(config.proxy, self.database, self.store, self.sender, self.uploads) if config.proxy else None
         self._closing = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         self._closing.push_async_callback(self.database.close)
         self._closing.push_async_callback(self.store.close)
+        self._closing.callback(self.sender.close)
         if self.proxy:
             self._closing.push_async_callback(self.proxy.close)
         await self._closing.enter_async_context(self.collector)
