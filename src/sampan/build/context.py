@@ -43,9 +43,11 @@ class Context:
 
 @asynccontextmanager
 async def open_context(
-    scratch: Path, body: AsyncIterator[bytes], remote: str, dockerfile: str
+    scratch: Path, body: AsyncIterator[bytes], remote: str, dockerfile: str | None
 ) -> AsyncIterator[Context]:
     """The context that a request's body or its ``remote`` is; gone at the end of the block.
+
+    ``dockerfile`` None is for a Dockerfile that comes from elsewhere.
 
     Raises InvalidParameter for what is no context, EngineError for what cannot be fetched.
     """
@@ -95,20 +97,22 @@ async def _receive(directory: Path, body: AsyncIterator[bytes], remote: str) -> 
     return path
 
 
-def _fill(source: Path | None, root: int, dockerfile: str, remote: str) -> Context:
+def _fill(source: Path | None, root: int, dockerfile: str | None, remote: str) -> Context:
     """Unpack ``source`` below ``root``."""
     if source is None:
         return _described(root, dockerfile)
     with source.open("rb") as file:
-        if remote and not _is_tar(file):
+        if remote and not is_tar(file):
             return Context(root, file.read(DOCKERFILE_LIMIT).decode(errors="replace"))
         unpack(decompressed(file), root, owner=(0, 0))
     source.unlink()
     return _described(root, dockerfile)
 
 
-def _described(root: int, dockerfile: str) -> Context:
+def _described(root: int, dockerfile: str | None) -> Context:
     """The tree as a context. Raises InvalidParameter where it has no Dockerfile."""
+    if dockerfile is None:
+        return Context(root, "", tuple(read_patterns(_read(root, ".dockerignore") or "")))
     text = _read(root, dockerfile)
     if text is None and dockerfile == DOCKERFILE:
         text = _read(root, DOCKERFILE.lower())
@@ -121,7 +125,8 @@ def _described(root: int, dockerfile: str) -> Context:
     return Context(root, text, tuple(patterns))
 
 
-def _is_tar(file: BinaryIO) -> bool:
+def is_tar(file: BinaryIO) -> bool:
+    """Whether a file is a tar, compressed or not; it stands at its beginning before and after."""
     try:
         head = decompressed(file).read(HEAD)
     except InvalidParameter:

@@ -10,10 +10,11 @@ from sampan.api.hijack import Hijacked
 from sampan.api.progress import ImageID, Message, Progress, stream
 from sampan.api.system import BuildCachePruneReport
 from sampan.build.builder import Workshop, build_image, planned_stages
+from sampan.build.buildkit.bridge import Bridge
 from sampan.build.buildkit.connection import SessionChannel, serve
 from sampan.build.buildkit.exporters import Exporters
 from sampan.build.buildkit.frontend import Frontend
-from sampan.build.buildkit.service import Bridge, Control, Service
+from sampan.build.buildkit.service import Control, Service
 from sampan.build.buildkit.session import Session
 from sampan.build.cache import Cache
 from sampan.build.classic import ClassicOutput, image_line, tag_line, warning_line
@@ -57,7 +58,7 @@ class Builder:
         )
         self._service = Service(
             self._workshop,
-            Frontend(context.roots.data / "build" / "contexts", self._workshop.scratch),
+            Frontend(context.roots.data / "build" / "contexts", self._workshop.scratch, storage),
             Exporters(storage, self._name, self._push),
             lambda session: images.asking(session.credentials),
             __version__,

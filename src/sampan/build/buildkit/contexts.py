@@ -2,31 +2,42 @@
 
     context:NAME = docker-image://REF    FROM NAME and --from=NAME mean that image
     context:NAME = local:DIR             a directory of the client's
-    context:NAME = input:NAME            the result of another build of this client (bake's ``target:``)
+    context:NAME = git://…, http://…     a commit of a repository, or a file
+    context:NAME = input:NAME            the result of another build of this client (bake's ``target:``), or a source
+    context:NAME = oci-layout://STORE@DIGEST    an image that the client has in a directory
 
 A context takes the place of a stage of its name, and of the image that FROM would find.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sampan.build.buildkit import messages as m
+from sampan.build.buildkit.definition import result_in, tree_in
+from sampan.build.git import is_git, parse_remote
+from sampan.build.remote import is_url
+from sampan.build.remote_tree import RemoteTree
 from sampan.dockerfile.instructions import Dockerfile, Stage
 from sampan.dockerfile.parser import parse_instruction
-from sampan.errors import Unsupported
+from sampan.errors import InvalidParameter, Unsupported
 
 PREFIX = "context:"
-IMAGE, LOCAL, INPUT = "docker-image://", "local:", "input:"
+IMAGE, LOCAL, INPUT, LAYOUT = "docker-image://", "local:", "input:", "oci-layout://"
+DOWNLOAD = "context"
+"""The name of the file in a context that is one file at a URL; BuildKit's."""
 SCRATCH = "scratch"
 
 
 @dataclass(slots=True)
 class NamedContexts:
-    """By name: references (or IDs) of images, and directories as the session knows them."""
+    """By name: references (or IDs) of images, directories as the session knows them, what lies elsewhere, and
+    layouts of images as ``STORE@DIGEST``.
+    """
 
     images: dict[str, str] = field(default_factory=dict)
     directories: dict[str, str] = field(default_factory=dict)
+    trees: dict[str, RemoteTree] = field(default_factory=dict)
+    layouts: dict[str, str] = field(default_factory=dict)
 
 
 def named_contexts(options: Mapping[str, str], inputs: Mapping[str, Any]) -> NamedContexts:
@@ -41,7 +52,13 @@ def named_contexts(options: Mapping[str, str], inputs: Mapping[str, Any]) -> Nam
         elif value.startswith(LOCAL):
             found.directories[name] = value.removeprefix(LOCAL)
         elif value.startswith(INPUT):
-            found.images[name] = _result_in(inputs, value.removeprefix(INPUT))
+            _add_input(found, name, inputs, value.removeprefix(INPUT))
+        elif value.startswith(LAYOUT):
+            found.layouts[name] = value.removeprefix(LAYOUT)
+        elif is_git(value):
+            found.trees[name] = RemoteTree(parse_remote(value))
+        elif is_url(value):
+            found.trees[name] = RemoteTree(url=value, filename=DOWNLOAD)
         else:
             raise Unsupported(f"build context {name}: {value.partition(':')[0]} contexts are not supported")
     return found
@@ -52,25 +69,15 @@ def _plain(name: str) -> str:
     return name.lower().removesuffix(":latest")
 
 
-def _result_in(inputs: Mapping[str, Any], name: str) -> str:
-    """The image that a definition of ours names; definitions that others made are LLB, which is not executed."""
-    if name in inputs:
-        for encoded in inputs[name].Def:
-            identifier = m.Op.FromString(encoded).source.identifier
-            if identifier.startswith(RESULT):
-                return str(identifier.removeprefix(RESULT))
-    raise Unsupported(f"build context {name}: LLB is not executed, only results of this builder can be inputs")
-
-
-RESULT = "docker-image://sampan.result/"
-"""How the result of a build is named in the definitions that clients carry from one build to another."""
-
-
-def definition_of(image_id: str, digest: Callable[[bytes], str]) -> Any:
-    """A definition that means an image of ours; ``digest`` hashes an operation's bytes."""
-    source = m.Op(source=m.SourceOp(identifier=RESULT + image_id)).SerializeToString(deterministic=True)
-    end = m.Op(inputs=[m.OpInput(digest=digest(source))]).SerializeToString(deterministic=True)
-    return m.Definition(Def=[source, end], metadata={digest(source): m.OpMetadata()})
+def _add_input(found: NamedContexts, name: str, inputs: Mapping[str, Any], input: str) -> None:
+    """A context that a definition of the client's means. Raises Unsupported for LLB that would have to be executed."""
+    if input not in inputs:
+        raise InvalidParameter(f"invalid input {input} for {name}")
+    image = result_in(inputs[input])
+    if image is not None:
+        found.images[name] = image
+    else:
+        found.trees[name] = tree_in(inputs[input])
 
 
 def apply_contexts(file: Dockerfile, contexts: NamedContexts) -> Dockerfile:
@@ -84,8 +91,9 @@ def _stage(stage: Stage, contexts: NamedContexts, escape: str) -> Stage:
         return replace(stage, head=replace(head, base=contexts.images[name]), body=())
     if base in contexts.images:
         return replace(stage, head=replace(head, base=contexts.images[base]))
-    directory = name if name in contexts.directories else base
-    if directory not in contexts.directories:
+    directories = contexts.directories.keys() | contexts.trees.keys()
+    directory = name if name in directories else base
+    if directory not in directories:
         return stage
     copy = parse_instruction(f"COPY --from={directory} . /", escape)
     body = () if directory == name else tuple(stage.body)

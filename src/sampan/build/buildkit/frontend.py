@@ -14,21 +14,27 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from sampan.build.buildkit.contexts import apply_contexts, named_contexts
+from sampan.build.buildkit.content import bring_image
+from sampan.build.buildkit.contexts import NamedContexts, apply_contexts, named_contexts
+from sampan.build.buildkit.definition import tree_in
 from sampan.build.buildkit.session import UPLOADS, Session
 from sampan.build.context import open_context
 from sampan.build.copying import DIRECTORY
 from sampan.build.kept import hold, label
 from sampan.build.limits import limits_of
+from sampan.build.remote_tree import open_tree
 from sampan.build.request import Request
 from sampan.dockerfile.ignore import read_patterns
 from sampan.dockerfile.instructions import Dockerfile
 from sampan.dockerfile.parser import SIZE_LIMIT, parse
 from sampan.errors import Forbidden, InvalidParameter, Unsupported
 from sampan.linux.openat2 import open_in_root
+from sampan.oci import digest as digests
 from sampan.oci.platform import Platform, host
+from sampan.storage.store import Storage
 
 DOCKERFILE = "Dockerfile"
+IGNORE_FILE = ".dockerignore"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +58,14 @@ class Source:
 class Frontend:
     """Turns options into requests; ``root`` holds the directories that clients' files are kept in between builds.
 
-    ``scratch`` is for contexts that come as one archive, and go with their build.
+    ``scratch`` is for contexts that come as one archive, and go with their build; images that clients have in
+    directories are brought into ``storage``.
     """
 
-    def __init__(self, root: Path, scratch: Path) -> None:
+    def __init__(self, root: Path, scratch: Path, storage: Storage) -> None:
         self._root = root
         self._scratch = scratch
+        self._storage = storage
         self._locks: dict[Path, asyncio.Lock] = {}
 
     @asynccontextmanager
@@ -66,40 +74,78 @@ class Frontend:
         _refuse(asked.options)
         contexts = named_contexts(asked.options, asked.inputs)
         async with AsyncExitStack() as held:
-            source = await held.enter_async_context(self._source(asked.options, session))
-            directories = {}
-            for name, local in contexts.directories.items():
-                directory = self._directory(session, f"named-{name}")
-                directories[name] = await held.enter_async_context(self._local(local, directory, [], session))
+            source = await held.enter_async_context(self._source(asked.options, asked.inputs, session))
+            directories = await self._directories(contexts, session, held)
+            await self._layouts(contexts, asked.options, session, held)
             file = apply_contexts(parse(source.dockerfile), contexts)
             request = _request(asked, file, source.root, session)
             request = replace(request, named_contexts=directories, named_images=contexts.images)
             yield [replace(request, platform=platform) for platform in platforms_of(asked.options)]
 
-    async def definition(self, options: Mapping[str, str], session: Session) -> Dockerfile:
+    async def _directories(self, contexts: NamedContexts, session: Session, held: AsyncExitStack) -> dict[str, int]:
+        """Named contexts that are files, the client's or from elsewhere: fds that close with ``held``."""
+        found = {}
+        for name, local in contexts.directories.items():
+            directory = self._directory(session, f"named-{name}")
+            await session.synchronise(local, directory.with_name(directory.name + "-ignore"), follow=[IGNORE_FILE])
+            ignored = _first(directory.with_name(directory.name + "-ignore"), [IGNORE_FILE])
+            patterns = read_patterns(ignored) if ignored else []
+            found[name] = await held.enter_async_context(self._local(local, directory, patterns, session))
+        for name, tree in contexts.trees.items():
+            found[name] = await held.enter_async_context(open_tree(self._scratch, tree))
+        return found
+
+    async def _layouts(
+        self, contexts: NamedContexts, options: Mapping[str, str], session: Session, held: AsyncExitStack
+    ) -> None:
+        """Bring the images of the client's layouts here; they become contexts like other images."""
+        for name, layout in contexts.layouts.items():
+            store, _, digest = layout.partition("@")
+            lease = held.enter_context(self._storage.leases.take())
+            content = session.content("oci:" + store.partition(":")[0])
+            image = await bring_image(self._storage, lease, content, digests.parse(digest), platforms_of(options)[0])
+            contexts.images[name] = image.id
+
+    async def definition(self, asked: Asked, session: Session) -> Dockerfile:
         """The Dockerfile alone, for what needs no build. Raises EngineError, ParseError."""
-        if options.get("context"):
-            async with self._source(options, session) as source:
+        options = asked.options
+        if options.get("context") or "context" in asked.inputs:
+            async with self._source(options, asked.inputs, session) as source:
                 return parse(source.dockerfile)
         text, _ = await self._dockerfile(options, session)
         return parse(text)
 
     @asynccontextmanager
-    async def _source(self, options: Mapping[str, str], session: Session) -> AsyncIterator[Source]:
+    async def _source(
+        self, options: Mapping[str, str], inputs: Mapping[str, Any], session: Session
+    ) -> AsyncIterator[Source]:
         """The main context: a directory of the client's, what it uploads, or what a URL gives."""
         remote = options.get("context", "")
+        if not remote and "context" in inputs:
+            async with open_tree(self._scratch, tree_in(inputs["context"])) as root:
+                yield Source(root, await self._dockerfile_beside(root, options, session))
+            return
         if not remote:
             text, patterns = await self._dockerfile(options, session)
             key, into = options.get("contextkey") or "context", self._directory(session, "context")
             async with self._local(key, into, patterns, session) as root:
                 yield Source(root, text)
             return
-        if "dockerfilekey" in options:
-            raise Unsupported(f"build context {remote}: its Dockerfile must be in it")
         body, url = (session.upload(remote), "") if remote.startswith(UPLOADS) else (_nothing(), remote)
-        name = options.get("filename") or DOCKERFILE
+        name = None if "dockerfilekey" in options else options.get("filename") or DOCKERFILE
         async with open_context(self._scratch, body, url, name) as context:
-            yield Source(context.root, context.dockerfile)
+            text = context.dockerfile if name else (await self._dockerfile(options, session))[0]
+            yield Source(context.root, text)
+
+    async def _dockerfile_beside(self, root: int, options: Mapping[str, str], session: Session) -> str:
+        """The Dockerfile of a context that is here: the client's own if it gives one, else what is in the context."""
+        if "dockerfilekey" in options:
+            return (await self._dockerfile(options, session))[0]
+        name = posixpath.normpath(options.get("filename") or DOCKERFILE)
+        text = _read(root, name)
+        if text is None:
+            raise InvalidParameter(f"failed to read dockerfile: open {name}: no such file or directory")
+        return text
 
     @asynccontextmanager
     async def _local(self, name: str, into: Path, exclude: list[str], session: Session) -> AsyncIterator[int]:

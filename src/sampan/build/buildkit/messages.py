@@ -5,7 +5,7 @@ it, ``<a,b>`` is a map. Enums are int32 (the same on the wire). Members that not
 skips what it does not know.
 
 Source: buildkit api/services/control/control.proto, frontend/gateway/pb/gateway.proto, api/types/worker.proto,
-session/*/*.proto; fsutil types/{wire,stat}.proto.
+session/*/*.proto; fsutil types/{wire,stat}.proto; containerd api/services/content/v1/content.proto.
 """
 
 import re
@@ -26,6 +26,10 @@ GetSecretResponse      data 1 bytes
 CredentialsRequest     Host 1 string
 CredentialsResponse    Username 1 string, Secret 2 string
 CheckAgentRequest      ID 1 string
+ReadContentRequest     digest 1 string, offset 2 int64, size 3 int64
+ReadContentResponse    offset 1 int64, data 2 bytes
+WriteContentRequest    action 1 int32, ref 2 string, total 3 int64, expected 4 string, offset 5 int64, data 6 bytes
+WriteContentResponse   action 1 int32, offset 4 int64, total 5 int64, digest 6 string
 
 Vertex                 digest 1 string, inputs 2 *string, name 3 string, cached 4 bool, started 5 Timestamp,
                        completed 6 Timestamp, error 7 string
@@ -63,8 +67,11 @@ PruneRequest           filter 1 *string, all 2 bool, keepDuration 3 int64, reser
 APICap                 ID 1 string, Enabled 2 bool
 PongResponse           FrontendAPICaps 1 *APICap, LLBCaps 2 *APICap, Workers 3 *WorkerRecord
 OpInput                digest 1 string, index 2 int64
-SourceOp               identifier 1 string
-Op                     inputs 1 *OpInput, source 3 SourceOp
+SourceOp               identifier 1 string, attrs 2 <string,string>
+FileActionCopy         src 1 string, dest 2 string, attemptUnpackDockerCompatibility 7 bool
+FileAction             input 1 int64, secondaryInput 2 int64, output 3 int64, copy 4 FileActionCopy
+FileOp                 actions 2 *FileAction
+Op                     inputs 1 *OpInput, source 3 SourceOp, file 4 FileOp
 OpMetadata             description 2 <string,string>
 Definition             Def 1 *bytes, metadata 2 <string,OpMetadata>
 Ref                    id 1 string, def 2 Definition
@@ -72,8 +79,15 @@ EvaluateRequest        Ref 1 string
 Result                 refDeprecated 1 string, ref 3 Ref, metadata 10 <string,bytes>
 Status                 code 1 int32, message 2 string
 ReturnRequest          result 1 Result, error 2 Status
-SolveRequest           Frontend 2 string, FrontendOpt 3 <string,string>, Final 10 bool, CacheImports 12 *CacheEntry,
-                       FrontendInputs 13 <string,Definition>, Evaluate 14 bool
+SolveRequest           Definition 1 Definition, Frontend 2 string, FrontendOpt 3 <string,string>, Final 10 bool,
+                       CacheImports 12 *CacheEntry, FrontendInputs 13 <string,Definition>, Evaluate 14 bool
+FileRange              Offset 1 int64, Length 2 int64
+ReadFileRequest        Ref 1 string, FilePath 2 string, Range 3 FileRange
+ReadFileResponse       Data 1 bytes
+ReadDirRequest         Ref 1 string, DirPath 2 string, IncludePattern 3 string
+ReadDirResponse        entries 1 *Stat
+StatFileRequest        Ref 1 string, Path 2 string
+StatFileResponse       stat 1 Stat
 SolveResponse          ref 1 string, result 3 Result
 """
 

@@ -1,10 +1,13 @@
-"""The services of ``/grpc``: ``Control`` and ``LLBBridge``. A method decodes, does one thing, encodes.
+"""``moby.buildkit.v1.Control``, and what its methods and those of the bridge do. A method decodes, does one thing,
+encodes.
 
 Methods in ``REFUSED`` answer UNIMPLEMENTED, which clients take as "this daemon cannot do that".
 """
 
-import hashlib
-from collections.abc import Callable, Mapping
+import os
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,49 +18,27 @@ from grpclib.exceptions import GRPCError
 from sampan.build.builder import Workshop, build_image
 from sampan.build.buildkit import messages as m
 from sampan.build.buildkit.calls import answer_call, warnings_of
-from sampan.build.buildkit.contexts import definition_of
+from sampan.build.buildkit.definition import tree_in
 from sampan.build.buildkit.exporters import Exporters
 from sampan.build.buildkit.frontend import Asked, Frontend
 from sampan.build.buildkit.product import Product
 from sampan.build.buildkit.records import pruned, records
 from sampan.build.buildkit.session import Session, Sessions
 from sampan.build.buildkit.solves import Solve, Solves
+from sampan.build.remote_tree import open_tree
 from sampan.build.request import ImageSource, Request
 from sampan.build.threads import in_thread
 from sampan.errors import EngineError, NotFound, Unsupported
 from sampan.oci.platform import host
 
 CONTROL = "/moby.buildkit.v1.Control/"
-BRIDGE = "/moby.buildkit.v1.frontend.LLBBridge/"
-BUILD_ID = "buildkit-controlapi-buildid"
-FRONTENDS = ("dockerfile.v0", "gateway.v0")
 IMAGE_EXPORTERS = frozenset({"moby", "image"})
 CACHE_SOURCES = ("registry", "inline")
 HOST_GATEWAY_LABEL = "org.mobyproject.buildkit.worker.moby.host-gateway-ip"
 """Where buildx finds the address that ``--add-host name:host-gateway`` means."""
 SNAPSHOTTER_LABEL = "org.mobyproject.buildkit.worker.snapshotter"
 """Tells buildx that archives, pushes and several platforms are done here and need no help of its own."""
-FRONTEND_CAPS = (
-    "solve.base", "solve.inlinereturn", "resolveimage", "readfile", "return", "returnmap", "readdir", "statfile",
-    "importcaches", "proto.refarray", "frontend.inputs", "gateway.solve.metadata", "frontend.caps",
-    "reference.output", "gateway.evaluate",
-)  # fmt: skip
-LLB_CAPS = (
-    "source.local", "source.local.unique", "source.local.sessionid", "source.local.includepatterns",
-    "source.local.followpaths", "source.local.excludepatterns", "source.local.sharedkeyhint", "exec.meta.base",
-    "exec.meta.network", "exec.meta.security", "exec.mount.bind", "exec.mount.cache", "exec.mount.secret",
-    "file.base", "constraints", "platform", "meta.ignorecache", "meta.description",
-    "exec.mount.ssh", "exec.meta.ulimit", "exec.meta.cgroup.parent", "exec.secretenv", "exporter.image.annotations",
-    "exporter.multiple", "source.image", "source.image.resolvemode", "source.http", "gc.freespacefilter",
-)  # fmt: skip
-REFUSED = {
-    CONTROL: ("Session", "ListenBuildHistory", "UpdateBuildHistory"),
-    BRIDGE: (
-        "ResolveImageConfig", "ResolveSourceMeta", "ReadFile", "ReadDir", "StatFile", "Inputs",
-        "NewContainer", "ReleaseContainer", "ExecProcess", "ReadFileContainer", "ReadDirContainer",
-        "StatFileContainer", "Warn",
-    ),
-}  # fmt: skip
+REFUSED = ("Session", "ListenBuildHistory", "UpdateBuildHistory")
 """Methods that clients may try and can do without; grpclib's own refusal lacks the content type."""
 Images = Callable[[Session], ImageSource]
 """Base images, pulled with the credentials of a session."""
@@ -125,10 +106,27 @@ class Service:
                 images.append(await build_image(workshop, request, solve.log))
         return Product(tuple(images))
 
-    async def call(self, solve: Solve, options: Mapping[str, str]) -> dict[str, bytes]:
+    async def call(self, solve: Solve, options: Mapping[str, str], inputs: Mapping[str, Any]) -> dict[str, bytes]:
         """Answer ``--call``, without a build. Raises EngineError."""
         session = await self.sessions.get(solve.request.Session)
-        return answer_call(options, await self.frontend.definition(options, session))
+        return answer_call(options, await self.frontend.definition(Asked(options, inputs), session))
+
+    async def open_definition(self, solve: Solve, definition: Any) -> str:
+        """Fetch what a definition means; returns the reference that it has until the build ends. Raises EngineError."""
+        id = secrets.token_hex(16)
+        tree = open_tree(self.workshop.scratch, tree_in(definition))
+        solve.trees[id] = await solve.held.enter_async_context(tree)
+        return id
+
+    def root_of(self, solve: Solve, id: str, held: ExitStack) -> int:
+        """The files of a reference; the fd is good until ``held`` ends. Raises NotFound."""
+        if id in solve.trees:
+            return solve.trees[id]
+        if id not in solve.products:
+            raise NotFound(f"no such ref: {id}")
+        view = self.workshop.storage.snapshots.view(solve.products[id].first.chain_id)
+        held.callback(os.close, view)
+        return view
 
     async def _warn(self, solve: Solve, options: Mapping[str, str], request: Request) -> None:
         """Tell what the checks find."""
@@ -187,9 +185,9 @@ async def refuse(stream: Any) -> None:
     raise GRPCError(Status.UNIMPLEMENTED, "this daemon does not implement the method")
 
 
-def refused(service: str) -> dict[str, Handler]:
-    """Handlers of the methods of ``service`` that are refused."""
-    return {service + name: Handler(refuse, Cardinality.UNARY_STREAM, m.Empty, m.Empty) for name in REFUSED[service]}
+def refused(service: str, methods: Iterable[str]) -> dict[str, Handler]:
+    """Handlers of the ``methods`` of ``service`` that are refused."""
+    return {service + name: Handler(refuse, Cardinality.UNARY_STREAM, m.Empty, m.Empty) for name in methods}
 
 
 class Control:
@@ -255,7 +253,7 @@ class Control:
     def __mapping__(self) -> dict[str, Handler]:
         one, many = Cardinality.UNARY_UNARY, Cardinality.UNARY_STREAM
         return {
-            **refused(CONTROL),
+            **refused(CONTROL, REFUSED),
             CONTROL + "Solve": Handler(self.solve, one, m.ControlSolveRequest, m.ControlSolveResponse),
             CONTROL + "Status": Handler(self.status, many, m.StatusRequest, m.StatusResponse),
             CONTROL + "ListWorkers": Handler(self.list_workers, one, m.Empty, m.ListWorkersResponse),
@@ -263,78 +261,3 @@ class Control:
             CONTROL + "DiskUsage": Handler(self.disk_usage, one, m.Empty, m.DiskUsageResponse),
             CONTROL + "Prune": Handler(self.prune, many, m.PruneRequest, m.UsageRecord),
         }
-
-
-class Bridge:
-    """``moby.buildkit.v1.frontend.LLBBridge``: the client's side of a build that ``Control.Solve`` began."""
-
-    def __init__(self, service: Service) -> None:
-        self._service = service
-
-    async def ping(self, stream: Any) -> None:
-        """What this daemon can do; what is left out clients will not ask for."""
-        await stream.recv_message()
-        await stream.send_message(
-            m.PongResponse(
-                FrontendAPICaps=[m.APICap(ID=name, Enabled=True) for name in FRONTEND_CAPS],
-                LLBCaps=[m.APICap(ID=name, Enabled=True) for name in LLB_CAPS],
-                Workers=[self._service.worker()],
-            )
-        )
-
-    async def solve(self, stream: Any) -> None:
-        """Build a Dockerfile; the answer names the result."""
-        request = await stream.recv_message()
-        solve = await self._solve(stream)
-        try:
-            if request.Frontend not in FRONTENDS:
-                raise Unsupported(f"frontend {request.Frontend!r}: LLB is not executed, only Dockerfiles are built")
-            self._service.check(solve.request)
-            if request.FrontendOpt.get("requestid"):
-                answer = await self._service.call(solve, request.FrontendOpt)
-                await stream.send_message(m.SolveResponse(result=m.Result(metadata=answer)))
-                return
-            product = await self._service.build(
-                solve, request.FrontendOpt, request.FrontendInputs, request.CacheImports
-            )
-        except EngineError as error:
-            raise grpc_error(error) from error
-        id = product.first.id
-        solve.products[id] = product
-        reference = m.Ref(id=id, **{"def": definition_of(id, _digest)})
-        await stream.send_message(m.SolveResponse(result=m.Result(ref=reference)))
-
-    async def evaluate(self, stream: Any) -> None:
-        """Results are whole when ``solve`` answers."""
-        await stream.recv_message()
-        await stream.send_message(m.Empty())
-
-    async def finish(self, stream: Any) -> None:
-        """``Return``: the build is over, with a result or the client's error."""
-        request = await stream.recv_message()
-        solve = await self._solve(stream)
-        if request.HasField("result"):
-            solve.result = solve.products.get(request.result.ref.id or request.result.refDeprecated)
-        if not solve.returned.done():
-            solve.returned.set_result(request.error.message if request.HasField("error") else None)
-        await stream.send_message(m.Empty())
-
-    async def _solve(self, stream: Any) -> Solve:
-        try:
-            return await self._service.solves.get(stream.metadata.get(BUILD_ID, ""))
-        except NotFound as error:
-            raise grpc_error(error) from error
-
-    def __mapping__(self) -> dict[str, Handler]:
-        one = Cardinality.UNARY_UNARY
-        return {
-            **refused(BRIDGE),
-            BRIDGE + "Ping": Handler(self.ping, one, m.Empty, m.PongResponse),
-            BRIDGE + "Solve": Handler(self.solve, one, m.SolveRequest, m.SolveResponse),
-            BRIDGE + "Evaluate": Handler(self.evaluate, one, m.EvaluateRequest, m.Empty),
-            BRIDGE + "Return": Handler(self.finish, one, m.ReturnRequest, m.Empty),
-        }
-
-
-def _digest(data: bytes) -> str:
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"

@@ -15,6 +15,7 @@ from sampan.api.images import AuthConfig
 from sampan.archive.stream import Sink
 from sampan.build.buildkit import messages as m
 from sampan.build.buildkit.connection import SessionChannel
+from sampan.build.buildkit.content import ClientContent
 from sampan.build.buildkit.filesync import FINISH, Receiver
 from sampan.build.buildkit.sending import Tree, send_file, send_trees
 from sampan.build.buildkit.ssh import forwarded
@@ -93,6 +94,10 @@ class Session:
                     yield bytes(message.data)
         except (GRPCError, StreamTerminatedError) as error:
             raise EngineError(f"failed to upload the build context: {error}") from error
+
+    def content(self, store: str) -> ClientContent:
+        """A content store of the client's, by the name that its options have for it."""
+        return ClientContent(self._channel, store)
 
     def forward(self, id: str, socket: Path) -> AbstractAsyncContextManager[None]:
         """See ``build.request.Agents``."""

@@ -7,6 +7,7 @@ Control.Solve(Ref) ──────────────── blocks ─�
 
 import asyncio
 import time
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +22,10 @@ REMEMBERED = 64
 
 @dataclass(eq=False)
 class Solve:
-    """One build; ``returned`` gets None, or the error that the client reports. ``began`` in nanoseconds since 1970."""
+    """One build: ``products`` and ``trees`` (fds) by reference, the latter until ``held`` closes.
+
+    ``returned`` gets None, or the error that the client reports. ``began`` in nanoseconds since 1970.
+    """
 
     ref: str
     request: Any
@@ -29,6 +33,8 @@ class Solve:
     log: StatusLog = field(default_factory=StatusLog)
     returned: "asyncio.Future[str | None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     products: dict[str, Product] = field(default_factory=dict)
+    trees: dict[str, int] = field(default_factory=dict)
+    held: AsyncExitStack = field(default_factory=AsyncExitStack)
     result: Product | None = None
 
 
@@ -52,6 +58,8 @@ class Solves:
     async def end(self, solve: Solve) -> None:
         """The build is over; those that follow its status see the end."""
         await solve.log.end()
+        solve.trees.clear()
+        await solve.held.aclose()
 
     async def get(self, ref: str) -> Solve:
         """The build, waiting a while for one that is about to begin. Raises NotFound."""
