@@ -30,6 +30,7 @@ from docker.errors import APIError, DockerException
 from engine_daemon import IMAGE, Daemon, busybox_tar, drop_links, own_subnet, wait_for
 from fault_steps import Nursery, Steps
 
+pytestmark = pytest.mark.timeout(900)
 WANTED = os.environ.get("SAMPAN_FAULTS", "5")
 LOST_CONNECTION = (DockerException, requests.RequestException, urllib3.exceptions.HTTPError, OSError)
 SHORT = {"stop_signal": "SIGKILL", "network_mode": "none"}
@@ -158,6 +159,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory, daemon: Mortal) -> Iterat
             client.images.get(IMAGE).tag(name)
             assert "error" not in client.images.push(name)
             client.images.remove(name)
+            layered_image(client, f"{name}-fresh")
         yield name
     finally:
         process.terminate()
@@ -211,7 +213,7 @@ def state(client: docker.DockerClient, container: Any) -> str:
 
 
 def gone(client: docker.DockerClient, container: Any) -> bool:
-    return container.id not in {each.id for each in client.containers.list(all=True)}
+    return container.id not in {each["Id"] for each in client.api.containers(all=True)}
 
 
 def saved_image(client: docker.DockerClient) -> bytes:
@@ -231,7 +233,9 @@ def has_image(name: str) -> Callable[..., object]:
     def check(client: docker.DockerClient, _: Any, __: Any) -> bool:
         container = client.containers.create(name, "true", network_mode="none")
         container.start()
-        return bool(container.wait()["StatusCode"] == 0)
+        status = container.wait()["StatusCode"]
+        container.remove()
+        return bool(status == 0)
 
     return check
 
@@ -276,6 +280,71 @@ def exec_ended(client: docker.DockerClient, prepared: Any) -> bool:
     return client.api.exec_inspect(exec_id)["ExitCode"] in (3, 126)
 
 
+def layered_image(client: docker.DockerClient, name: str) -> None:
+    """Push an image with two layers that nobody else has, and forget it here."""
+    for number in range(2):
+        container = client.containers.create(name if number else IMAGE, "true", network_mode="none")
+        container.put_archive("/", archive(f"layer{number}", os.urandom(65536)))
+        container.commit(name)
+        container.remove()
+    assert "error" not in client.images.push(name)
+    client.images.remove(name)
+
+
+def built(client: docker.DockerClient, _: Any) -> None:
+    dockerfile = io.BytesIO(f"FROM {IMAGE}\nRUN echo built > /built\nENV a=b\nRUN cat /built > /again\n".encode())
+    client.images.build(fileobj=dockerfile, tag="built", rm=True)
+
+
+def with_volumes(client: docker.DockerClient) -> Any:
+    container = made(client, volumes=["/data", "/more"])
+    container.start()
+    container.kill()
+    return container
+
+
+def removes_itself(client: docker.DockerClient) -> Any:
+    return client.containers.create(IMAGE, "true", network_mode="none", volumes=["/data"], auto_remove=True)
+
+
+def ran_out(client: docker.DockerClient, container: Any) -> None:
+    container.start()
+    wait_for(lambda: gone(client, container))
+
+
+def gone_or_not_begun(client: docker.DockerClient, container: Any) -> bool:
+    wait_for(
+        lambda: (
+            {each["Id"]: each["State"] for each in client.api.containers(all=True)}.get(container.id, "created")
+            == "created"
+        )
+    )
+    return True
+
+
+def renamed(client: docker.DockerClient, container: Any) -> bool:
+    return bool(client.containers.get("renamed").id == container.id)
+
+
+def updated(client: docker.DockerClient, container: Any, _: Any) -> bool:
+    limits = client.containers.get(container.id).attrs["HostConfig"]
+    return bool(limits["Memory"] == 64 << 20 and limits["RestartPolicy"]["Name"] == "always")
+
+
+def disconnecting(client: docker.DockerClient) -> Any:
+    network, container = network_and_container(client)
+    network.connect(container)
+    return network, container
+
+
+def disconnected(client: docker.DockerClient, prepared: Any, _: Any) -> bool:
+    return "faulty" not in client.containers.get(prepared[1].id).attrs["NetworkSettings"]["Networks"]
+
+
+def several_ended(client: docker.DockerClient) -> Any:
+    return [made(client) for _ in range(3)]
+
+
 def publish(client: docker.DockerClient) -> Any:
     return made(client, network_mode="bridge", ports={"80/tcp": None})
 
@@ -309,6 +378,28 @@ OPERATIONS: dict[str, Operation] = {
         lambda c, x: x.remove(force=True, v=True),
         lambda c, x, _: gone(c, x),
     ),
+    "rm -v": Operation(
+        with_volumes, lambda c, x: x.remove(v=True), lambda c, x, _: gone(c, x) and not c.volumes.list()
+    ),
+    "run --rm": Operation(
+        removes_itself,
+        ran_out,
+        lambda c, x, _: gone(c, x) and not c.volumes.list(),
+        gone_or_not_begun,
+    ),
+    "rename": Operation(
+        running, lambda c, x: x.rename("renamed"), lambda c, x, _: renamed(c, x), lambda c, x: state(c, x) == "running"
+    ),
+    "update": Operation(
+        running,
+        lambda c, x: x.update(mem_limit="64m", memswap_limit="64m", restart_policy={"Name": "always"}),
+        updated,
+        lambda c, x: state(c, x) == "running",
+    ),
+    "container prune": Operation(
+        several_ended, lambda c, _: c.containers.prune(), lambda c, x, _: all(gone(c, each) for each in x)
+    ),
+    "build": Operation(nothing, built, has_image("built")),
     "commit": Operation(running, lambda c, x: x.commit("committed"), has_image("committed")),
     "load": Operation(saved_image, lambda c, data: c.images.load(data), has_image("carried")),
     "network create": Operation(
@@ -316,6 +407,12 @@ OPERATIONS: dict[str, Operation] = {
     ),
     "network connect": Operation(
         network_and_container, lambda c, prepared: prepared[0].connect(prepared[1]), connected
+    ),
+    "network disconnect": Operation(
+        disconnecting, lambda c, prepared: prepared[0].disconnect(prepared[1]), disconnected
+    ),
+    "volume rm": Operation(
+        lambda c: c.volumes.create("kept"), lambda c, x: x.remove(), lambda c, x, _: not c.volumes.list()
     ),
     "volume create": Operation(
         nothing, lambda c, _: c.volumes.create("kept"), lambda c, _, volume: c.volumes.get("kept")
@@ -331,6 +428,12 @@ def test_a_kill_at_any_step_loses_nothing_acknowledged(daemon: Mortal, tally: Ta
 def test_a_kill_at_any_step_of_a_pull_loses_nothing(daemon: Mortal, tally: Tally, registry: str) -> None:
     pull = Operation(nothing, lambda c, _: c.images.pull(registry, tag="latest"), has_image(registry))
     attack(daemon, tally, "pull", pull)
+
+
+def test_a_kill_at_any_step_of_a_pull_of_new_layers_loses_nothing(daemon: Mortal, tally: Tally, registry: str) -> None:
+    name = f"{registry}-fresh"
+    pull = Operation(nothing, lambda c, _: c.images.pull(name, tag="latest"), has_image(name))
+    attack(daemon, tally, "pull of new layers", pull)
 
 
 def attack(daemon: Mortal, tally: Tally, name: str, operation: Operation) -> None:
@@ -405,6 +508,7 @@ def clear(client: docker.DockerClient) -> None:
     for image in client.images.list():
         if IMAGE not in image.tags:
             client.images.remove(image.id, force=True)
+    client.api.prune_builds(all=True)
 
 
 def wait_for_clean(daemon: Mortal, client: docker.DockerClient) -> None:
@@ -428,6 +532,7 @@ def half_made(daemon: Mortal, client: docker.DockerClient) -> list[str]:
         "volumes": (volumes(daemon), {each.name for each in client.volumes.list()}),
         "layers": layers(daemon),
         "temporary files": (files(daemon.root / "data" / "tmp"), set()),
+        "files of builds": (files(daemon.root / "run" / "build"), set()),
         "mounts": ({line for line in mounts() if str(daemon.root) in line}, set()),
         "bridges": (
             bridges(daemon),

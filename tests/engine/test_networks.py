@@ -195,7 +195,7 @@ def test_prune_takes_what_nobody_uses(client: Any, run: Run, network: Any) -> No
         (("network", "rm", "host"), "host is a pre-defined network and cannot be removed"),
         (("network", "inspect", "nosuch"), "network nosuch not found"),
         (("run", "--rm", "--network", "nosuch", "busybox", "true"), "network nosuch not found"),
-        (("run", "--rm", "--ip", "{subnet}.9", "busybox", "true"), "supported on user defined networks only"),
+        (("run", "--rm", "--ip", "{subnet}.9", "busybox", "true"), "supported on user-defined networks only"),
     ],
 )
 def test_errors_are_sentences(daemon: Any, client: Any, arguments: tuple[str, ...], said: str) -> None:

@@ -86,9 +86,14 @@ class ContainerCreateResponse(Wire):
 
 
 class ContainerUpdateRequest(Resources):
-    """Body of ``POST /containers/{id}/update``; zero leaves a limit as it is."""
+    """Body of ``POST /containers/{id}/update``; zero leaves a limit as it is.
+
+    ``port_bindings`` goes beyond Docker: all published ports from now on, also of a running container; None
+    leaves them as they are.
+    """
 
     restart_policy: RestartPolicy = present_struct(RestartPolicy)
+    port_bindings: PortMap | None = None
 
 
 class ContainerUpdateResponse(Wire):

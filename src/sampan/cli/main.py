@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "stop": ("containers", "Stop one or more running containers"),
     "kill": ("containers", "Kill one or more running containers"),
     "rm": ("containers", "Remove one or more containers"),
+    "update": ("update", "Change limits and published ports of one or more containers"),
     "images": ("images", "List images"),
     "load": ("images", "Load an image from a tar archive or STDIN"),
     "pull": ("images", "Download an image from a registry"),

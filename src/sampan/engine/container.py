@@ -51,7 +51,10 @@ class MountRecord(msgspec.Struct):
 
 
 class Record(msgspec.Struct):
-    """Everything about a container that outlives the daemon. ``name`` has no leading slash."""
+    """Everything about a container that outlives the daemon. ``name`` has no leading slash.
+
+    ``removing_volumes``: its removal was begun, and takes its anonymous volumes along.
+    """
 
     id: str
     name: str
@@ -68,6 +71,7 @@ class Record(msgspec.Struct):
     restart_count: int = 0
     manually_stopped: bool = False
     started_before: bool = False
+    removing_volumes: bool = False
 
 
 @dataclass(eq=False)

@@ -387,14 +387,14 @@ class Lifecycle:
                 return
             await settle(container.restarting)
             await settle(container.forwarding)
-            container.record.state.status = Status.DEAD
+            container.record.state.status, container.record.removing_volumes = Status.DEAD, volumes
             self._catalog.save(container)
             close_pending(container)
             await asyncio.get_running_loop().run_in_executor(self._context.threads, self._remove_files, container)
             self._execs.drop(container)
-            self._catalog.forget(container)
             await self._release_volumes(container, remove=volumes)
             await self._context.networks.leave(container.id)
+            self._catalog.forget(container)
         container.tell("removed", "next-exit", "not-running")
         self._announce(container, "destroy")
 

@@ -3,11 +3,14 @@
 record says running, monitor answers      adopt: cgroup, sandbox, volumes, watch of its end
 record says running, exit is on disk      it ended meanwhile: record the exit status, apply the restart policy
 record says running, neither              the machine was switched off: exit status 137 … restart policy
-run directory without record              a create that was not finished: removed
+run directory without record              a create that was not finished, or a build's command: ended and removed
 """
 
 import asyncio
 import logging
+import signal
+from contextlib import suppress
+from pathlib import Path
 
 from sampan.api.containers import RemoveOptions
 from sampan.api.identifiers import LENGTH
@@ -28,6 +31,9 @@ from sampan.runtime.monitor import Monitor, read_exit
 from sampan.storage.snapshots import remove_path
 
 log = logging.getLogger("sampan.engine")
+
+PATIENCE = 5.0
+"""Seconds that the monitor of a killed command has for its last words."""
 
 
 class Restore:
@@ -89,7 +95,12 @@ class Restore:
             ended = read_exit(container.state_dir) or Exit(status=137, finished_at=now() / SECOND)
             await self._lifecycle.ended_meanwhile(container, ended)
         elif state.status == Status.DEAD:  # its removal was begun
-            await self._lifecycle.remove(container, RemoveOptions(force=True))
+            await self._lifecycle.remove(
+                container, RemoveOptions(force=True, volumes=container.record.removing_volumes)
+            )
+            return
+        elif state.status == Status.EXITED and container.record.host_config.auto_remove:
+            await self._lifecycle.remove(container, RemoveOptions(force=True, volumes=True))
             return
         elif state.status == Status.RESTARTING:
             state.status = Status.EXITED
@@ -116,13 +127,24 @@ class Restore:
             log.warning("container %s could not be started: %s", container.id, error)
 
     async def _clean(self) -> None:
-        """Remove run directories, writable layers and volumes of creations that were not finished."""
+        """Remove run directories, writable layers and volumes of creations and builds that were not finished."""
         roots = self._context.roots
         for path in (*roots.monitors.iterdir(), *roots.containers.iterdir()):
             if path.name in self._catalog:
                 unfinished.settle(path)
             elif len(path.name) == LENGTH:
+                await self._end(roots.monitors / path.name, roots.containers / path.name)
                 for volume in unfinished.noted(path):
                     await self._context.volumes.remove(volume, force=True)
                 self._context.storage.snapshots.remove(path.name)
                 remove_path(path)
+
+    async def _end(self, run_dir: Path, state_dir: Path) -> None:
+        """Kill what runs without a record: the command of a build step whose daemon is gone, and its result with it."""
+        monitor = await Monitor.reconnect(run_dir, state_dir)
+        if monitor is not None:
+            await monitor.signal(signal.SIGKILL)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(monitor.drained(), PATIENCE)
+            await monitor.close()
+        open_cgroup(cgroup_path(run_dir.name, self._context.config.cgroup_parent)).remove()

@@ -1,13 +1,15 @@
-"""``docker update``: other limits and another restart policy, for a running container at once.
+"""``docker update``: other limits, another restart policy, other published ports; for a running container at once.
 
 What the request leaves at zero stays. The new limits are checked together with the old ones, applied to the cgroup,
-and only then recorded: a limit that the kernel refuses changes nothing.
+and only then recorded: a limit that the kernel refuses changes nothing. New ports are recorded first: what a crash
+cuts short the next start completes, and what the host refuses is taken back.
 """
 
 import msgspec
 
 from sampan.api.containers import ContainerUpdateRequest, ContainerUpdateResponse
 from sampan.api.host_config import HostConfig, Resources
+from sampan.api.ports import PortMap
 from sampan.engine.catalog import Catalog
 from sampan.engine.container import Container
 from sampan.engine.context import Context
@@ -15,7 +17,7 @@ from sampan.engine.devices import cgroup_rules
 from sampan.engine.host import host
 from sampan.engine.limits import check_resources
 from sampan.engine.resources import resources_of
-from sampan.engine.validate import check_restart
+from sampan.engine.validate import check_ports, check_restart
 from sampan.errors import Conflict, EngineError, InvalidParameter
 from sampan.runtime.container import update as apply
 
@@ -40,13 +42,18 @@ async def update(
         if request.restart_policy.name:
             changed.restart_policy = request.restart_policy
             check_policy(changed)
+        if request.port_bindings is not None:
+            changed.port_bindings = {port: given for port, given in request.port_bindings.items() if given}
+            check_publishing(changed)
         if container.live and container.cgroup is not None:
             try:
                 apply(container.cgroup, resources_of(changed, cgroup_rules(changed)))
             except InvalidParameter as error:
                 raise EngineError(f"Cannot update container {record.id}: {error.message}") from error
-        record.host_config = changed
+        before, record.host_config = record.host_config, changed
         catalog.save(container)
+        if request.port_bindings is not None:
+            await publish(context, catalog, container, before.port_bindings)
     context.events.publish("container", "update", container.id, container.attributes())
     return ContainerUpdateResponse(warnings=warnings)
 
@@ -56,6 +63,26 @@ def check_policy(changed: HostConfig) -> None:
     if changed.auto_remove and changed.restart_policy.name != "no":
         raise Conflict("Restart policy cannot be updated because AutoRemove is enabled for the container")
     check_restart(changed)
+
+
+def check_publishing(changed: HostConfig) -> None:
+    """Ports that make no sense, or a container without a network of its own to publish them from."""
+    kind = changed.network_mode.partition(":")[0]
+    if changed.port_bindings and kind in ("host", "none", "container"):
+        raise InvalidParameter(f"conflicting options: port publishing and the {kind} type network mode")
+    check_ports(changed)
+
+
+async def publish(context: Context, catalog: Catalog, container: Container, before: PortMap | None) -> None:
+    """Publish what the record says; a refusal of the host puts the ports of ``before`` back into it."""
+    if container.sandbox is None or not container.live:
+        return
+    try:
+        await context.networks.publish(container.id, container.record.host_config.port_bindings or {})
+    except EngineError:
+        container.record.host_config.port_bindings = before
+        catalog.save(container)
+        raise
 
 
 def merged(old: HostConfig, request: Resources) -> HostConfig:

@@ -10,6 +10,7 @@ from ipaddress import IPv4Interface, ip_interface
 import msgspec
 
 from sampan.api.networks import EndpointIPAMConfig, EndpointResource, EndpointSettings
+from sampan.api.ports import PortMap
 from sampan.errors import InvalidParameter
 from sampan.linux.rtnetlink import Address, Interface
 from sampan.network.ipam import parse_address
@@ -107,6 +108,8 @@ class SandboxRecord(msgspec.Struct):
     container_id: str
     endpoints: list[Endpoint] = []
     ports: list[PortRecord] = []
+    asked: PortMap | None = None
+    """What the container asked for when ``ports`` were taken; None in records of before it was noted."""
 
 
 def mac_of(interface: IPv4Interface) -> str:

@@ -34,7 +34,7 @@ class Live:
         self.resolver: Resolver | None = None
         self.held: list[Held] = []
         self.published: list[Published] = []
-        self.proxies: list[Proxy] = []
+        self.proxies: dict[tuple[Held, Address], Proxy] = {}
         self._defaults: dict[int, Address] = {}
 
     @property
@@ -118,13 +118,13 @@ class Live:
             PortRecord(h.port.number, h.port.protocol, str(h.host), h.number, [str(source) for source in h.allow])
             for h in self.held
         ]
-        return SandboxRecord(self.member.container_id, self.endpoints, ports)
+        return SandboxRecord(self.member.container_id, self.endpoints, ports, dict(self.member.ports))
 
     def close(self) -> None:
         """Close what the daemon holds; the namespace lives on while processes are in it."""
         if self.resolver:
             self.resolver.close()
-        for proxy in self.proxies:
+        for proxy in self.proxies.values():
             proxy.close()
         self.prepared.close()
 

@@ -46,6 +46,7 @@ PREPARED = 8
 
 LIST_FILTERS = ("dangling", "driver", "id", "label", "label!", "name", "scope", "type")
 PRUNE_FILTERS = ("label", "label!", "until")
+LINKLESS = ("host", "none")
 PROXY_FEATURE = "firewall-friendly"
 """A key of the settings' ``features``: publish by proxy, so that the host's input policy decides."""
 
@@ -379,7 +380,7 @@ class Networks:
         found = [
             (self._find(name if name not in ("", "default") else "bridge"), value) for name, value in asked.items()
         ]
-        wishes = {network.id: (network, settings) for network, settings in found if network.driver in self._drivers}
+        wishes = {network.id: (network, settings) for network, settings in found if network.name not in LINKLESS}
         mode = self._by_reference("bridge" if member.network_mode in ("", "default") else member.network_mode)
         if mode is None or mode.id not in wishes:
             return [*wishes.values()]

@@ -123,6 +123,31 @@ def allowed(labels: Mapping[str, str], port: Port) -> tuple[Network, ...]:
         raise InvalidParameter(f"invalid label {ALLOW}: {error}") from None
 
 
+def match(wanted: Sequence[Wanted], held: Sequence[Held]) -> list[list[Held]]:
+    """For each of ``wanted`` those of ``held`` that serve it already: one for each host address, or none at all."""
+    left = list(held)
+    found = []
+    for one in wanted:
+        group = serving(one, left)
+        left = [held for held in left if held not in group]
+        found.append(group)
+    return found
+
+
+def serving(wanted: Wanted, held: Sequence[Held]) -> list[Held]:
+    """Those of ``held`` that are just what ``wanted`` would take, all at one port; empty if there are none."""
+    fitting = [one for one in held if (one.port, one.allow) == (wanted.port, wanted.allow)]
+    for number in {one.number for one in fitting if one.number}:
+        if wanted.choice and number not in wanted.choice:
+            continue
+        numbers = [(host, 0 if host.version in wanted.routed else number) for host in wanted.hosts]
+        group = [one for one in fitting if (one.host, one.number) in numbers]
+        if len(group) == len(numbers):
+            return group
+    routed = [one for one in fitting if one.number == 0 and one.host in wanted.hosts]
+    return routed if len(routed) == len(wanted.hosts) else []
+
+
 class Ports:
     """All ports held by this daemon."""
 

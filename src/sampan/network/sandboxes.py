@@ -11,7 +11,6 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from ipaddress import ip_address
 from pathlib import Path
 
 import msgspec
@@ -22,17 +21,17 @@ from sampan.config import Config
 from sampan.errors import EngineError, InvalidParameter
 from sampan.linux import netns
 from sampan.linux.netns import Namespaces
-from sampan.linux.rtnetlink import Address, Rtnetlink
-from sampan.network import endpoint_options, links, names, proxy
+from sampan.linux.rtnetlink import Rtnetlink
+from sampan.network import endpoint_options, links, names
 from sampan.network.drivers import Driver
 from sampan.network.endpoint import Endpoint, SandboxRecord
 from sampan.network.firewall import Firewall
-from sampan.network.live import Live, held_of, translations
+from sampan.network.live import Live
 from sampan.network.member import HOST_GATEWAY, Member, Sandbox
 from sampan.network.network import Network
-from sampan.network.options import GatewayMode
 from sampan.network.pool import DNS_ADDRESS, Pool, Prepared, open_dns
-from sampan.network.ports import ANY4, ANY6, Held, Ports, port_map, wanted_ports
+from sampan.network.ports import port_map
+from sampan.network.publishing import Publisher
 from sampan.network.resolver import Resolver, Upstream
 
 log = logging.getLogger("sampan.network")
@@ -58,9 +57,8 @@ class Sandboxes:
         self._records = records
         self._namespaces = namespaces
         self._pool = pool
-        self._firewall = firewall
         self._drivers = drivers
-        self._ports = Ports()
+        self._publisher = Publisher(config, firewall)
 
     # start and stop
 
@@ -76,7 +74,7 @@ class Sandboxes:
             for network, asked in wishes:
                 await self._plug(live, network, asked)
             live.route()
-            await self._publish(live, member.ports)
+            await self._publisher.settle(live)
             self._serve_names(live)
             self._describe(live)
             self._save(live)
@@ -95,7 +93,7 @@ class Sandboxes:
         if live is None:
             return
         try:
-            await self._unpublish(live)
+            await self._publisher.withdraw(live)
         finally:
             for network, endpoint in live.plugged.values():
                 network.remove(endpoint)
@@ -105,7 +103,7 @@ class Sandboxes:
         """Stop serving; containers keep their namespaces, addresses and translated ports."""
         for live in self.live.values():
             live.close()
-            self._ports.release(live.held)
+            self._publisher.release(live)
         self.live.clear()
 
     # connect and disconnect
@@ -127,15 +125,14 @@ class Sandboxes:
         await self._settle(live)
 
     async def publish(self, live: Live, ports: PortMap) -> Sandbox:
-        """Replace the published ports of a running container; on failure the old ones come back."""
-        before = live.member.ports
-        await self._unpublish(live)
-        live.member = dataclasses.replace(live.member, ports=ports)
+        """Make ``ports`` the published ports of a running container; on failure they are as before."""
+        before = live.member
+        live.member = dataclasses.replace(before, ports=ports)
         try:
-            await self._publish(live, ports)
+            await self._publisher.settle(live)
         except BaseException:
-            live.member = dataclasses.replace(live.member, ports=before)
-            await self._publish(live, before)
+            live.member = before
+            await self._publisher.settle(live)
             raise
         finally:
             self._describe(live)
@@ -145,9 +142,7 @@ class Sandboxes:
     async def _settle(self, live: Live) -> None:
         """After a change of endpoints: routes, ports, names and files as they must be now."""
         live.route()
-        held = live.held
-        await self._untranslate(live)
-        await self._translate(live, held)
+        await self._publisher.settle(live)
         self._serve_names(live)
         self._describe(live)
         self._save(live)
@@ -184,66 +179,6 @@ class Sandboxes:
 
         if wanted := endpoint_options.parameters(asked, interface):
             await self._namespaces.call(write, live.prepared.netns)
-
-    # ports
-
-    async def _publish(self, live: Live, ports: PortMap) -> None:
-        """Take ``ports`` on the host and lead them to the container."""
-        way = live.gateway_endpoint()
-        if way is None:
-            return
-        network, endpoint = way
-        member = live.member
-        wanted = wanted_ports(
-            ports,
-            member.exposed,
-            publish_all=member.publish_all,
-            default=self._default_hosts(network),
-            labels=member.labels,
-            routed=network.versions(GatewayMode.ROUTED),
-        )
-        held: list[Held] = []
-        try:
-            for one in wanted:
-                held += self._ports.take(one)
-            await self._translate(live, held)
-        except EngineError as error:
-            self._ports.release(held)
-            raise EngineError(
-                "failed to set up container networking: driver failed programming external connectivity on endpoint "
-                f"{endpoint.container} ({endpoint.id}): {error}"
-            ) from error
-
-    def _default_hosts(self, network: Network) -> list[Address]:
-        """Where ports without a host address are published."""
-        default = ip_address(network.options.host_binding or self._config.ip)
-        return [ANY4, ANY6] if default == ANY4 else [default]
-
-    async def _translate(self, live: Live, held: Sequence[Held]) -> None:
-        live.held = list(held)
-        if (way := live.gateway_endpoint()) is None:
-            return
-        network, endpoint = way
-        published = translations(held, network, endpoint)
-        await self._firewall.publish(published)
-        live.published = published
-        target = endpoint.address(4) or endpoint.address(6)
-        if target and (self._config.userland_proxy or network.options.proxied):
-            live.proxies = [proxy.serve(h.socket, h.port.protocol, target, h.port.number) for h in held if h.socket]
-
-    async def _untranslate(self, live: Live) -> None:
-        for one in live.proxies:
-            one.close()
-        published, live.proxies, live.published = live.published, [], []
-        if published:
-            await self._firewall.unpublish(published)
-
-    async def _unpublish(self, live: Live) -> None:
-        try:
-            await self._untranslate(live)
-        finally:
-            self._ports.release(live.held)
-            live.held = []
 
     # names
 
@@ -343,10 +278,20 @@ class Sandboxes:
                     network.adopt(endpoint)
                 live.plugged[network.id] = (network, endpoint)
         live.adopt_routes()
-        await self._translate(live, [self._hold_again(held_of(port)) for port in record.ports])
+        await self._publisher.resume(live, record.ports)
+        if record.asked is not None and record.asked != member.ports:
+            await self._finish_publish(live)
         self._serve_names(live)
         self._describe(live)
         return live.sandbox
+
+    async def _finish_publish(self, live: Live) -> None:
+        """Complete a change of ports that the daemon's end cut short: it was recorded with the container already."""
+        try:
+            await self._publisher.settle(live)
+        except EngineError as error:
+            log.warning("%s keeps the ports it had: %s", live.member.name, error)
+        self._save(live)
 
     async def _enter(self, fd: int) -> Prepared:
         """Open again what a prepared namespace has open."""
@@ -355,10 +300,3 @@ class Sandboxes:
         except BaseException:
             os.close(fd)
             raise
-
-    def _hold_again(self, held: Held) -> Held:
-        try:
-            return self._ports.hold(held)
-        except EngineError as error:
-            log.warning("port %s stays translated, though another program has it: %s", held.number, error)
-            return held

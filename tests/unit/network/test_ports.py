@@ -6,7 +6,8 @@ import pytest
 
 from sampan.api.ports import Port, PortBinding
 from sampan.errors import InvalidParameter
-from sampan.network.ports import ANY4, ANY6, PortAllocated, Ports, Wanted, port_map, wanted_ports
+from sampan.linux.rtnetlink import Address
+from sampan.network.ports import ANY4, ANY6, Held, PortAllocated, Ports, Wanted, match, port_map, wanted_ports
 
 LOOPBACK = ip_address("127.0.0.1")
 
@@ -68,3 +69,40 @@ def test_the_port_map_shows_exposed_ports_too() -> None:
     shown = port_map(held, ["81/udp"])
     assert shown == {"81/udp": None, "80/tcp": [PortBinding(host_ip="127.0.0.1", host_port=str(held[0].number))]}
     ports.release(held)
+
+
+ANYWHERE = (ANY4, ANY6)
+WEB = Port(80, "tcp")
+
+
+def held(port: Port, number: int, *hosts: Address) -> list[Held]:
+    return [Held(port, host, number, None) for host in hosts or ANYWHERE]
+
+
+def test_a_port_that_is_still_wanted_is_kept_with_its_number() -> None:
+    any_port, other = Wanted(WEB, ANYWHERE, range(0)), Wanted(Port(443, "tcp"), ANYWHERE, range(0))
+    assert match([other, any_port], held(WEB, 32768)) == [[], held(WEB, 32768)]
+
+
+def test_a_port_serves_one_wish_only() -> None:
+    twice = Wanted(WEB, ANYWHERE, range(0))
+    assert match([twice, twice], held(WEB, 32768)) == [held(WEB, 32768), []]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Wanted(WEB, ANYWHERE, range(8080, 8081)),
+        Wanted(WEB, (ANY4,), range(0), (ip_network("10.0.0.0/8"),)),
+        Wanted(WEB, (ip_address("127.0.0.1"),), range(0)),
+        Wanted(Port(80, "udp"), ANYWHERE, range(0)),
+    ],
+)
+def test_another_number_address_source_or_protocol_is_another_port(other: Wanted) -> None:
+    assert match([other], held(WEB, 32768)) == [[]]
+
+
+def test_a_routed_port_is_kept_without_a_number() -> None:
+    routed = Wanted(WEB, ANYWHERE, range(8080, 8081), routed=frozenset((4, 6)))
+    assert match([routed], held(WEB, 0)) == [held(WEB, 0)]
+    assert match([routed], held(WEB, 8080)) == [[]]
