@@ -20,6 +20,7 @@ from pathlib import Path
 PROJECT = Path(__file__).parents[1]
 IMAGE = "bench/busybox:latest"
 PATIENCE = 30.0  # seconds a daemon may take to answer
+APART = ("--net", "--mount")  # what of the machine a peer does not share
 
 
 @dataclass(frozen=True)
@@ -68,12 +69,12 @@ def wait_for(socket: Path, process: subprocess.Popen[bytes]) -> None:
 
 
 @contextlib.contextmanager
-def daemon(name: str, words: Sequence[str], root: Path) -> Iterator[Peer]:
-    """Run a daemon in a network and mount namespace of its own until the block ends."""
+def daemon(name: str, words: Sequence[str], root: Path, apart: Sequence[str]) -> Iterator[Peer]:
+    """Run a daemon in namespaces of its own until the block ends."""
     socket = root / "api.sock"
     with (root / "log").open("wb") as log:
         process = subprocess.Popen(
-            ["unshare", "--net", "--mount", "--", *words, "-H", f"unix://{socket}"],
+            ["unshare", *apart, "--", *words, "-H", f"unix://{socket}"],
             stdout=log,
             stderr=log,
             start_new_session=True,
@@ -87,17 +88,17 @@ def daemon(name: str, words: Sequence[str], root: Path) -> Iterator[Peer]:
 
 
 @contextlib.contextmanager
-def sampan(root: Path) -> Iterator[Peer]:
+def sampan(root: Path, apart: Sequence[str] = APART) -> Iterator[Peer]:
     """This project's daemon."""
     words = [sys.executable, "-m", "sampan.daemon.main", *roots(root), "--bip", "172.31.250.1/24"]
-    with daemon("sampan", words, root) as peer:
+    with daemon("sampan", words, root, apart) as peer:
         yield peer
 
 
 @contextlib.contextmanager
-def dockerd(root: Path) -> Iterator[Peer]:
+def dockerd(root: Path, apart: Sequence[str] = APART) -> Iterator[Peer]:
     """Debian's docker.io."""
-    with daemon("dockerd", ["dockerd", *roots(root), "--bip", "172.31.251.1/24"], root) as peer:
+    with daemon("dockerd", ["dockerd", *roots(root), "--bip", "172.31.251.1/24"], root, apart) as peer:
         yield peer
 
 
@@ -116,14 +117,14 @@ runtime = "runc"
 
 
 @contextlib.contextmanager
-def podman(root: Path) -> Iterator[Peer]:
+def podman(root: Path, apart: Sequence[str] = APART) -> Iterator[Peer]:
     """Debian's podman: no daemon, so a sleeping process keeps its namespaces.
 
     Its default limits cannot be set on every machine, so they are lowered; runc, because crun refuses hybrid cgroups.
     """
     configuration = root / "containers.conf"
     configuration.write_text(PODMAN_CONFIGURATION)
-    holder = subprocess.Popen(["unshare", "--net", "--mount", "sleep", "infinity"], start_new_session=True)
+    holder = subprocess.Popen(["unshare", *apart, "sleep", "infinity"], start_new_session=True)
     enter = ("nsenter", "-t", str(holder.pid), "-n", "-m", "env", f"CONTAINERS_CONF={configuration}")
     try:
         yield Peer("podman", (*enter, "podman", "--root", f"{root}/data", "--runroot", f"{root}/run"), None, None)

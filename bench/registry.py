@@ -38,7 +38,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def running(argv: list[str], port: int) -> Iterator[int]:
-    """The program, until the block ends; gives its port once it accepts."""
+    """The program, until the block ends; gives its process once it accepts."""
     process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         while True:
@@ -47,7 +47,7 @@ def running(argv: list[str], port: int) -> Iterator[int]:
                 break
             except ConnectionRefusedError:
                 time.sleep(0.05)
-        yield port
+        yield process.pid
     finally:
         process.terminate()
         process.wait()
@@ -169,7 +169,8 @@ def main() -> None:
         peers = {}
         for command in (ours, debians):
             port = free_port()
-            peers[command.__name__] = Peer(stack.enter_context(running(command(Path(directory), port), port)))
+            stack.enter_context(running(command(Path(directory), port), port))
+            peers[command.__name__] = Peer(port)
         for what, rates in measure(peers, options.rounds, options.megabytes * 1_000_000).items():
             mine, theirs = (statistics.median(rates[name]) for name in peers)
             print(f"{what:12} ours {mine:9.1f}   docker-registry {theirs:9.1f}   ratio {mine / theirs:5.2f}")
