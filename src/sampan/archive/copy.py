@@ -6,7 +6,8 @@
     unpack     an archive into a directory of a container
 
 ``root`` is always an fd of the container's root directory, and no path is looked up outside of it, whatever links
-there are and however the container changes them meanwhile.
+there are and however the container changes them meanwhile. ``owners`` are the maps of its user namespace: archives
+have the container's IDs, its files the host's.
 
 Names in an archive of /etc:  path /etc → ``etc/``, ``etc/passwd``    path /etc/. → ``./``, ``./passwd``
 """
@@ -15,7 +16,7 @@ import errno
 import os
 import posixpath
 import stat
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 from sampan.archive import names
@@ -27,6 +28,7 @@ from sampan.archive.tree import Tree
 from sampan.archive.walk import Found, walk
 from sampan.archive.writer import TarWriter
 from sampan.errors import InvalidParameter, NotFound
+from sampan.linux.idmap import IdMap, acting_as_root, host_ids
 from sampan.linux.openat2 import open_in_root
 
 _PATH = os.O_PATH | os.O_CLOEXEC
@@ -76,7 +78,7 @@ def go_file_mode(mode: int) -> int:
     return _GO_TYPE.get(stat.S_IFMT(mode), 0) | bits | stat.S_IMODE(mode) & 0o777
 
 
-def pack(root: int, path: str, sink: Sink, *, leave_empty: Collection[str] = ()) -> None:
+def pack(root: int, path: str, sink: Sink, *, leave_empty: Collection[str] = (), owners: IdMap | None = None) -> None:
     """Write what is at ``path`` to ``sink``, named by its last component; raises NotFound.
 
     Directories ``leave_empty`` (absolute) further down are written without what is in them.
@@ -89,38 +91,47 @@ def pack(root: int, path: str, sink: Sink, *, leave_empty: Collection[str] = ())
         os.close(fd)
     writer = TarWriter(sink)
     if is_directory:
-        _pack_directory(root, path, writer, leave_empty)
+        _pack_directory(root, path, writer, leave_empty, owners)
     else:
-        _pack_file(root, path, writer)
+        _pack_file(root, path, writer, owners)
     writer.finish()
 
 
-def _pack_directory(root: int, path: str, writer: TarWriter, leave_empty: Collection[str]) -> None:
+def _pack_directory(
+    root: int, path: str, writer: TarWriter, leave_empty: Collection[str], owners: IdMap | None
+) -> None:
     base = _base(path)
     fd = open_in_root(root, path.lstrip("/") or ".", os.O_RDONLY | os.O_DIRECTORY)
     try:
         top = Found(base, fd, "", os.fstat(fd))
-        writer.add_found(top, base)
+        writer.add_found(top, base, _inside(owners))
         prefix = base if base.endswith("/") else base + "/"
         for found in walk(fd):
             if posixpath.normpath(posixpath.join(path, found.path)) in leave_empty:
                 found.descend = False
-            writer.add_found(found, prefix + found.path)
+            writer.add_found(found, prefix + found.path, _inside(owners))
     finally:
         os.close(fd)
 
 
-def _pack_file(root: int, path: str, writer: TarWriter) -> None:
+def _pack_file(root: int, path: str, writer: TarWriter, owners: IdMap | None) -> None:
     parent, name = posixpath.split(path)
     fd = open_in_root(root, parent.lstrip("/") or ".", os.O_RDONLY | os.O_DIRECTORY)
     try:
         status = os.stat(name, dir_fd=fd, follow_symlinks=False)
-        writer.add_found(Found(name, fd, name, status), name)
+        writer.add_found(Found(name, fd, name, status), name, _inside(owners))
     finally:
         os.close(fd)
 
 
-def export(tree: int, sink: Sink, *, one_filesystem: bool = True, leave_out: Collection[str] = ()) -> None:
+def export(
+    tree: int,
+    sink: Sink,
+    *,
+    one_filesystem: bool = True,
+    leave_out: Collection[str] = (),
+    owners: IdMap | None = None,
+) -> None:
     """Write everything below the directory fd ``tree``.
 
     With ``one_filesystem`` other mounts appear as empty directories. ``leave_out`` names paths not to write.
@@ -131,8 +142,20 @@ def export(tree: int, sink: Sink, *, one_filesystem: bool = True, leave_out: Col
         if found.is_directory and (found.path in leave_out or (one_filesystem and found.status.st_dev != device)):
             found.descend = False
         if found.path not in leave_out:
-            writer.add_found(found, found.path)
+            writer.add_found(found, found.path, _inside(owners))
     writer.finish()
+
+
+def _inside(owners: IdMap | None) -> Callable[[Entry], Entry] | None:
+    """A change of an entry to the owner that the container sees."""
+    if owners is None:
+        return None
+
+    def change(entry: Entry) -> Entry:
+        uid, gid = owners.inside(entry.uid, entry.gid)
+        return replace(entry, uid=uid, gid=gid)
+
+    return change
 
 
 def unpack(
@@ -142,19 +165,21 @@ def unpack(
     *,
     overwrite_directories: bool = True,
     owner: tuple[int, int] | None = None,
+    owners: IdMap | None = None,
 ) -> None:
     """Extract the (uncompressed) archive ``source`` into the directory ``path`` of the container ``root``.
 
     Without ``overwrite_directories`` a file does not take the place of a directory, nor the reverse. ``owner`` is the
-    uid and gid everything gets, None leaves what the archive says. Raises NotFound, InvalidParameter.
+    uid and gid in the container that everything gets, None leaves what the archive says.
+    Raises NotFound, InvalidParameter.
     """
     path = _clean(path)
     _check_directory(root, path)
     reader = TarReader(source)
-    with _CopyTree(root, path, overwrite_directories) as tree:
+    with acting_as_root(owners), _CopyTree(root, path, overwrite_directories) as tree:
         for entry in reader:
             with placing(entry.name):
-                _extract(tree, _owned(entry, owner), reader)
+                _extract(tree, _owned(entry, owner, owners), reader)
         with placing("."):
             tree.finish()
 
@@ -166,8 +191,10 @@ def _check_directory(root: int, path: str) -> None:
         raise InvalidParameter("extraction point is not a directory") from None
 
 
-def _owned(entry: Entry, owner: tuple[int, int] | None) -> Entry:
-    return entry if owner is None else replace(entry, uid=owner[0], gid=owner[1])
+def _owned(entry: Entry, owner: tuple[int, int] | None, owners: IdMap | None) -> Entry:
+    """``entry`` with its owner on the host."""
+    uid, gid = host_ids(owners, *(owner or (entry.uid, entry.gid)))
+    return replace(entry, uid=uid, gid=gid)
 
 
 def _extract(tree: "_CopyTree", entry: Entry, reader: TarReader) -> None:

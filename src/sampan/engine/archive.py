@@ -26,10 +26,11 @@ from sampan.engine.container import Container
 from sampan.engine.context import Context
 from sampan.engine.hosts_files import PLACES
 from sampan.engine.starting import make_directory
-from sampan.engine.users import Identity
 from sampan.errors import Forbidden, InvalidParameter, NotFound, Unsupported
-from sampan.linux.mount import clone_mount, move_mount
+from sampan.linux.idmap import IdMap, acting_as_root, of_process
+from sampan.linux.mount import clone_mount, idmap, move_mount
 from sampan.linux.openat2 import open_in_root
+from sampan.linux.userns import Mapped
 
 T = TypeVar("T")
 # In a running container these are the kernel's: a copy of what is above them shows them as empty directories.
@@ -51,8 +52,8 @@ class Files:
         found = await self._run(lambda: self._stat(container, path))
 
         def pack(sink: Sink) -> None:
-            with self.root(container) as root:
-                copy.pack(root, path, sink, leave_empty=KERNEL_MOUNTS if container.live else ())
+            with self.root(container) as (root, owners):
+                copy.pack(root, path, sink, leave_empty=KERNEL_MOUNTS if container.live else (), owners=owners)
 
         self._announce(container, "archive-path")
         return Archive(wire(found), stream_of(pack))
@@ -70,7 +71,7 @@ class Files:
         source = BodySource(body)
 
         def unpack() -> None:
-            with self.root(container) as root:
+            with self.root(container) as (root, owners):
                 self._check_writable(container, path)
                 with not_found(container, path):
                     copy.unpack(
@@ -79,6 +80,7 @@ class Files:
                         path,
                         overwrite_directories=not no_overwrite_dir_non_dir,
                         owner=owner,
+                        owners=owners,
                     )
 
         try:
@@ -94,9 +96,10 @@ class Files:
         def pack(sink: Sink) -> None:
             fd = self._context.storage.snapshots.mount(container.id) if not container.live else running_root(container)
             try:
+                owners = of_process(container.pid) if container.live else None
                 tree = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd)
                 try:
-                    copy.export(tree, sink)
+                    copy.export(tree, sink, owners=owners)
                 finally:
                     os.close(tree)
             finally:
@@ -114,7 +117,7 @@ class Files:
         return await asyncio.get_running_loop().run_in_executor(self._context.threads, work)
 
     def _stat(self, container: Container, path: str) -> copy.PathStat:
-        with self.root(container) as root, not_found(container, path):
+        with self.root(container) as (root, _), not_found(container, path):
             return copy.stat_path(root, path)
 
     def _check_writable(self, container: Container, path: str) -> None:
@@ -126,21 +129,24 @@ class Files:
             raise Forbidden("container rootfs is marked read-only")
 
     @contextmanager
-    def root(self, container: Container) -> Iterator[int]:
-        """An fd of the container's root directory with its mounts; blocking, for threads."""
-        fd = running_root(container) if container.live else self._stopped_root(container)
+    def root(self, container: Container) -> Iterator[tuple[int, IdMap | None]]:
+        """An fd of the container's root directory with its mounts, and whose its files are; blocking, for threads."""
+        remap = self._context.remap_of(container.record.host_config)
+        fd = running_root(container) if container.live else self._stopped_root(container, remap)
+        maps = of_process(container.pid) if container.live else (remap.maps if remap else None)
         try:
-            yield fd
+            yield fd, maps
         finally:
             os.close(fd)
 
-    def _stopped_root(self, container: Container) -> int:
+    def _stopped_root(self, container: Container, remap: Mapped | None) -> int:
         """The root of a container that does not run, its volumes and binds attached."""
-        root = self._context.storage.snapshots.mount(container.id)
+        root = self._context.storage.snapshots.mount(container.id, mapped=remap)
         try:
             for record in sorted(container.record.mounts, key=lambda each: each.point.destination.count("/")):
                 if record.point.type in ("volume", "bind"):
-                    attach(root, record.point.source, record.point.destination)
+                    owned = record.point.type == "volume" and self._context.volumes.has_own_files(record.point.name)
+                    attach(root, record.point, remap, owned=owned)
         except BaseException:
             os.close(root)
             raise
@@ -155,21 +161,25 @@ def running_root(container: Container) -> int:
     return os.open(f"/proc/{container.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
-def attach(root: int, source: str, destination: str) -> None:
-    """Put what is at the host's ``source`` onto ``destination`` beneath the detached mount ``root``.
+def attach(root: int, point: MountPoint, remap: Mapped | None, *, owned: bool) -> None:
+    """Put what is at the host's ``point.source`` onto ``point.destination`` beneath the detached mount ``root``.
 
     Mounting on a detached mount needs Linux 6.15. A source or place that is not there is left out, as the start will
-    complain about it; a place for a directory is made, as the start would make it.
+    complain about it; a place for a directory is made, as the start would make it. Files that are
+    ``owned`` by the container's users are shown through ``remap``.
     """
     try:
-        if Path(source).is_dir():
-            make_directory(root, destination, Identity())
-        target = open_in_root(root, destination)
+        if Path(point.source).is_dir():
+            with acting_as_root(remap.maps if remap else None):
+                make_directory(root, point.destination, remap.maps.root if remap else (0, 0))
+        target = open_in_root(root, point.destination)
     except (OSError, InvalidParameter):
         return
     try:
-        tree = clone_mount(source, recursive=True)
+        tree = clone_mount(point.source, recursive=True)
         try:
+            if owned and remap is not None:
+                idmap(tree, remap.namespace, recursive=True)
             move_mount(tree, "", target)
         finally:
             os.close(tree)

@@ -29,6 +29,7 @@ from sampan.engine.security import parse_security
 from sampan.engine.spec import Findings, spec_of
 from sampan.engine.starting import explain
 from sampan.engine.users import resolve
+from sampan.errors import Unsupported
 from sampan.linux.cgroup import Cgroup
 from sampan.oci import runtime_spec as oci
 from sampan.runtime.container import cgroup_path, launch_from, prepare_cgroup
@@ -51,6 +52,8 @@ class ContainerExecutor:
 
     async def run(self, command: Command, output: Output) -> int:
         """Run to the end; see ``build.executor.Executor``."""
+        if self._context.remap is not None:
+            raise Unsupported("RUN is not supported with userns-remap: a build's command would have the host's users")
         container = self._container(command)
         async with AsyncExitStack() as undo:
             undo.push_async_callback(asyncio.to_thread, shutil.rmtree, container.state_dir, ignore_errors=True)

@@ -4,10 +4,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from sampan.api.host_config import HostConfig
 from sampan.config import Config
 from sampan.engine.events import Events
 from sampan.engine.supervisor import Supervisor
 from sampan.engine.volumes import Volumes
+from sampan.linux.userns import Mapped
 from sampan.network.networks import Networks
 from sampan.runtime.zygote import Zygote
 from sampan.storage.store import Storage
@@ -38,7 +40,10 @@ class Roots:
 
 @dataclass
 class Context:
-    """The engine's foundation. ``config`` is replaced when the daemon reads its configuration again."""
+    """The engine's foundation. ``config`` is replaced when the daemon reads its configuration again.
+
+    ``remap`` are the users of containers on the host (engine.remap), None where they are the host's own.
+    """
 
     config: Config
     roots: Roots
@@ -49,3 +54,8 @@ class Context:
     supervisor: Supervisor
     threads: ThreadPoolExecutor
     zygote: Zygote
+    remap: Mapped | None = None
+
+    def remap_of(self, host_config: HostConfig) -> Mapped | None:
+        """The maps of a container that starts now; None for one in the host's user namespace."""
+        return None if host_config.userns_mode == "host" else self.remap

@@ -30,6 +30,7 @@ from sampan.engine.health import check_label
 from sampan.engine.host import architecture, host
 from sampan.engine.membership import member_of, shares_network
 from sampan.engine.mount_points import parse_bind, parse_mount, parse_volumes_from
+from sampan.engine.remap import check_remapped
 from sampan.engine.validate import check_create
 from sampan.engine.volumes import ANONYMOUS
 from sampan.errors import InvalidParameter, NameInUse, NoSuchContainer
@@ -58,6 +59,8 @@ class Creation:
         config, host_config = split(request)
         endpoints = request.networking_config.endpoints_config
         warnings = check_create(config, host_config, self._context.config, host())
+        if self._context.remap_of(host_config) is not None:
+            check_remapped(host_config)
         name = identifiers.check_container_name(name) if name else names.generate(self._catalog.is_free)
         if not self._catalog.is_free(name):
             raise NameInUse(name, self._catalog.find(name).id)

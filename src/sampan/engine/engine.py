@@ -8,6 +8,7 @@ One attribute per service, one method per operation of the API; no operation liv
 
 import asyncio
 import logging
+import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -24,10 +25,10 @@ from sampan.engine.images import Images
 from sampan.engine.membership import Directory
 from sampan.engine.metrics import EngineMetrics
 from sampan.engine.registry import Registries
+from sampan.engine.remap import open_remap
 from sampan.engine.supervisor import Supervisor
 from sampan.engine.system import System
 from sampan.engine.volumes import Volumes
-from sampan.errors import Unsupported
 from sampan.network.networks import Networks
 from sampan.runtime.zygote import Zygote
 from sampan.storage.store import Storage
@@ -65,9 +66,10 @@ class Engine:
         return engine
 
     async def _open(self, config: Config) -> None:
-        if config.userns_remap:
-            raise Unsupported("userns-remap is not supported: containers run in the host's user namespace")
         stack = self._stack
+        remap = open_remap(config.userns_remap)
+        if remap is not None:
+            stack.callback(os.close, remap.namespace)
         roots = Roots(Path(config.data_root), Path(config.exec_root))
         roots.make()
         threads = stack.enter_context(ThreadPoolExecutor(THREADS, "engine"))
@@ -76,10 +78,10 @@ class Engine:
         self.events = Events()
         publish = self.events.publish
         self.volumes = Volumes(roots.data, storage.database, publish)
-        self.networks = Networks(config, storage.database, roots.run, publish)
+        self.networks = Networks(config, storage.database, roots.run, publish, remap.maps if remap else None)
         zygote = stack.enter_context(Zygote())
         self.context = Context(
-            config, roots, storage, self.networks, self.volumes, self.events, Supervisor(), threads, zygote
+            config, roots, storage, self.networks, self.volumes, self.events, Supervisor(), threads, zygote, remap
         )
         catalog = Catalog(self.context)
         self.networks.directory = Directory(catalog)

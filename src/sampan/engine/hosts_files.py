@@ -46,9 +46,9 @@ def write(path: Path, text: str) -> None:
         file.write(text)
 
 
-def file_mounts(owner: Container, taken: set[str], *, read_only: bool) -> list[oci.Mount]:
-    """Binds of the files of ``owner`` but where the user mounts something else."""
-    options = ("rbind", "rprivate", "ro" if read_only else "rw")
+def file_mounts(owner: Container, taken: set[str], *, read_only: bool, mapped: bool = False) -> list[oci.Mount]:
+    """Binds of the files of ``owner`` but where the user mounts something else; ``mapped`` to the container's users."""
+    options = ("rbind", "rprivate", "ro" if read_only else "rw", *(("idmap",) if mapped else ()))
     return [
         oci.Mount(target, "bind", str(owner.state_dir / name), options)
         for name, target in FILES.items()

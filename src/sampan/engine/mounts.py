@@ -20,6 +20,7 @@ from sampan.engine.volumes import Volumes
 from sampan.errors import InvalidParameter
 from sampan.linux.mount import clone_mount
 from sampan.linux.openat2 import open_in_root
+from sampan.linux.userns import Mapped
 from sampan.oci import runtime_spec as oci
 from sampan.storage.images import Images
 from sampan.storage.snapshots import Snapshots
@@ -33,6 +34,7 @@ class Taken:
 
     mounts: list[oci.Mount] = field(default_factory=list)
     trees: dict[str, int] = field(default_factory=dict)
+    mapped: Mapped | None = None
 
 
 class Mounter:
@@ -43,9 +45,12 @@ class Mounter:
         self._images = images
         self._snapshots = snapshots
 
-    async def take(self, container: Container, held: ExitStack) -> Taken:
-        """All mounts the user asked for; fds that must stay open until the start is over go into ``held``."""
-        taken = Taken()
+    async def take(self, container: Container, held: ExitStack, mapped: Mapped | None = None) -> Taken:
+        """All mounts the user asked for; fds that must stay open until the start is over go into ``held``.
+
+        ``mapped``: the container's users, who own its volumes. A bind has the host's owners.
+        """
+        taken = Taken(mapped=mapped)
         for record in container.record.mounts:
             match record.point.type:
                 case "volume":
@@ -66,10 +71,13 @@ class Mounter:
             inside = self._volumes.open(record.point.name, subpath)
             held.callback(os.close, inside)
             taken.trees[record.point.destination] = detached(inside, held)
-        return oci.Mount(record.point.destination, "bind", str(path), bind_options(record))
+        options = bind_options(record)
+        if taken.mapped and self._volumes.has_own_files(record.point.name):
+            options.append("idmap")
+        return oci.Mount(record.point.destination, "bind", str(path), options)
 
     def _image(self, record: MountRecord, taken: Taken, held: ExitStack) -> oci.Mount:
-        tree = self._snapshots.view(self._images.get(record.point.source).chain_id)
+        tree = self._snapshots.view(self._images.get(record.point.source).chain_id, mapped=taken.mapped)
         held.callback(os.close, tree)
         subpath = (record.request.image_options or ImageOptions()).subpath
         if subpath:

@@ -24,9 +24,13 @@ def external_of(context: Context, container: Container) -> ExternalRuntime | Non
     return ExternalRuntime(path, configured.runtime_args, context.roots.run / "runtimes" / host_config.runtime)
 
 
-def refuse_unsupported(container: Container, *, init: bool, trees: bool) -> None:
+def refuse_unsupported(container: Container, *, init: bool, trees: bool, remapped: bool) -> None:
     """Raises Unsupported for what only our own runtime does."""
-    for wanted, what in ((init, "--init"), (trees, "image mounts and volume subpaths")):
+    for wanted, what in (
+        (init, "--init"),
+        (trees, "image mounts and volume subpaths"),
+        (remapped, "userns-remap"),
+    ):
         if wanted:
             runtime = container.record.host_config.runtime
             raise Unsupported(f"{what} cannot be combined with the runtime {runtime}")

@@ -26,11 +26,12 @@ def shared_directory(container: Container) -> Path:
     return container.run_dir / "shm"
 
 
-def provide(container: Container) -> str:
-    """Mount the tmpfs; returns its path."""
+def provide(container: Container, owner: tuple[int, int] = (0, 0)) -> str:
+    """Mount the tmpfs, which belongs to ``owner`` (uid and gid); returns its path."""
     directory = shared_directory(container)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    options = {"mode": "1777", "size": str(container.record.host_config.shm_size)}
+    uid, gid = map(str, owner)
+    options = {"mode": "1777", "size": str(container.record.host_config.shm_size), "uid": uid, "gid": gid}
     tmpfs = mount_detached("tmpfs", options, FLAGS)
     try:
         move_mount(tmpfs, directory)

@@ -19,7 +19,8 @@ from sampan.engine.environment import environment_of
 from sampan.engine.resources import resources_of
 from sampan.engine.seccomp import profile_of
 from sampan.engine.security import Security, capabilities_of
-from sampan.engine.users import Identity
+from sampan.engine.users import MAXIMUM_ID, Identity
+from sampan.linux.idmap import IdMap, Range
 from sampan.oci import runtime_spec as oci
 
 DEFAULT_MOUNTS = (
@@ -49,7 +50,7 @@ class Findings:
 
     ``joined`` are paths of namespaces of other containers by type; ``mounts`` those of the user and of the three
     files in /etc; ``shared_memory`` the source of another's /dev/shm ("": an own one); ``link_environment`` the
-    variables of legacy links; ``mappings`` the remapped user namespace (empty: the host's).
+    variables of legacy links; ``maps`` those of its user namespace (None: the host's).
     """
 
     identity: Identity
@@ -57,7 +58,7 @@ class Findings:
     joined: dict[str, str] = field(default_factory=dict)
     shared_memory: str = ""
     link_environment: Sequence[str] = ()
-    mappings: Sequence[oci.IDMapping] = ()
+    maps: IdMap | None = None
 
 
 def spec_of(record: Record, security: Security, daemon: Config, found: Findings, cgroup_path: str) -> oci.Spec:
@@ -152,17 +153,22 @@ def linux_of(record: Record, security: Security, found: Findings, cgroup_path: s
     resources = resources_of(host_config, cgroup_rules(host_config))
     return oci.Linux(
         namespaces=namespaces_of(host_config, found),
-        uid_mappings=found.mappings,
-        gid_mappings=found.mappings,
+        uid_mappings=mappings_of(found.maps.uids) if found.maps else (),
+        gid_mappings=mappings_of(found.maps.gids) if found.maps else (),
         devices=device_nodes(host_config),
         cgroups_path=cgroup_path,
         resources=resources,
-        sysctl=sysctls_of(record),
+        sysctl=sysctls_of(record, found.maps),
         seccomp=None if host_config.privileged else profile_of(security, capabilities_of(host_config)),
         rootfs_propagation=root_propagation(record),
         masked_paths=host_config.masked_paths or (),
         readonly_paths=host_config.readonly_paths or (),
     )
+
+
+def mappings_of(ranges: Sequence[Range]) -> list[oci.IDMapping]:
+    """Ranges of IDs as the specification has them."""
+    return [oci.IDMapping(inside, outside, count) for inside, outside, count in ranges]
 
 
 def namespaces_of(host_config: HostConfig, found: Findings) -> list[oci.Namespace]:
@@ -173,18 +179,19 @@ def namespaces_of(host_config: HostConfig, found: Findings) -> list[oci.Namespac
             namespaces.append(oci.Namespace(type_, found.joined[type_]))
         elif getattr(host_config, mode) != "host":
             namespaces.append(oci.Namespace(type_))
-    if found.mappings:
+    if found.maps:
         namespaces.append(oci.Namespace("user", found.joined.get("user", "")))
     return namespaces
 
 
-def sysctls_of(record: Record) -> dict[str, str]:
+def sysctls_of(record: Record, maps: IdMap | None) -> dict[str, str]:
     """The container's kernel parameters; in an own network any user may bind low ports and ping (as in Docker)."""
     host_config = record.host_config
     own_network = host_config.network_mode != "host" and not host_config.network_mode.startswith("container:")
     defaults = {"net.ipv4.ip_unprivileged_port_start": "0"} if own_network else {}
     if own_network and host_config.userns_mode != "host":
-        defaults["net.ipv4.ping_group_range"] = "0 2147483647"
+        last = max(first + count - 1 for first, _, count in maps.gids) if maps else MAXIMUM_ID
+        defaults["net.ipv4.ping_group_range"] = f"0 {last}"
     return {**defaults, **host_config.sysctls}
 
 

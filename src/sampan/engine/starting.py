@@ -7,6 +7,7 @@ record of one that does not run is on disk already.
 """
 
 import asyncio
+import dataclasses
 import errno
 import os
 from contextlib import AsyncExitStack, ExitStack
@@ -24,10 +25,11 @@ from sampan.engine.hosts_files import file_mounts, leave_marks, write_network_fi
 from sampan.engine.log_files import log_file_of
 from sampan.engine.membership import member_of, shares_network
 from sampan.engine.mounts import Mounter, Taken
+from sampan.engine.remap import check_remapped
 from sampan.engine.runtimes import external_of, refuse_unsupported
 from sampan.engine.security import parse_security
 from sampan.engine.spec import Findings, spec_of
-from sampan.engine.users import Identity, resolve
+from sampan.engine.users import resolve
 from sampan.errors import (
     CommandNotExecutable,
     CommandNotFound,
@@ -38,7 +40,10 @@ from sampan.errors import (
     NotRunning,
 )
 from sampan.linux.cgroup import Cgroup
+from sampan.linux.idmap import acting_as_root, host_ids
 from sampan.linux.openat2 import open_in_root
+from sampan.linux.userns import identity as user_namespace
+from sampan.network.member import NEW_USERNS
 from sampan.oci import runtime_spec as oci
 from sampan.runtime.container import cgroup_path, launch_from, prepare_cgroup
 from sampan.runtime.external import last_words
@@ -69,7 +74,7 @@ class Starter:
                 await self._join_networks(container, undo)
                 trace.mark("network")
                 undo.push_async_callback(self.mounter.release, container)
-                taken = await self.mounter.take(container, held)
+                taken = await self.mounter.take(container, held, self._context.remap_of(container.record.host_config))
                 spec = self._spec(container, rootfs, taken, undo)
                 trace.mark("spec")
                 container.cgroup = self._prepare_cgroup(spec, undo)
@@ -82,8 +87,11 @@ class Starter:
         trace.end()
 
     def _mount_root(self, container: Container, held: ExitStack) -> int:
-        volatile = container.record.host_config.auto_remove
-        fd = self._context.storage.snapshots.mount(container.id, volatile=volatile)
+        host_config = container.record.host_config
+        remap = self._context.remap_of(host_config)
+        if remap is not None:
+            check_remapped(host_config)
+        fd = self._context.storage.snapshots.mount(container.id, volatile=host_config.auto_remove, mapped=remap)
         held.callback(self._context.threads.submit, os.close, fd)
         return fd
 
@@ -94,7 +102,8 @@ class Starter:
             self._donor(donor_id, "join network of")
             return
         undo.push_async_callback(self._context.networks.leave, container.id)
-        container.sandbox = await self._context.networks.join(member_of(record))
+        member = dataclasses.replace(member_of(record), userns=self._userns(container))
+        container.sandbox = await self._context.networks.join(member)
         record.endpoints = dict(container.sandbox.endpoints)
         write_network_files(container, container.sandbox)
 
@@ -118,17 +127,21 @@ class Starter:
         record, context = container.record, self._context
         host_config = record.host_config
         identity = resolve(rootfs, record.config.user, host_config.group_add or ())
-        make_directory(rootfs, record.config.working_dir, identity)
-        leave_marks(rootfs)
+        remap = context.remap_of(host_config)
+        maps = remap.maps if remap else None
+        with acting_as_root(maps):
+            make_directory(rootfs, record.config.working_dir, host_ids(maps, identity.uid, identity.gid))
+            leave_marks(rootfs)
         mounts = taken.mounts
         covered = {mount.destination for mount in mounts}
         owner = self._catalog.find(shares_network(record)) if shares_network(record) else container
-        mounts += file_mounts(owner, covered, read_only=host_config.readonly_rootfs)
+        mounts += file_mounts(owner, covered, read_only=host_config.readonly_rootfs, mapped=remap is not None)
         if host_config.ipc_mode == "host" and Path(MQUEUE).is_dir() and MQUEUE not in covered:
             mounts.append(oci.Mount(MQUEUE, "bind", MQUEUE, ("rbind", "nosuid", "noexec", "nodev")))
         found = Findings(
             identity=identity,
             mounts=mounts,
+            maps=maps,
             joined=self._joined(container),
             shared_memory=self._shared_memory(container, undo),
             link_environment=container.sandbox.environment if container.sandbox else (),
@@ -153,7 +166,29 @@ class Starter:
                 joined[type_] = f"/proc/{donor.pid}/ns/{type_}"
         if donor_id := shares_network(container.record):
             joined["network"] = f"/proc/{self._donor(donor_id, 'join network of').pid}/ns/net"
+        if container.sandbox is not None and container.sandbox.userns:
+            joined["user"] = container.sandbox.userns
+        elif userns := self._userns(container):
+            joined["user"] = userns
         return joined
+
+    def _userns(self, container: Container) -> str:
+        """The user namespace of a remapped container: that of those whose namespaces it shares, or NEW_USERNS.
+
+        "" is the host's. Raises InvalidParameter where these are of different ones.
+        """
+        host_config = container.record.host_config
+        if self._context.remap_of(host_config) is None:
+            return ""
+        modes = (host_config.network_mode, host_config.pid_mode, host_config.ipc_mode)
+        shared = [mode.partition(":")[2] for mode in modes if mode.startswith("container:")]
+        donors = [self._donor(donor, "join user namespace of") for donor in shared]
+        paths = {user_namespace(donor.pid): f"/proc/{donor.pid}/ns/user" for donor in donors}
+        if len(paths) > 1 or user_namespace(os.getpid()) in paths:
+            raise InvalidParameter(
+                "containers that share namespaces must share a user namespace: give all of them --userns=host or none"
+            )
+        return next(iter(paths.values()), NEW_USERNS)
 
     def _shared_memory(self, container: Container, undo: AsyncExitStack) -> str:
         """Source of a /dev/shm that is shared: the container's own, or its donor's; "" for a private one."""
@@ -162,7 +197,8 @@ class Starter:
             return str(shm.shared_directory(self._donor(container_id, "join ipc namespace of")))
         if kind == "shareable":
             undo.callback(shm.withdraw, container)
-            return shm.provide(container)
+            remap = self._context.remap_of(container.record.host_config)
+            return shm.provide(container, remap.maps.root if remap else (0, 0))
         return ""
 
     def _prepare_cgroup(self, spec: oci.Spec, undo: AsyncExitStack) -> Cgroup:
@@ -178,7 +214,8 @@ class Starter:
         init = wants_init(container, self._context.config.init)
         external = external_of(self._context, container)
         if external is not None:
-            refuse_unsupported(container, init=init, trees=bool(trees))
+            remapped = self._context.remap_of(container.record.host_config) is not None
+            refuse_unsupported(container, init=init, trees=bool(trees), remapped=remapped)
         make = partial(launch_from, init=init, trees=trees) if external is None else external.launch_from
         return make(
             spec,
@@ -251,8 +288,11 @@ def exit_code_of(error: EngineError) -> int:
     return 128
 
 
-def make_directory(root: int, path: str, identity: Identity) -> None:
-    """Make the working directory where the image has none, for the user; raises InvalidParameter for a file."""
+def make_directory(root: int, path: str, owner: tuple[int, int]) -> None:
+    """Make the working directory where the image has none, for ``owner`` (on the host).
+
+    Raises InvalidParameter for a file.
+    """
     parts = [part for part in path.split("/") if part]
     for depth in range(1, len(parts) + 1):
         current = "/" + "/".join(parts[:depth])
@@ -261,16 +301,16 @@ def make_directory(root: int, path: str, identity: Identity) -> None:
         except NotADirectoryError:
             raise InvalidParameter(f"Cannot mkdir: {path} is not a directory") from None
         except FileNotFoundError:
-            make_child(root, current, identity)
+            make_child(root, current, owner)
 
 
-def make_child(root: int, path: str, identity: Identity) -> None:
+def make_child(root: int, path: str, owner: tuple[int, int]) -> None:
     """Make one directory whose parent is there, owned by the user."""
     parent, _, name = path.rpartition("/")
     above = open_in_root(root, parent or "/", os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.mkdir(name, 0o755, dir_fd=above)
-        os.chown(name, identity.uid, identity.gid, dir_fd=above, follow_symlinks=False)
+        os.chown(name, *owner, dir_fd=above, follow_symlinks=False)
     finally:
         os.close(above)
 

@@ -117,7 +117,7 @@ class System:
             default_runtime=config.default_runtime,
             live_restore_enabled=True,
             init_binary="sampan-init",
-            security_options=["name=seccomp,profile=builtin", *(["name=cgroupns"] if hierarchies() else [])],
+            security_options=security_options(self._context),
             firewall_backend=s.FirewallInfo(driver="nftables"),
             cdi_spec_dirs=list(config.cdi_spec_dirs),
             discovered_devices=[
@@ -174,6 +174,12 @@ class System:
 def uses_disk(container: Container) -> bool:
     """Whether a container counts as active: its writable layer cannot be given back."""
     return container.live or container.status == Status.RESTARTING
+
+
+def security_options(context: Context) -> list[str]:
+    """What separates containers from the host."""
+    wanted = {"name=userns": context.remap is not None, "name=cgroupns": bool(hierarchies())}
+    return ["name=seccomp,profile=builtin", *(name for name, there in wanted.items() if there)]
 
 
 def runtimes(context: Context) -> dict[str, s.Runtime]:

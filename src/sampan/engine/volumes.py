@@ -207,6 +207,11 @@ class Volumes:
         record = self._store.get(name)
         return record is not None and ANONYMOUS in record.labels
 
+    def has_own_files(self, name: str) -> bool:
+        """Whether the volume's files belong to containers' users, being the engine's own and not the host's."""
+        record = self._find(name)
+        return record.driver == "local" and record.options.get("type", "tmpfs") == "tmpfs"
+
     async def acquire(self, name: str, container_id: str) -> Path:
         """Mount the volume for a container that starts; returns the directory on the host."""
         async with self._locks[name]:

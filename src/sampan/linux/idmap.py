@@ -2,7 +2,7 @@
 
 (inside, outside, count)     inside..inside+count-1 in the namespace is outside.. on the host
 
-``acting_as`` is for writing through an ID-mapped mount: there the host's root is nobody, and may own no file.
+``acting_as_root`` is for writing through an ID-mapped mount: there the host's root is nobody, and may own no file.
 
 Source: user_namespaces(7) "User and group ID mappings", setfsuid(2), capabilities(7) "Effect of user ID changes".
 """
@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from sampan.errors import InvalidParameter
 from sampan.linux.syscall import libc_call
 
 Range = tuple[int, int, int]
@@ -40,7 +41,7 @@ class IdMap:
         return _inside(self.uids, uid), _inside(self.gids, gid)
 
     def outside(self, uid: int, gid: int) -> tuple[int, int]:
-        """The host's IDs for the namespace's."""
+        """The host's IDs for the namespace's; raises InvalidParameter for one that it does not have."""
         return _outside(self.uids, uid), _outside(self.gids, gid)
 
 
@@ -51,7 +52,15 @@ def _inside(ranges: Sequence[Range], host_id: int) -> int:
 
 
 def _outside(ranges: Sequence[Range], own_id: int) -> int:
-    return next((start + own_id - first for first, start, count in ranges if first <= own_id < first + count), OVERFLOW)
+    for first, start, count in ranges:
+        if first <= own_id < first + count:
+            return start + own_id - first
+    raise InvalidParameter(f"Container ID {own_id} cannot be mapped to a host ID")
+
+
+def host_ids(maps: IdMap | None, uid: int, gid: int) -> tuple[int, int]:
+    """``maps.outside``, where None leaves IDs as they are."""
+    return (uid, gid) if maps is None else maps.outside(uid, gid)
 
 
 def text(ranges: Sequence[Range]) -> str:
@@ -74,11 +83,15 @@ def _read(path: Path) -> tuple[Range, ...]:
 
 
 @contextmanager
-def acting_as(uid: int, gid: int) -> Iterator[None]:
-    """Files this thread makes meanwhile belong to ``uid`` and ``gid``; it keeps all its capabilities.
+def acting_as_root(maps: IdMap | None) -> Iterator[None]:
+    """Files this thread makes meanwhile belong to the namespace's root (None: the host's); it keeps its capabilities.
 
     Nothing may be awaited within.
     """
+    if maps is None:
+        yield
+        return
+    uid, gid = maps.root
     bits = libc_call("prctl", _PR_GET_SECUREBITS, 0, 0, 0, 0)
     libc_call("prctl", _PR_SET_SECUREBITS, bits | _NO_SETUID_FIXUP, 0, 0, 0)
     before = libc_call("setfsuid", uid), libc_call("setfsgid", gid)

@@ -24,7 +24,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from sampan.linux import mount
-from sampan.linux.idmap import acting_as
+from sampan.linux.idmap import acting_as_root
 from sampan.linux.syscall import libc_call
 from sampan.linux.userns import Mapped
 
@@ -63,8 +63,7 @@ def mount_overlay(lowers: Sequence[Path], writable: Writable | None = None, *, m
             work=_below(above, "work", opened) if above else None,
             volatile=writable is not None and writable.volatile,
         )
-        if mapped is not None:
-            opened.enter_context(acting_as(*mapped.maps.root))
+        opened.enter_context(acting_as_root(mapped.maps if mapped else None))
         return mount_by_fds(stack, opened) if takes_fds() else mount_by_paths(stack)
 
 

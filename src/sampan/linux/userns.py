@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from sampan.linux import idmap
 from sampan.linux.idmap import IdMap
@@ -64,6 +65,11 @@ def join_with_network(path: str) -> tuple[int, int]:
     except OSError:
         os.close(user)
         raise
+
+
+def identity(pid: int) -> str:
+    """The name of the user namespace a process is in: ``user:[4026531837]``; raises FileNotFoundError."""
+    return str(Path(f"/proc/{pid}/ns/user").readlink())
 
 
 @contextmanager

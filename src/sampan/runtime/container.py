@@ -11,7 +11,7 @@ Nothing here waits; all of it may be called on the event loop (a cgroup is made 
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -129,7 +129,7 @@ def surroundings(
         cgroup_tasks=tasks,
         cgroup_directory=own(cgroup.open()) if isinstance(cgroup, Cgroup2) else None,
         cgroup_path=cgroup.path if cgroup else "/",
-        userns={destination: own(fd) for destination, fd in _user_namespaces(spec)},
+        userns=dict(_user_namespaces(spec, namespaces.get("user"), own)),
         init=init,
         owned=owned,
     )
@@ -151,20 +151,21 @@ def open_tasks(cgroup: Cgroup | None, opened: ExitStack) -> list[int]:
     return fds
 
 
-def _user_namespaces(spec: Spec) -> list[tuple[str, int]]:
-    """A user namespace per idmapped mount; one without maps of its own takes the container's."""
+def _user_namespaces(spec: Spec, joined: int | None, own: Callable[[int], int]) -> Iterator[tuple[str, int]]:
+    """A user namespace per idmapped mount, made and ``own``ed for it; one without maps takes the container's."""
     from sampan.linux import userns  # seldom needed: a start without it is quicker
 
     linux = spec.linux or Linux()
-    made = []
     for mount in spec.mounts:
         if not (mount.uid_mappings or parse(mount.options).idmap):
+            continue
+        if joined is not None and not mount.uid_mappings:
+            yield mount.destination, joined
             continue
         uids, gids = mount.uid_mappings or linux.uid_mappings, mount.gid_mappings or linux.gid_mappings
         if not uids or not gids:
             raise InvalidParameter(f"mount {mount.destination}: idmap needs uidMappings and gidMappings")
-        made.append((mount.destination, userns.make(map_text(list(uids)), map_text(list(gids)))))
-    return made
+        yield mount.destination, own(userns.make(map_text(list(uids)), map_text(list(gids))))
 
 
 def exec_from(

@@ -17,7 +17,7 @@ from sampan.archive.changes import Change, Kind
 from sampan.archive.errors import DiskFull, MalformedArchive
 from sampan.errors import DataLoss
 from sampan.linux import userns
-from sampan.linux.idmap import IdMap, acting_as, text
+from sampan.linux.idmap import IdMap, acting_as_root, text
 from sampan.linux.userns import Mapped
 from sampan.oci import digest as digests
 from sampan.oci.digest import DiffID
@@ -291,7 +291,7 @@ def test_owners_on_disk_are_those_that_a_user_namespace_sees(storage: Storage) -
         assert os.stat("f", dir_fd=fd).st_uid == 100_005
         assert os.stat(".", dir_fd=fd).st_gid == 200_000
         os.chown("f", 100_007, 200_008, dir_fd=fd)
-        with acting_as(*maps.root):
+        with acting_as_root(maps):
             os.mkdir("made", dir_fd=fd)
         with pytest.raises(OSError, match="Value too large"):
             os.mkdir("nobodys", dir_fd=fd)
