@@ -28,6 +28,7 @@ enum { /* the same on every architecture */
 #define KERNEL_CLOSE_RANGE_CLOEXEC 4
 #define KERNEL_OPEN_TREE_CLONE 1
 #define KERNEL_MOVE_FROM_DESCRIPTOR 0x4
+#define KERNEL_MOVE_TO_SYMLINKS 0x10
 #define KERNEL_MOVE_TO_DESCRIPTOR 0x40
 #define KERNEL_MOUNT_READONLY 0x1
 #define KERNEL_MOUNT_NOSUID 0x2
@@ -69,7 +70,7 @@ static inline int kernel_open_tree(int directory, const char *path, unsigned fla
 
 static inline int kernel_move_mount(int mount, int directory, const char *path)
 {
-    unsigned to = *path ? 0 : KERNEL_MOVE_TO_DESCRIPTOR;
+    unsigned to = *path ? KERNEL_MOVE_TO_SYMLINKS : KERNEL_MOVE_TO_DESCRIPTOR;
     return checked(syscall(CALL_MOVE_MOUNT, mount, "", directory, path, KERNEL_MOVE_FROM_DESCRIPTOR | to));
 }
 

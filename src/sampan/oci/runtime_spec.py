@@ -152,11 +152,11 @@ class Mount(_Value, frozen=True):
 
 
 class Hook(_Value, frozen=True):
-    """A program run at a point of the life cycle; ``timeout`` in seconds."""
+    """A program run at a point of the life cycle; ``timeout`` in seconds; ``env`` None inherits."""
 
     path: str
     args: Sequence[str] = ()
-    env: Sequence[str] = ()
+    env: Sequence[str] | None = None
     timeout: int | None = None
 
 

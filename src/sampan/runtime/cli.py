@@ -51,25 +51,27 @@ COMMANDS = {
 }
 """Command → module in ``runtime/commands`` (which has a function of the command's name), help."""
 
+_EXEC_FAILED = 255
+"""Status of an ``exec`` that ran nothing: no program's own, or seldom (runc's choice)."""
+
 _RESERVED = {"exec", "list"}
 """Commands whose function has a ``_`` behind its name, which is Python's own."""
 
 
 def main() -> int:
     """Entry point; the exit status is the command's, 1 for an error."""
-    from sampan.runtime.error_log import ErrorLog
+    from sampan.runtime.error_log import open_log
 
-    log = ErrorLog("", "text")
+    log = open_log("", "text", debug=False)
+    arguments = Arguments()
     try:
         arguments = parse(sys.argv[1:], GLOBAL, SHORT)
-        log = ErrorLog(arguments.text("log"), arguments.text("log-format", "text"))
+        log = open_log(arguments.text("log"), arguments.text("log-format", "text"), debug=arguments.on("debug"))
+        log.debug(" ".join(arguments.words))
         return _run(arguments)
-    except EngineError as error:
+    except (EngineError, OSError) as error:
         log.error(str(error))
-        return 1
-    except OSError as error:
-        log.error(str(error))
-        return 1
+        return _EXEC_FAILED if arguments.words[:1] == ["exec"] else 1
 
 
 def _run(arguments: Arguments) -> int:

@@ -37,7 +37,8 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     spec's; ``cgroup_tasks`` fds of v1 ``tasks`` files; ``cgroup_directory`` fd of a v2 directory; ``userns`` fds of the
     user namespaces of idmapped mounts, by destination; ``trees`` detached mounts that binds show, by destination
     (in place of their sources); ``start_socket`` where the child waits for ``start``; ``init``
-    puts the engine's init first; ``keep`` stay open as 3, 4, …; ``state`` is what hooks read, in the child's view.
+    puts the engine's init first; ``keep`` stay open as 3, 4, …; ``state`` is what hooks read, in the child's view, and
+    ``environment`` what those before the pivot inherit.
     """
 
     container_id: str
@@ -56,6 +57,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     keep: Sequence[int] = ()
     die_with_parent: bool = False
     state: bytes = b""
+    environment: Sequence[str] = ()
     owned: Sequence[int] = ()
 
 
@@ -77,6 +79,7 @@ class _Launch:
         self.slots = Slots()
         self._give(around)
         self.new = {one.type for one in self.linux.namespaces if one.type not in around.namespaces}
+        self.private = "mount" in self.new
         self.other_user = "user" in self.new or "user" in self.joined
         bundled = around.rootfs is None
         self.root_slot = self.slots.take() if bundled else self.rootfs
@@ -134,8 +137,7 @@ class _Launch:
         if "network" in self.new:
             yield plan.RaiseLoopback()
         yield from self._names()
-        if "mount" in self.new:
-            yield from self._file_systems()
+        yield from self._file_systems()
         yield from self._process()
 
     def _names(self) -> Iterator[Operation]:
@@ -168,11 +170,15 @@ class _Launch:
         return 0 if wanted == kernel.MS_SHARED else wanted
 
     def _file_systems(self) -> Iterator[Operation]:
-        """The container's tree, up to the pivot into it."""
+        """The container's tree, up to the pivot into it.
+
+        In a mount namespace that others are in too it is mounted at the root's path, as this process's root alone.
+        """
         if not self.other_user:
             yield from self._take()
-        yield plan.SetPropagation("/", kernel.MS_PRIVATE)
-        yield plan.AttachRoot(self.root_slot, "/")
+        if self.private:
+            yield plan.SetPropagation("/", kernel.MS_PRIVATE)
+        yield plan.AttachRoot(self.root_slot, self._place)
         private = "cgroup" in self.new
         yield from compile_mounts.targets(
             self.mounts, self.slots, cgroup=self.around.cgroup_path, private_cgroups=private
@@ -184,33 +190,54 @@ class _Launch:
             yield plan.MakeReadonly(path)
         for path in self.linux.masked_paths:
             yield plan.Mask(path)
+        if self.process.cwd != "/":
+            yield plan.MakeDirectory(self.process.cwd)
         if self._root.readonly:
             yield plan.MakeReadonly("/")
         yield from self._hooks_before_pivot()
-        yield plan.PivotRoot() if self.around.pivot else plan.ChangeRoot()
+        yield plan.PivotRoot() if self.around.pivot and self.private else plan.ChangeRoot()
         if self.linux.rootfs_propagation:
             yield plan.SetPropagation("/", *map(int, PROPAGATION[self.linux.rootfs_propagation]))
+
+    @property
+    def _place(self) -> str:
+        """Where in the host's tree the root is mounted before the pivot.
+
+        Hooks of that moment find it by the bundle's path. Otherwise it lies over everything, where a user who is
+        root in a user namespace only can reach it.
+        """
+        early = self.hooks.prestart or self.hooks.create_runtime or self.hooks.create_container
+        bundled = self.rootfs == plan.NO_SLOT
+        return str(self.around.bundle / self._root.path) if bundled and (early or not self.private) else "/"
 
     def _hooks_before_pivot(self) -> Iterator[Operation]:
         if self.hooks.prestart or self.hooks.create_runtime:
             yield plan.Pause(CREATE_RUNTIME)
-        yield from map(self._hook, self.hooks.create_container)
+        if self.hooks.create_container:
+            yield plan.ChangeDirectory(self._place)
+            yield from self._hooks("createContainer", self.hooks.create_container, self.around.environment)
 
-    def _hook(self, hook: Hook) -> Operation:
-        timeout = (hook.timeout or 0) * 1000
-        return plan.RunHook(hook.path, tuple(hook.args or (hook.path,)), tuple(hook.env), self.around.state, timeout)
+    def _hooks(self, name: str, hooks: Sequence[Hook], inherited: Sequence[str]) -> Iterator[Operation]:
+        """Hooks in order; one without an environment of its own gets that of its surroundings, as with runc."""
+        for index, hook in enumerate(hooks):
+            environment = tuple(inherited if hook.env is None else hook.env)
+            arguments, timeout = tuple(hook.args or (hook.path,)), (hook.timeout or 0) * 1000
+            called = f"{name} hook #{index}"
+            yield plan.RunHook(hook.path, arguments, environment, self.around.state, timeout, called)
 
     def _process(self) -> Iterator[Operation]:
-        process = self.process
-        yield from compile_process.limits(process, new_user=self.other_user)
+        process, keep = self.process, len(self.around.keep)
+        filtered = compile_process.Filter(self.linux.seccomp, late=process.no_new_privileges and not self.around.init)
+        execute = compile_process.program_of(process, filtered, keep=keep)
+        yield from compile_process.affinity(None)
         yield from compile_process.personality(self.linux.personality)
-        yield from compile_process.console(process, bind="mount" in self.new)
-        execute = compile_process.program_of(process, keep=len(self.around.keep))
+        yield from compile_process.console(process, bind=True)
+        yield from compile_process.limits(process, new_user=self.other_user)
         if self.start != plan.NO_SLOT:
             yield plan.FindProgram(execute.file, execute.environment)
-            yield plan.WaitStart(self.start)
-        yield from map(self._hook, self.hooks.start_container)
-        yield from compile_process.identity(process, self.linux.seccomp)
+            yield plan.WaitStart(self.start, keep)
+        yield from self._hooks("startContainer", self.hooks.start_container, execute.environment)
+        yield from compile_process.identity(process, filtered)
         if self.around.die_with_parent:
             yield plan.DieWithParent()
         if self.around.init:
@@ -246,11 +273,11 @@ def compile_exec(
         operations.append(plan.SetAffinity(compile_process.cpu_mask(affinity.initial)))
     operations += [plan.WriteSlot(slot, b"0") for slot in tasks]
     operations += [plan.SetNamespace(joined, flags), plan.Clone(0, cgroup)]
-    if affinity and affinity.final:
-        operations.append(plan.SetAffinity(compile_process.cpu_mask(affinity.final)))
-    operations += compile_process.limits(process, new_user=bool(flags & FLAGS["user"]))
+    operations += compile_process.affinity(affinity)
     operations += compile_process.personality(linux.personality)
     operations += compile_process.console(process, bind=False)
-    operations += compile_process.identity(process, linux.seccomp)
-    operations.append(compile_process.program_of(process, keep=len(keep)))
+    operations += compile_process.limits(process, new_user=bool(flags & FLAGS["user"]))
+    filtered = compile_process.Filter(linux.seccomp, late=process.no_new_privileges)
+    operations += compile_process.identity(process, filtered)
+    operations.append(compile_process.program_of(process, filtered, keep=len(keep)))
     return Plan(tuple(operations), tuple(slots.fds), tuple(owned))

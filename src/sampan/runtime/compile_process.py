@@ -1,19 +1,20 @@
 """An OCI process as operations: from the namespaces entered to the program executed. Shared by launch and exec.
 
 Order matters: limits and the console while all capabilities are held; the filter before they go, unless
-``noNewPrivileges`` allows it at the very end, where it hampers nothing of ours.
+``noNewPrivileges`` allows it at the very end, with the program itself, where it hampers nothing of ours.
 """
 
 from collections.abc import Iterator, Sequence
 
 from sampan.errors import InvalidParameter
 from sampan.linux import capabilities, rlimit
-from sampan.oci.runtime_spec import Capabilities, Personality, Process, Scheduler, Seccomp
+from sampan.oci.runtime_spec import Capabilities, CPUAffinity, Personality, Process, Scheduler, Seccomp
 from sampan.runtime import plan
 from sampan.runtime.plan import Operation
-from sampan.runtime.seccomp import compile_filter
+from sampan.runtime.seccomp import NO_FILTER, compile_filter
 
 DEFAULT_UMASK = 0o022
+_EVERY_CPU = b"\xff" * 1024  # 8192, the most a kernel is built for; it takes those there are
 
 _IO_CLASSES = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
 _POLICIES = {
@@ -51,13 +52,29 @@ def console(process: Process, *, bind: bool) -> Iterator[Operation]:
         yield plan.SetStdio(process.user.uid)
 
 
-def identity(process: Process, filter_: Seccomp | None, *, set_groups: bool = True) -> Iterator[Operation]:
-    """Directory, ids, capabilities, filter: the last things before the program."""
+class Filter:
+    """A seccomp filter and when it is installed: ``late`` with the program, else while capabilities are held."""
+
+    def __init__(self, section: Seccomp | None, *, late: bool) -> None:
+        program = compile_filter(section) if section else NO_FILTER
+        self.early, self.late = (NO_FILTER, program) if late else (program, NO_FILTER)
+
+
+def affinity(wanted: CPUAffinity | None) -> Iterator[Operation]:
+    """The CPUs of a process that is in its cgroup: not those its caller happened to be bound to, unless it asks so."""
+    if wanted is None:
+        yield plan.SetAffinity(_EVERY_CPU)
+    elif wanted.final:
+        yield plan.SetAffinity(cpu_mask(wanted.final))
+
+
+def identity(process: Process, filtered: Filter, *, set_groups: bool = True) -> Iterator[Operation]:
+    """Directory, ids, capabilities, early filter: the last things before the program."""
     user = process.user
     held = process.capabilities or Capabilities()
-    program = compile_filter(filter_) if filter_ else None
-    if program and not process.no_new_privileges:
-        yield plan.Seccomp(program.flags, program.code)
+    early = [plan.Seccomp(filtered.early.flags, filtered.early.code)] if filtered.early.code else []
+    if not process.no_new_privileges:
+        yield from early
     yield plan.ChangeDirectory(process.cwd)
     yield plan.DropBounding(_mask(held.bounding))
     yield plan.SetIds(user.uid, user.gid, plan.group_bytes(user.additional_gids), int(set_groups))
@@ -67,13 +84,14 @@ def identity(process: Process, filter_: Seccomp | None, *, set_groups: bool = Tr
     yield plan.SetUmask(DEFAULT_UMASK if user.umask is None else user.umask)
     if process.no_new_privileges:
         yield plan.NoNewPrivileges()
-        if program:
-            yield plan.Seccomp(program.flags, program.code)
+        yield from early
 
 
-def program_of(process: Process, *, keep: int = 0) -> plan.Execute:
+def program_of(process: Process, filtered: Filter, *, keep: int = 0) -> plan.Execute:
     """The execve itself; ``keep`` descriptors from 3 on stay open."""
-    return plan.Execute(process.args[0], tuple(process.args), environment(process.env), keep)
+    program = filtered.late
+    arguments, variables = tuple(process.args), environment(process.env)
+    return plan.Execute(process.args[0], arguments, variables, keep, program.flags, program.code)
 
 
 def environment(entries: Sequence[str]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Where ``sampan-runtime`` tells errors: stderr for people, and the file of ``--log`` for the engine above.
+"""Where ``sampan-runtime`` tells errors and warnings: stderr for people, the file of ``--log`` for the engine above.
 
 Engines read the JSON form (``level``, ``msg``, ``time``) to show a reason of failure; text is logfmt as runc writes it.
 """
@@ -11,25 +11,55 @@ from sampan.errors import InvalidParameter
 
 
 class ErrorLog:
-    """One error log; ``path`` "" is stderr alone."""
+    """One log; ``path`` "" is stderr alone. Raises InvalidParameter or OSError for one that cannot be written."""
 
-    def __init__(self, path: str, kind: str) -> None:
+    def __init__(self, path: str, kind: str, *, debug: bool = False) -> None:
         if kind not in {"text", "json"}:
             raise InvalidParameter(f'invalid log-format: "{kind}"')
-        self._path, self._kind = path, kind
+        self._path, self._kind, self._debug = path, kind, debug
+        if path:
+            open(path, "a").close()
 
     def error(self, message: str) -> None:
-        """Tell one error."""
-        line = self._line(message)
+        """Tell one error; people read it on stderr whatever the file."""
+        self._tell("error", message)
+        if self._path:
+            print(message, file=sys.stderr)
+
+    def warning(self, message: str) -> None:
+        """Tell what went wrong without changing what the command does."""
+        self._tell("warning", message)
+
+    def debug(self, message: str) -> None:
+        """Tell what is done, where ``--debug`` asks for it."""
+        if self._debug:
+            self._tell("debug", message)
+
+    def _tell(self, level: str, message: str) -> None:
+        line = self._line(level, message)
         if not self._path:
             print(line, file=sys.stderr)
             return
         with open(self._path, "a") as file:
             file.write(line + "\n")
-        print(message, file=sys.stderr)
 
-    def _line(self, message: str) -> str:
+    def _line(self, level: str, message: str) -> str:
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         if self._kind == "json":
-            return json.dumps({"level": "error", "msg": message, "time": now})
-        return f'time="{now}" level=error msg={json.dumps(message)}'
+            return json.dumps({"level": level, "msg": message, "time": now})
+        return f'time="{now}" level={level} msg={json.dumps(message)}'
+
+
+_log = ErrorLog("", "text")
+
+
+def open_log(path: str, kind: str, *, debug: bool) -> ErrorLog:
+    """The log of this command, which ``warn`` writes to from here on."""
+    global _log  # noqa: PLW0603  a command has one log
+    _log = ErrorLog(path, kind, debug=debug)
+    return _log
+
+
+def warn(message: str) -> None:
+    """A warning in this command's log."""
+    _log.warning(message)

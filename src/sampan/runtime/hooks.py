@@ -21,7 +21,7 @@ def run(name: str, hooks: Sequence[Hook], state: State) -> None:
                 hook.args or [hook.path],
                 executable=hook.path,
                 input=encode(state),
-                env=dict(entry.split("=", 1) for entry in hook.env if "=" in entry),
+                env=None if hook.env is None else dict(entry.split("=", 1) for entry in hook.env if "=" in entry),
                 timeout=hook.timeout or None,
                 capture_output=True,
                 cwd=state.bundle,
@@ -39,7 +39,7 @@ def run(name: str, hooks: Sequence[Hook], state: State) -> None:
 
 
 def run_all(name: str, hooks: Sequence[Hook], state: State) -> list[str]:
-    """Run every hook though some fail (poststart, poststop): the failures, as sentences."""
+    """Run every hook though some fail (poststop): the failures, as sentences."""
     failures = []
     for hook in hooks:
         try:

@@ -50,6 +50,9 @@ class Program(msgspec.Struct, frozen=True):
     code: bytes
 
 
+NO_FILTER = Program(0, b"")
+
+
 def compile_filter(section: Seccomp) -> Program:
     """The program of a section. Raises InvalidParameter for words it should not hold, Unsupported for listeners."""
     return _compiled(encode(section))

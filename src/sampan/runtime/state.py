@@ -28,7 +28,10 @@ _MOST_ID = 1024
 
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=False):
-    """What is known of a container besides its spec; pid 0 while it is being made; ``started`` in clock ticks."""
+    """What is known of a container besides its spec; pid 0 while it is being made; ``started`` in clock ticks.
+
+    ``mount`` is the mount that ``rootfs`` was on before: in the host's own mount namespace another covers it later.
+    """
 
     id: str
     bundle: str
@@ -38,6 +41,7 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=False):
     pid: int = 0
     started: int = 0
     owner: str = "root"
+    mount: int = 0
 
 
 class Container(msgspec.Struct, frozen=True):
@@ -172,6 +176,16 @@ def start_time(pid: int) -> int:
         return 0
     fields = text[text.rindex(")") + 2 :].split()
     return 0 if fields[0] in {"Z", "X"} else int(fields[19])
+
+
+def mount_id(path: str) -> int:
+    """The id of the mount that ``path`` is on, which no other mount has while it lasts. Source: proc(5), fdinfo."""
+    fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        lines = Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines()
+        return int(next(line.split()[1] for line in lines if line.startswith("mnt_id:")))
+    finally:
+        os.close(fd)
 
 
 def _replace(path: Path, data: bytes) -> None:

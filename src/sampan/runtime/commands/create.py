@@ -7,7 +7,6 @@ run      both at once; in the foreground it waits, gives the exit status and del
 
 import os
 import pwd
-import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -27,7 +26,7 @@ from sampan.runtime.container import surroundings
 from sampan.runtime.flags import Arguments, Kind, Switch, Text, parse
 from sampan.runtime.plan import Plan
 from sampan.runtime.spawn import Spawned, spawn, start_created
-from sampan.runtime.state import START_SOCKET, Container, Containers, Record, locked, start_time
+from sampan.runtime.state import START_SOCKET, Container, Containers, Record, locked, mount_id, start_time
 from sampan.runtime.validate import check
 
 _CREATE: dict[str, Kind] = {
@@ -55,7 +54,7 @@ def create(root: Path, words: list[str]) -> int:
 
 
 def start(root: Path, words: list[str]) -> int:
-    """``start ID``."""
+    """``start ID``. A failing poststart hook fails it, and ends and deletes the container."""
     containers = Containers(root)
     container = containers.find(one_id(words, "start"))
     with locked(container.directory):
@@ -65,7 +64,11 @@ def start(root: Path, words: list[str]) -> int:
             raise Conflict(f"cannot start a container in the {status} state")
         start_created(container.directory, START_SOCKET)
         (container.directory / START_SOCKET).unlink(missing_ok=True)
-        _poststart(container)
+        try:
+            _poststart(container)
+        except EngineError:
+            destroy(container)
+            raise
     return 0
 
 
@@ -77,7 +80,11 @@ def run(root: Path, words: list[str]) -> int:
     container, spawned = _make(root, arguments, container_id, waiting=False, wait=not detach)
     if arguments.text("console-socket"):
         _give_console(arguments, spawned)
-    _poststart(container)
+    try:
+        _poststart(container)
+    except EngineError:
+        destroy(Containers(root).find(container_id))
+        raise
     if detach:
         return 0
     status = Foreground(spawned).wait()
@@ -87,10 +94,9 @@ def run(root: Path, words: list[str]) -> int:
 
 
 def _poststart(container: Container) -> None:
-    """A failing poststart hook is told and changes nothing: the program runs already."""
+    """The hooks of a program that runs; the first that fails raises EngineError (runtime.md "Lifecycle", step 9)."""
     wanted = (container.spec.hooks or Hooks()).poststart
-    for failure in hooks.run_all("poststart", wanted, container.state("running")) if wanted else ():
-        print(failure, file=sys.stderr)
+    hooks.run("poststart", wanted, container.state("running"))
 
 
 def _make(
@@ -101,7 +107,8 @@ def _make(
     spec = load(bundle)
     check(spec)
     _check_console(spec, arguments, wait=wait)
-    record = Record(container_id, str(bundle), _rootfs(bundle, spec), _now(), owner=_owner())
+    rootfs = _rootfs(bundle, spec)
+    record = Record(container_id, str(bundle), rootfs, _now(), owner=_owner(), mount=mount_id(rootfs))
     container = Containers(root).new(record, spec)
     with ExitStack() as undo, locked(container.directory):
         undo.callback(lambda: destroy(Containers(root).find(container_id)))
@@ -138,6 +145,7 @@ def _plan(container: Container, spec: Spec, arguments: Arguments, start_socket: 
             keyring=not arguments.on("no-new-keyring"),
             pivot=not arguments.on("no-pivot"),
             keep=tuple(range(_FIRST_PRESERVED, _FIRST_PRESERVED + preserved)),
+            environment=[f"{name}={value}" for name, value in os.environ.items()],
             state=encode(container.state("creating", 1)),
             start_socket=start_socket,
         )

@@ -2,17 +2,18 @@
 
 import os
 import signal
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
 
 from sampan.errors import Conflict, InvalidParameter, NotFound
+from sampan.linux import mount
 from sampan.oci.runtime_spec import Hooks, Linux
 from sampan.runtime import hooks
 from sampan.runtime.cli import one_id
+from sampan.runtime.error_log import warn
 from sampan.runtime.flags import Switch, parse
-from sampan.runtime.state import Container, Containers, locked
+from sampan.runtime.state import Container, Containers, locked, mount_id
 
 KILL_PATIENCE = 10.0
 """Seconds ``delete`` waits for a killed process to end."""
@@ -100,8 +101,19 @@ def destroy(container: Container) -> None:
     with suppress(FileNotFoundError):
         wanted = (container.spec.hooks or Hooks()).poststop
         for failure in hooks.run_all("poststop", wanted, container.state("stopped")) if wanted else ():
-            print(failure, file=sys.stderr)
+            warn(failure)
+    _unmount(container)
     container.remove()
+
+
+def _unmount(container: Container) -> None:
+    """Where the container had no mount namespace of its own, its root was mounted in the host's."""
+    record = container.record
+    if any(one.type == "mount" for one in (container.spec.linux or Linux()).namespaces) or not record.mount:
+        return
+    with suppress(FileNotFoundError):
+        if mount_id(record.rootfs) != record.mount:
+            mount.umount(record.rootfs, mount.MNT_DETACH)
 
 
 def _end(container: Container) -> None:
