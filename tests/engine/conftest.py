@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
-from docker.errors import APIError
+from docker.errors import APIError, NotFound
 from docker.models.containers import Container
 from engine_daemon import IMAGE, PATIENCE, Daemon, busybox_tar, own_subnet, wait_for
 
@@ -169,3 +170,22 @@ def leaks(before: Census, after: Census) -> list[str]:
     if after.fds > before.fds + SPARE_FDS:
         found.append(f"{after.fds - before.fds} open files")
     return found
+
+
+@pytest.fixture
+def network(client: docker.DockerClient) -> Iterator[Callable[..., Any]]:
+    """Make a network that is removed after its containers."""
+    made: list[Any] = []
+
+    def create(name: str, **options: Any) -> Any:
+        made.append(client.networks.create(name, **options))
+        return made[-1]
+
+    yield create
+    for container in client.containers.list(all=True):
+        container.remove(force=True, v=True)
+    for one in made:
+        try:
+            one.remove()
+        except NotFound:
+            continue

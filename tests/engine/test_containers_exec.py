@@ -48,6 +48,12 @@ def test_an_exec_that_cannot_run_has_docker_s_status(
     assert sentence in done.stdout + done.stderr
 
 
+def test_an_exec_in_a_directory_that_is_not_there_says_so(daemon: Any, run: Run) -> None:
+    done = daemon.cli("exec", "-w", "/nodir", run().id, "true")
+    assert done.returncode == 127, done
+    assert b'chdir to cwd ("/nodir") set in config.json failed: no such file or directory' in done.stdout + done.stderr
+
+
 def test_an_exec_needs_a_running_container(client: docker.DockerClient) -> None:
     container = client.containers.create("busybox", "true", network_mode="none")
     with pytest.raises(APIError) as refused:

@@ -128,6 +128,8 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mortal]:
             with closing(mortal.client()) as client:
                 clear(client)
             mortal.stop()
+            for hierarchy in Path("/sys/fs/cgroup").glob("*" + mortal.cgroup_parent):
+                hierarchy.rmdir()
             mortal.nursery.close()
             drop_links(f"{subnet}.1/24")
             shutil.rmtree(root, ignore_errors=True)

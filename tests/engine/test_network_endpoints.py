@@ -1,31 +1,16 @@
 """A container's endpoints: which combinations are refused and in which words, and what the driver options of one do."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-import docker
 import pytest
 from docker.errors import APIError
 from docker.models.containers import Container
+from engine_daemon import IMAGE
 
 Run = Callable[..., Container]
 Shell = Callable[..., str]
-
-
-@pytest.fixture
-def networks(client: docker.DockerClient) -> Iterator[Callable[..., Any]]:
-    """Make networks that are removed after their containers."""
-    made: list[Any] = []
-
-    def create(name: str, **options: Any) -> Any:
-        made.append(client.networks.create(name, **options))
-        return made[-1]
-
-    yield create
-    for container in client.containers.list(all=True):
-        container.remove(force=True, v=True)
-    for one in made:
-        one.remove()
 
 
 def attached(container: Container) -> set[str]:
@@ -39,8 +24,8 @@ def refused(status: int, said: str, act: Callable[[], object]) -> None:
     assert (caught.value.status_code, said in caught.value.explanation) == (status, True), caught.value.explanation
 
 
-def test_private_and_host_containers_take_no_other_network(run: Run, client: Any, networks: Any) -> None:
-    web = networks("web")
+def test_private_and_host_containers_take_no_other_network(run: Run, client: Any, network: Any) -> None:
+    web = network("web")
     hosted, bridged = run(network_mode="host"), run(network_mode="bridge")
     sharing, alone = run(network_mode=f"container:{bridged.name}"), run(network_mode="none")
     shared = "container sharing network namespace with another container or host cannot be connected to any other"
@@ -53,10 +38,23 @@ def test_private_and_host_containers_take_no_other_network(run: Run, client: Any
     refused(400, "container was created in host network mode", lambda: host.disconnect(hosted))
 
 
+def test_none_or_host_beside_another_network_is_refused_at_creation(client: Any, daemon: Any) -> None:
+    done = daemon.cli("create", "--network", "none", "--network", "host", IMAGE, "true")
+    assert (done.returncode, b"private (none) mode" in done.stderr) == (1, True), done.stderr
+    assert client.containers.list(all=True) == []
+
+
+def test_the_sandbox_key_is_a_path_of_the_network_namespace(run: Run) -> None:
+    one = run()
+    one.reload()
+    settings, pid = one.attrs["NetworkSettings"], one.attrs["State"]["Pid"]
+    assert Path(settings["SandboxKey"]).samefile(f"/proc/{pid}/ns/net")
+
+
 def test_a_container_without_network_gets_one_once_it_left_none(
-    run: Run, client: Any, shell: Shell, networks: Any
+    run: Run, client: Any, shell: Shell, network: Any
 ) -> None:
-    web, one = networks("web"), run(network_mode="none")
+    web, one = network("web"), run(network_mode="none")
     client.networks.get("none").disconnect(one)
     web.connect(one)
     assert attached(one) == {"web"}
@@ -66,8 +64,8 @@ def test_a_container_without_network_gets_one_once_it_left_none(
     assert "eth0" in shell(one, "ip link")
 
 
-def test_a_container_starts_with_the_networks_it_was_left_with(run: Run, networks: Any) -> None:
-    first, second = networks("first"), networks("second")
+def test_a_container_starts_with_the_networks_it_was_left_with(run: Run, network: Any) -> None:
+    first, second = network("first"), network("second")
     one = run(network_mode=None, network="first")
     second.connect(one)
     first.disconnect(one)
@@ -75,8 +73,8 @@ def test_a_container_starts_with_the_networks_it_was_left_with(run: Run, network
     assert attached(one) == {"second"}
 
 
-def test_connecting_twice_and_disconnecting_what_is_not_there(run: Run, client: Any, networks: Any) -> None:
-    web, other = networks("web"), networks("other")
+def test_connecting_twice_and_disconnecting_what_is_not_there(run: Run, client: Any, network: Any) -> None:
+    web, other = network("web"), network("other")
     one = run(name="one", network_mode=None, network="web")
     refused(403, "endpoint with name one already exists in network web", lambda: web.connect(one))
     refused(500, f"container {one.id} is not connected to network other", lambda: other.disconnect(one))
@@ -95,14 +93,14 @@ def test_connecting_twice_and_disconnecting_what_is_not_there(run: Run, client: 
         ({"driver_opt": {"com.docker.network.endpoint.ifname": "a/b"}}, "invalid interface name"),
     ],
 )
-def test_settings_that_cannot_be_met_are_refused(run: Run, networks: Any, settings: dict[str, Any], said: str) -> None:
-    web, one = networks("web"), run(network_mode="bridge")
+def test_settings_that_cannot_be_met_are_refused(run: Run, network: Any, settings: dict[str, Any], said: str) -> None:
+    web, one = network("web"), run(network_mode="bridge")
     refused(400, said, lambda: web.connect(one, **settings))
     assert attached(one) == {"bridge"}
 
 
-def test_the_default_bridge_takes_no_addresses_and_aliases(run: Run, client: Any, daemon: Any, networks: Any) -> None:
-    networks("web")
+def test_the_default_bridge_takes_no_addresses_and_aliases(run: Run, client: Any, daemon: Any, network: Any) -> None:
+    network("web")
     one, bridge = run(network_mode=None, network="web"), client.networks.get("bridge")
     address = f"{daemon.subnet}.77"
     refused(400, "user-specified IP address is supported", lambda: bridge.connect(one, ipv4_address=address))
@@ -110,9 +108,9 @@ def test_the_default_bridge_takes_no_addresses_and_aliases(run: Run, client: Any
 
 
 def test_an_interface_has_the_name_parameters_and_addresses_it_was_asked_for(
-    run: Run, shell: Shell, networks: Any
+    run: Run, shell: Shell, network: Any
 ) -> None:
-    web, one = networks("web"), run(network_mode="bridge")
+    web, one = network("web"), run(network_mode="bridge")
     options = {
         "com.docker.network.endpoint.ifname": "lan0",
         "com.docker.network.endpoint.sysctls": "net.ipv4.conf.IFNAME.log_martians=1,net.ipv4.conf.ifname.tag=7",
@@ -122,8 +120,8 @@ def test_an_interface_has_the_name_parameters_and_addresses_it_was_asked_for(
     assert shell(one, "cd /proc/sys/net/ipv4/conf/lan0; cat log_martians tag").split() == ["1", "7"]
 
 
-def test_a_parameter_that_the_kernel_lacks_leaves_no_endpoint(run: Run, shell: Shell, networks: Any) -> None:
-    web, one = networks("web"), run(network_mode="bridge")
+def test_a_parameter_that_the_kernel_lacks_leaves_no_endpoint(run: Run, shell: Shell, network: Any) -> None:
+    web, one = network("web"), run(network_mode="bridge")
     options = {"com.docker.network.endpoint.sysctls": "net.ipv4.conf.IFNAME.nosuch=1"}
     refused(400, "failed to set sysctl of eth1", lambda: web.connect(one, driver_opt=options))
     assert attached(one) == {"bridge"}

@@ -2,36 +2,16 @@
 
 import json
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
-import docker
 import pytest
-from docker.errors import APIError, NotFound
+from docker.errors import APIError
 from docker.models.containers import Container
 
 Run = Callable[..., Container]
 Shell = Callable[..., str]
-
-
-@pytest.fixture
-def network(client: docker.DockerClient) -> Iterator[Callable[..., Any]]:
-    """Make a network that is removed after its containers."""
-    made: list[Any] = []
-
-    def create(name: str, **options: Any) -> Any:
-        made.append(client.networks.create(name, **options))
-        return made[-1]
-
-    yield create
-    for container in client.containers.list(all=True):
-        container.remove(force=True, v=True)
-    for one in made:
-        try:
-            one.remove()
-        except NotFound:
-            continue
 
 
 def answer(port: int, host: str = "127.0.0.1") -> str:

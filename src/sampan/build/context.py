@@ -17,7 +17,7 @@ from typing import BinaryIO
 from sampan.archive.compression import decompressed
 from sampan.archive.copy import unpack
 from sampan.build.copying import DIRECTORY, clean
-from sampan.build.git import check_out, is_git, parse_remote
+from sampan.build.git import is_git, open_commit, parse_remote
 from sampan.build.remote import fetch_all, is_url
 from sampan.build.threads import in_thread
 from sampan.dockerfile.ignore import Ignore, read_patterns
@@ -67,18 +67,10 @@ async def open_context(
 async def _opened(directory: Path, remote: str) -> int:
     """An fd of the tree to build: a repository's, or an empty one."""
     tree = directory / "tree"
-    if not is_git(remote):
-        tree.mkdir(mode=0o755)
-        return os.open(tree, DIRECTORY)
-    wanted = parse_remote(remote)
-    await check_out(wanted, tree)
-    if not wanted.keep_git_dir:
-        await in_thread(shutil.rmtree, tree / ".git")
-    top = os.open(tree, DIRECTORY)
-    try:
-        return open_in_root(top, clean(wanted.directory) or ".", DIRECTORY)
-    finally:
-        os.close(top)
+    if is_git(remote):
+        return await open_commit(parse_remote(remote), tree)
+    tree.mkdir(mode=0o755)
+    return os.open(tree, DIRECTORY)
 
 
 async def _receive(directory: Path, body: AsyncIterator[bytes], remote: str) -> Path | None:

@@ -16,7 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl
 
+from sampan.build.copying import DIRECTORY, clean
+from sampan.build.threads import in_thread
 from sampan.errors import EngineError, InvalidParameter, Unsupported
+from sampan.linux.openat2 import open_in_root
 
 PROTOCOLS = "http:https:git:ssh"
 _GIT = re.compile(r"(?:git://|git@|ssh://git@|https?://[^?#]*\.git(?:[?#].*)?$)")
@@ -77,6 +80,21 @@ async def check_out(remote: Remote, into: Path) -> str:
     if remote.commit and not commit.startswith(remote.commit):
         raise InvalidParameter(f"expected checksum to match {remote.commit}, got {commit}")
     return commit
+
+
+async def open_commit(wanted: Remote, into: Path) -> int:
+    """The fd of the directory that ``wanted`` means, checked out into the new directory ``into``.
+
+    Raises as ``check_out``, and InvalidParameter or OSError where the commit has no such directory.
+    """
+    await check_out(wanted, into)
+    if not wanted.keep_git_dir:
+        await in_thread(shutil.rmtree, into / ".git")
+    top = os.open(into, DIRECTORY)
+    try:
+        return open_in_root(top, clean(wanted.directory) or ".", DIRECTORY)
+    finally:
+        os.close(top)
 
 
 async def _fetch(into: Path, ref: str) -> None:

@@ -44,7 +44,10 @@ async def fetch_all(urls: Sequence[str], directory: Path, checksum: str = "") ->
 
 
 async def _fetch(session: aiohttp.ClientSession, url: str, directory: Path, checksum: str) -> Download:
-    name = posixpath.basename(urlsplit(url).path)
+    try:
+        name = posixpath.basename(urlsplit(url).path)
+    except ValueError as error:
+        raise InvalidParameter(f"invalid url {url}: {error}") from None
     if not name:
         raise InvalidParameter(f"cannot determine filename from url: {url}")
     wanted = digests.parse(checksum) if checksum else None

@@ -14,11 +14,11 @@ from pathlib import Path
 from sampan.archive.compression import decompressed
 from sampan.archive.copy import unpack
 from sampan.build.context import is_tar
-from sampan.build.copying import DIRECTORY, clean
-from sampan.build.git import Remote, check_out
+from sampan.build.copying import DIRECTORY
+from sampan.build.git import Remote, open_commit
 from sampan.build.remote import fetch_all
 from sampan.build.threads import in_thread
-from sampan.linux.openat2 import open_in_root
+from sampan.errors import InvalidParameter
 
 FILE_MODE = 0o600
 """Of a downloaded file, as ADD gives it."""
@@ -41,7 +41,10 @@ async def open_tree(scratch: Path, wanted: RemoteTree) -> AsyncIterator[int]:
     directory = scratch / f"tree-{secrets.token_hex(8)}"
     directory.mkdir(parents=True, mode=0o755)
     try:
-        root = await _repository(directory, wanted.repository) if wanted.repository else await _file(directory, wanted)
+        if wanted.repository:
+            root = await open_commit(wanted.repository, directory / "tree")
+        else:
+            root = await _file(directory, wanted)
         try:
             yield root
         finally:
@@ -50,19 +53,9 @@ async def open_tree(scratch: Path, wanted: RemoteTree) -> AsyncIterator[int]:
         await in_thread(shutil.rmtree, directory, ignore_errors=True)
 
 
-async def _repository(directory: Path, wanted: Remote) -> int:
-    tree = directory / "tree"
-    await check_out(wanted, tree)
-    if not wanted.keep_git_dir:
-        await in_thread(shutil.rmtree, tree / ".git")
-    top = os.open(tree, DIRECTORY)
-    try:
-        return open_in_root(top, clean(wanted.directory) or ".", DIRECTORY)
-    finally:
-        os.close(top)
-
-
 async def _file(directory: Path, wanted: RemoteTree) -> int:
+    if "/" in wanted.filename or wanted.filename in (".", ".."):
+        raise InvalidParameter(f"invalid name of a downloaded file: {wanted.filename!r}")
     (download,) = await fetch_all([wanted.url], directory, wanted.checksum)
     tree = directory / "tree"
     tree.mkdir(mode=0o755)
@@ -81,4 +74,4 @@ def _place(downloaded: Path, root: int, name: str, *, takes_apart: bool) -> None
             unpack(decompressed(file), root, owner=(0, 0))
             return
     downloaded.chmod(FILE_MODE)
-    os.rename(downloaded, clean(name), dst_dir_fd=root)
+    os.rename(downloaded, name, dst_dir_fd=root)

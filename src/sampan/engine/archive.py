@@ -133,9 +133,8 @@ class Files:
         """An fd of the container's root directory with its mounts, and whose its files are; blocking, for threads."""
         remap = self._context.remap_of(container.record.host_config)
         fd = running_root(container) if container.live else self._stopped_root(container, remap)
-        maps = of_process(container.pid) if container.live else (remap.maps if remap else None)
         try:
-            yield fd, maps
+            yield fd, of_process(container.pid) if container.live else (remap.maps if remap else None)
         finally:
             os.close(fd)
 

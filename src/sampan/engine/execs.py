@@ -139,7 +139,7 @@ class Execs:
         self._save(process)
         try:
             await self._start(process, request, accept)
-        except EngineError:
+        except (EngineError, ConnectionError):
             process.running, process.finished = False, now()
             process.exit_code = NOT_EXECUTED if process.exit_code is None else process.exit_code
             process.container.execs.pop(process.id, None)

@@ -67,7 +67,10 @@ def network_settings(container: Container) -> NetworkSettings:
     sandbox = container.sandbox
     if sandbox is not None:
         return NetworkSettings(
-            sandbox_id=sandbox.container_id, sandbox_key=sandbox.key, ports=sandbox.ports, networks=sandbox.endpoints
+            sandbox_id=sandbox.container_id,
+            sandbox_key=f"/proc/{container.pid}/ns/net" if container.pid else "",
+            ports=sandbox.ports,
+            networks=sandbox.endpoints,
         )
     record = container.record
     networks = {} if shares_network(record) else {name: idle(each) for name, each in record.endpoints.items()}

@@ -263,9 +263,12 @@ def explain(error: StartFailed, program: str, words: str = "") -> EngineError:
     if error.step == "execute" and error.errno in NOT_EXECUTABLE:
         detail = os.strerror(error.errno).lower()
         return CommandNotExecutable(program, detail + (": permission denied" if error.errno == errno.EISDIR else ""))
+    reason = error.message
+    if error.step == "change_directory":
+        reason = f'chdir to cwd ("{error.object}") set in config.json failed: {os.strerror(error.errno).lower()}'
     return EngineError(
         "failed to create task for container: failed to create shim task: OCI runtime create failed: "
-        f"unable to start container process: {error.message}: unknown"
+        f"unable to start container process: {reason}: unknown"
     )
 
 

@@ -12,7 +12,6 @@ import ctypes
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TypeVar
 
 CLONE_NEWNET = 0x40000000
@@ -43,11 +42,6 @@ def unshare() -> int:
 def open_of(pid: int) -> int:
     """An fd on the namespace of process ``pid``; raises ProcessLookupError or FileNotFoundError when it is gone."""
     return os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-
-
-def identity(fd: int) -> str:
-    """The namespace's name to people: ``net:[4026532008]``."""
-    return str(Path(f"/proc/self/fd/{fd}").readlink())
 
 
 class Namespaces:

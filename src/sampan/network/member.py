@@ -56,8 +56,6 @@ class Sandbox:
 
     container_id: str
     netns: int
-    key: str
-    """NetworkSettings.SandboxKey: where the namespace can be seen while the container runs."""
     endpoints: dict[str, EndpointSettings] = field(default_factory=dict)
     ports: PortMap = field(default_factory=dict)
     hosts: str = ""

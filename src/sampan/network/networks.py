@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -21,7 +21,6 @@ from sampan.api.ports import PortMap
 from sampan.api.times import parse_moment, parse_time
 from sampan.config import Config
 from sampan.errors import Conflict, EngineError, Forbidden, InvalidParameter, NoSuchNetwork, NotFound, NotRunning
-from sampan.linux import netns
 from sampan.linux.idmap import IdMap
 from sampan.linux.netns import Namespaces
 from sampan.linux.rtnetlink import Network as Subnet
@@ -47,6 +46,8 @@ PREPARED = 8
 LIST_FILTERS = ("dangling", "driver", "id", "label", "label!", "name", "scope", "type")
 PRUNE_FILTERS = ("label", "label!", "until")
 LINKLESS = ("host", "none")
+SHARES = "container sharing network namespace with another container or host cannot be connected to any other network"
+PRIVATE = "container cannot be connected to multiple networks with one of the networks in private (none) mode"
 PROXY_FEATURE = "firewall-friendly"
 """A key of the settings' ``features``: publish by proxy, so that the host's input policy decides."""
 
@@ -310,20 +311,14 @@ class Networks:
 
     def _check_connectable(self, network: Network, member: Member, asked: n.EndpointSettings) -> None:
         if member.network_mode.startswith("container:") or (member.network_mode == "host" != network.name):
-            raise InvalidParameter(
-                "container sharing network namespace with another container or host cannot be connected to any "
-                "other network"
-            )
+            raise InvalidParameter(SHARES)
         if network.name == "host":
             raise InvalidParameter(
                 "cannot connect container to host network - container must be created in host network mode"
             )
         live = self._sandboxes.live.get(member.container_id)
         others = (set(live.sandbox.endpoints) if live else self._connected_to(member)) - {network.name, network.id}
-        if others and (network.name == "none" or "none" in others):
-            raise InvalidParameter(
-                "container cannot be connected to multiple networks with one of the networks in private (none) mode"
-            )
+        check_combination({network.name, *others})
         self._check_wish((network, asked))
 
     async def disconnect(self, reference: str, request_: n.NetworkDisconnectRequest) -> None:
@@ -380,6 +375,7 @@ class Networks:
         found = [
             (self._find(name if name not in ("", "default") else "bridge"), value) for name, value in asked.items()
         ]
+        check_combination({network.name for network, _ in found})
         wishes = {network.id: (network, settings) for network, settings in found if network.name not in LINKLESS}
         mode = self._by_reference("bridge" if member.network_mode in ("", "default") else member.network_mode)
         if mode is None or mode.id not in wishes:
@@ -406,7 +402,7 @@ class Networks:
 
     def _host_sandbox(self, member: Member) -> Sandbox:
         fd = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        sandbox = Sandbox(member.container_id, fd, netns.identity(fd))
+        sandbox = Sandbox(member.container_id, fd)
         self._hosts[member.container_id] = fd
         sandbox.endpoints["host"] = self._linkless_endpoint("host")
         host = names.host_resolv_conf().overridden(member.dns, member.dns_search, member.dns_options)
@@ -504,6 +500,13 @@ class Networks:
     def _tell(self, action: str, network: Network, container_id: str) -> None:
         attributes = {"container": container_id, "name": network.name, "type": network.driver}
         self._announce("network", action, network.id, attributes)
+
+
+def check_combination(names: Collection[str]) -> None:
+    """Raise InvalidParameter for ``none`` or ``host`` beside another network."""
+    for name, why in (("none", PRIVATE), ("host", SHARES)):
+        if name in names and len(names) > 1:
+            raise InvalidParameter(why)
 
 
 def matches(network: Network, filters: Filters) -> bool:

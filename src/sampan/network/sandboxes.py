@@ -66,7 +66,7 @@ class Sandboxes:
         """A new sandbox with an endpoint for each of ``wishes``; all or nothing."""
         needs_pair = any(network.driver == "bridge" for network, _ in wishes)
         prepared = await self._pool.take(member.userns, pair=needs_pair)
-        sandbox = Sandbox(member.container_id, prepared.netns, netns.identity(prepared.netns))
+        sandbox = Sandbox(member.container_id, prepared.netns)
         sandbox.userns = prepared.userns
         live = Live(member, prepared, sandbox)
         self.live[member.container_id] = live
@@ -270,7 +270,7 @@ class Sandboxes:
         except OSError:
             return None
         prepared = await self._enter(fd)
-        live = Live(member, prepared, Sandbox(member.container_id, fd, netns.identity(fd)))
+        live = Live(member, prepared, Sandbox(member.container_id, fd))
         self.live[member.container_id] = live
         for endpoint in record.endpoints:
             if network := networks.get(endpoint.network_id):

@@ -69,12 +69,16 @@ def read_exit(state_dir: Path) -> Exit | None:
 
 
 def read_execs(run_dir: Path) -> dict[str, int]:
-    """Exit statuses, by exec id, of execs whose end nobody recorded before their container and its monitor ended."""
+    """Exit statuses, by exec id, of execs whose end nobody recorded before their container and its monitor ended.
+
+    A line that a full disk cut short is left out.
+    """
     try:
-        lines = (run_dir / EXECS).read_text().splitlines()
+        lines = (run_dir / EXECS).read_text().splitlines(keepends=True)
     except FileNotFoundError:
         return {}
-    return {name: int(status) for name, _, status in (line.rpartition(" ") for line in lines)}
+    whole = (line.split() for line in lines if line.endswith("\n"))
+    return {words[0]: int(words[1]) for words in whole if len(words) == 2 and words[1].isdecimal()}
 
 
 class ExecHandle:

@@ -1,19 +1,23 @@
 """Definitions that clients send, and what they read of the files behind them."""
 
+import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from sampan.build.buildkit import messages as m
 from sampan.build.buildkit import references
+from sampan.build.buildkit.content import ClientContent
 from sampan.build.buildkit.contexts import named_contexts
 from sampan.build.buildkit.definition import definition_of, result_in, tree_in
 from sampan.build.git import Remote
-from sampan.build.remote_tree import RemoteTree
-from sampan.errors import InvalidParameter, NotFound, Unsupported
+from sampan.build.remote_tree import RemoteTree, open_tree
+from sampan.errors import DataLoss, InvalidParameter, NotFound, Unsupported
 from sampan.oci import digest as digests
 
 
@@ -55,6 +59,65 @@ def test_what_would_have_to_be_executed_is_refused() -> None:
 def test_a_definition_that_names_nothing_is_refused(operations: list[bytes]) -> None:
     with pytest.raises(InvalidParameter):
         tree_in(m.Definition(Def=operations))
+
+
+@pytest.mark.parametrize(
+    "definition",
+    [
+        m.Definition(Def=[b"\xff\xff\xff"]),
+        m.Definition(Def=[m.Op(inputs=[m.OpInput(digest=f"{number}")]).SerializeToString() for number in range(65)]),
+    ],
+)
+def test_a_definition_that_is_garbage_or_too_long_is_refused(definition: Any) -> None:
+    with pytest.raises(InvalidParameter):
+        tree_in(definition)
+
+
+def test_a_file_operation_without_actions_is_refused() -> None:
+    with pytest.raises(Unsupported, match="LLB is not executed"):
+        tree_in(defined(source("http://h/a.tar"), m.Op(file=m.FileOp())))
+
+
+@pytest.mark.parametrize("name", ["../up", "a/b", "..", "."])
+def test_a_download_gets_no_name_outside_its_directory(tmp_path: Path, name: str) -> None:
+    async def act() -> None:
+        async with open_tree(tmp_path, RemoteTree(url="http://127.0.0.1:1/a", filename=name)):
+            raise AssertionError(name)
+
+    with pytest.raises(InvalidParameter, match="invalid name"):
+        asyncio.run(act())
+    assert list(tmp_path.iterdir()) == []
+
+
+def offered(*pieces: bytes) -> ClientContent:
+    """A client's content that comes in ``pieces``, whatever is asked for."""
+
+    left = [m.ReadContentResponse(data=piece) for piece in pieces]
+
+    class Stream:
+        async def send_message(self, message: Any, *, end: bool) -> None:
+            assert end
+
+        async def recv_message(self) -> Any:
+            return left.pop(0) if left else None
+
+    @asynccontextmanager
+    async def open(*_: Any, **__: Any) -> AsyncIterator[Stream]:
+        yield Stream()
+
+    return ClientContent(SimpleNamespace(request=open), "oci:one")  # type: ignore[arg-type]
+
+
+def test_what_a_client_sends_must_have_the_digest_asked_for() -> None:
+    document = b"{}"
+    assert asyncio.run(offered(b"{", b"}").read(digests.of(document))) == document
+    with pytest.raises(DataLoss, match="has the digest"):
+        asyncio.run(offered(b"{}").read(digests.of(b"other")))
+
+
+def test_a_client_cannot_send_more_than_a_document_has() -> None:
+    with pytest.raises(DataLoss, match="larger than announced"):
+        asyncio.run(offered(*[bytes(1 << 20)] * 9).read(digests.of(b"")))
 
 
 def test_a_result_is_found_in_its_definition() -> None:

@@ -105,3 +105,9 @@ def test_a_certificate_without_its_key_is_refused(tmp_path: Path) -> None:
 def test_a_malformed_hosts_toml_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(InvalidParameter, match=r"cannot read .*hosts\.toml"):
         hosts_in(tmp_path, "r.example", text).of("r.example")
+
+
+@pytest.mark.parametrize("domain", ["", "[x", "[::::]", "host:port", "host:99999", "a b", "user@host", "h/x", "h?x"])
+def test_what_is_no_host_is_refused_by_name(domain: str) -> None:
+    with pytest.raises(InvalidParameter, match="invalid registry address"):
+        Hosts(directories=[]).of(domain)

@@ -1,22 +1,20 @@
-"""Content stores that a client offers in its session: OCI layouts for contexts, directories for caches.
+"""Content stores that a client offers in its session: the OCI layouts of its contexts.
 
-    Info   digest ─▶ size
     Read   digest ─▶ bytes …
-    Write  STAT ref ─▶ offset;  WRITE bytes …;  COMMIT ─▶ digest
 
 Each call names its store in metadata. Source: containerd api/services/content/v1/content.proto.
 """
 
-from collections.abc import Sequence
-from typing import Any, BinaryIO
+from collections.abc import AsyncIterator, Sequence
 
-from grpclib.client import Channel, StreamStreamMethod, UnaryStreamMethod
+from grpclib.client import Channel, UnaryStreamMethod
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 
 from sampan.build.buildkit import messages as m
 from sampan.build.threads import in_thread
 from sampan.errors import DataLoss, EngineError, NotFound
+from sampan.oci import digest as digests
 from sampan.oci import manifest
 from sampan.oci.descriptor import Descriptor
 from sampan.oci.digest import Digest
@@ -29,8 +27,6 @@ from sampan.storage.store import Storage
 
 SERVICE = "/containerd.services.content.v1.Content/"
 STORE_KEY = "buildkit-attachable-store-id"
-WRITE, COMMIT = 1, 2
-CHUNK = 1 << 20
 DOCUMENT_LIMIT = 8 << 20
 """Bytes of a manifest, an index, a config."""
 
@@ -42,14 +38,15 @@ class ClientContent:
         self._channel = channel
         self._metadata = [(STORE_KEY, store)]
 
-    async def read(self, digest: str, limit: int = DOCUMENT_LIMIT) -> bytes:
+    async def read(self, digest: str) -> bytes:
         """The bytes of a document. Raises NotFound, DataLoss where they do not fit the digest, EngineError."""
         parts = bytearray()
-        async for piece in self._pieces(digest):
+        async for piece in self._pieces(digest, DOCUMENT_LIMIT):
             parts += piece
-            if len(parts) > limit:
-                raise DataLoss(f"{digest} is larger than {limit} bytes")
-        return bytes(parts)
+        document = bytes(parts)
+        if digests.of(document) != digest:
+            raise DataLoss(f"content {digest} of the client has the digest {digests.of(document)}")
+        return document
 
     async def fetch(self, storage: Storage, lease: Lease, descriptor: Descriptor) -> None:
         """Bring a blob into ``storage`` unless it is there. Raises NotFound, DataLoss, EngineError."""
@@ -57,51 +54,26 @@ class ClientContent:
         if descriptor.digest in storage.content:
             return
         with storage.content.ingest() as ingest:
-            async for piece in self._pieces(descriptor.digest):
+            async for piece in self._pieces(descriptor.digest, descriptor.size):
                 await in_thread(ingest.write, piece)
             await in_thread(ingest.commit, descriptor.digest, descriptor.size)
 
-    async def _pieces(self, digest: str) -> Any:
+    async def _pieces(self, digest: str, most: int) -> AsyncIterator[bytes]:
+        """What the client sends, until it is more than ``most`` bytes: DataLoss."""
         method = UnaryStreamMethod(self._channel, SERVICE + "Read", m.ReadContentRequest, m.ReadContentResponse)
         try:
             async with method.open(metadata=self._metadata) as stream:
                 await stream.send_message(m.ReadContentRequest(digest=digest), end=True)
                 while (answer := await stream.recv_message()) is not None:
+                    most -= len(answer.data)
+                    if most < 0:
+                        raise DataLoss(f"content {digest} of the client is larger than announced")
                     yield answer.data
         except GRPCError as error:
             kind = NotFound if error.status == Status.NOT_FOUND else EngineError
             raise kind(f"content {digest} of the client: {error.message}") from error
         except StreamTerminatedError as error:
             raise EngineError(f"content {digest} of the client: {error}") from error
-
-    async def write(self, descriptor: Descriptor, source: BinaryIO) -> None:
-        """Give the client a blob; one that it has already is left. Raises EngineError."""
-        method = StreamStreamMethod(self._channel, SERVICE + "Write", m.WriteContentRequest, m.WriteContentResponse)
-        reference = f"sampan-{descriptor.digest}"
-        try:
-            async with method.open(metadata=self._metadata) as stream:
-                offset = 0
-                first = m.WriteContentRequest(ref=reference, total=descriptor.size, expected=descriptor.digest)
-                await stream.send_message(first)
-                if (answer := await stream.recv_message()) is not None:
-                    offset = answer.offset
-                await in_thread(source.seek, offset)
-                while data := await in_thread(source.read, CHUNK):
-                    await stream.send_message(
-                        m.WriteContentRequest(action=WRITE, ref=reference, offset=offset, data=data)
-                    )
-                    offset += len(data)
-                    await stream.recv_message()
-                last = m.WriteContentRequest(
-                    action=COMMIT, ref=reference, offset=offset, total=descriptor.size, expected=descriptor.digest
-                )
-                await stream.send_message(last, end=True)
-                await stream.recv_message()
-        except GRPCError as error:
-            if error.status != Status.ALREADY_EXISTS:
-                raise EngineError(f"writing {descriptor.digest} to the client: {error.message}") from error
-        except StreamTerminatedError as error:
-            raise EngineError(f"writing {descriptor.digest} to the client: {error}") from error
 
 
 async def bring_image(

@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from google.protobuf.message import DecodeError
+
 from sampan.build.buildkit import messages as m
 from sampan.build.git import parse_remote
 from sampan.build.remote_tree import RemoteTree
@@ -22,6 +24,8 @@ from sampan.errors import InvalidParameter, Unsupported
 RESULT = "docker-image://sampan.result/"
 """How the result of a build is named in the definitions that clients carry from one build to another."""
 NOT_EXECUTED = "LLB is not executed, only Dockerfiles are built"
+MOST_OPERATIONS = 64
+"""More than any source that is understood here consists of."""
 
 
 def definition_of(image_id: str) -> Any:
@@ -33,8 +37,8 @@ def definition_of(image_id: str) -> Any:
 
 def result_in(definition: Any) -> str | None:
     """The ID of the image that the definition means, None when it means something else."""
-    for encoded in definition.Def:
-        identifier = str(m.Op.FromString(encoded).source.identifier)
+    for operation in _operations(definition).values():
+        identifier = str(operation.source.identifier)
         if identifier.startswith(RESULT):
             return identifier.removeprefix(RESULT)
     return None
@@ -42,11 +46,20 @@ def result_in(definition: Any) -> str | None:
 
 def tree_in(definition: Any) -> RemoteTree:
     """What lies elsewhere and the definition means. Raises Unsupported for all else, InvalidParameter for a bad one."""
-    operations = {_digest(encoded): m.Op.FromString(encoded) for encoded in definition.Def}
+    operations = _operations(definition)
     if not operations:
         raise InvalidParameter("the definition is empty")
-    last = m.Op.FromString(definition.Def[-1])
-    return _tree(operations, last)
+    return _tree(operations, operations[_digest(definition.Def[-1])])
+
+
+def _operations(definition: Any) -> dict[str, Any]:
+    """The definition's operations by digest; raises InvalidParameter for what is none, or too many."""
+    if len(definition.Def) > MOST_OPERATIONS:
+        raise InvalidParameter(f"the definition has more than {MOST_OPERATIONS} operations")
+    try:
+        return {_digest(encoded): m.Op.FromString(encoded) for encoded in definition.Def}
+    except DecodeError as error:
+        raise InvalidParameter(f"the definition cannot be read: {error}") from None
 
 
 def _tree(operations: Mapping[str, Any], operation: Any) -> RemoteTree:
@@ -87,8 +100,10 @@ def _repository(source: Any) -> RemoteTree:
 
 def _taken_apart(operations: Mapping[str, Any], operation: Any) -> RemoteTree:
     """The one file operation that is understood: a copy of a source, unpacked."""
-    (action, *others) = operation.file.actions
-    if others or not action.HasField("copy") or not 0 <= action.secondaryInput < len(operation.inputs):
+    if len(operation.file.actions) != 1:
+        raise Unsupported(NOT_EXECUTED)
+    action = operation.file.actions[0]
+    if not action.HasField("copy") or not 0 <= action.secondaryInput < len(operation.inputs):
         raise Unsupported(NOT_EXECUTED)
     source = _tree(operations, _named(operations, operation.inputs[action.secondaryInput].digest))
     return replace(source, takes_apart=action.copy.attemptUnpackDockerCompatibility)

@@ -39,6 +39,9 @@ REFUSED: Mapping[str, frozenset[str]] = {
     "push-by-digest": FALSE,
     "tar": TRUE,
     "mode": frozenset({"", "copy"}),
+    "name-canonical": FALSE,
+    "store": TRUE,
+    "unpack": TRUE | FALSE,
 }
 """Attribute → the values that mean what happens anyway."""
 

@@ -24,6 +24,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from sampan.config import Config
 from sampan.errors import InvalidParameter
@@ -83,7 +84,8 @@ class Hosts:
         self._directories = directories
 
     def of(self, domain: str) -> list[Host]:
-        """Hosts in the order to try them; raises InvalidParameter for a malformed hosts.toml."""
+        """Hosts in the order to try them; raises InvalidParameter for what is no host, or a malformed hosts.toml."""
+        check_domain(domain)
         directory = self._directory(domain)
         own = self._own(domain, directory)
         if directory is not None and (directory / "hosts.toml").exists():
@@ -128,6 +130,17 @@ class Hosts:
         except ValueError:
             return False
         return address.is_loopback or any(address in network for network in _networks(self._insecure))
+
+
+def check_domain(domain: str) -> None:
+    """Raises InvalidParameter unless ``domain`` is HOST[:PORT]."""
+    try:
+        parts = urlsplit(f"//{domain}")
+        whole = parts.netloc == domain and parts.hostname and "@" not in domain and parts.port != 0
+    except ValueError:
+        whole = False
+    if not whole or not domain.isprintable() or " " in domain:
+        raise InvalidParameter(f"invalid registry address {domain!r}: expected HOST[:PORT]")
 
 
 def _networks(entries: Iterable[str]) -> Iterable[ipaddress.IPv4Network | ipaddress.IPv6Network]:
