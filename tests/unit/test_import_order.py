@@ -1,6 +1,9 @@
-"""The import order of docs/architecture.md, enforced on the source as text."""
+"""The import order of docs/architecture.md, and that no files import one another in a circle, on the source as text."""
 
 import ast
+from collections.abc import Mapping
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -46,3 +49,36 @@ def test_module_imports_only_what_stands_before_it(path: Path) -> None:
         return
     upward = imported(ast.parse(path.read_text())) - allowed(package)
     assert not {name for name in upward if (package, name) not in DOORS}
+
+
+def name_of(path: Path) -> str:
+    """The module's name: ``engine/execs.py`` → ``sampan.engine.execs``."""
+    parts = path.relative_to(SOURCE.parent).with_suffix("").parts
+    return ".".join(parts).removesuffix(".__init__")
+
+
+@cache
+def imports() -> Mapping[str, set[str]]:
+    """Each module's imports within the program, those for annotations only included."""
+    modules = {name_of(path): ast.parse(path.read_text()) for path in SOURCE.rglob("*.py")}
+    found: dict[str, set[str]] = {name: set() for name in modules}
+    for name, tree in modules.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                whole = {f"{node.module}.{alias.name}" for alias in node.names}
+                found[name] |= (whole & set(modules)) or {node.module} & set(modules)
+    return found
+
+
+# The steps of a build know the builder that runs them, for annotations only.
+CIRCLES = {"build"}
+
+
+@pytest.mark.parametrize("package", [package for package in ORDER if package not in CIRCLES])
+def test_no_files_of_a_package_import_one_another_in_a_circle(package: str) -> None:
+    own = {name: needs for name, needs in imports().items() if name.startswith(f"sampan.{package}")}
+    graph = {name: {need for need in needs if need in own and need != name} for name, needs in own.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))

@@ -14,6 +14,7 @@ import msgspec
 
 from sampan.oci.descriptor import Descriptor
 from sampan.oci.digest import ChainID, DiffID
+from sampan.storage.records import Records
 from sampan.storage.store import Storage
 
 
@@ -36,7 +37,7 @@ class Cache:
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
-        self._records = storage.database.records("build-cache", Entry)
+        self._records = Records(storage.database, "build-cache", Entry)
 
     def find(self, key: str) -> Entry | None:
         """The step's result if it is still wholly here."""

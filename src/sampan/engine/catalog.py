@@ -6,14 +6,14 @@ from sampan.api.identifiers import is_prefix
 from sampan.engine.container import Container, Record
 from sampan.engine.context import Context, Roots
 from sampan.errors import InvalidParameter, NameInUse, NoSuchContainer
-from sampan.storage.records import NameTaken
+from sampan.storage.records import NameTaken, Records
 
 
 class Catalog:
     """The containers of one data root."""
 
     def __init__(self, context: Context) -> None:
-        self._records = context.storage.database.records("container", Record)
+        self._records = Records(context.storage.database, "container", Record)
         self._roots = context.roots
         self._by_id: dict[str, Container] = {}
         self._by_name: dict[str, Container] = {}

@@ -1,7 +1,8 @@
 """One container: the record that is kept on disk, and the live object around it.
 
     Record      what was asked (config, host_config), what was decided (image, mounts, endpoints), how it stands (state)
-    Container   the record, its lock, and while a process runs: monitor, cgroup, sandbox, health, execs
+    Container   the record, its lock, and while a process runs: monitor, cgroup, sandbox, execs
+    Exec        a further process in a container, from its creation on
 
 A record is written whole, after each change that must survive. That a container runs is known twice: by its record,
 and by the monitor that answers in its run directory; after a crash the monitor is right.
@@ -11,23 +12,21 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from sampan.api.containers import ContainerConfig, Health
+from sampan.api.exec import ExecCreateRequest
 from sampan.api.host_config import HostConfig
 from sampan.api.mounts import Mount, MountPoint
 from sampan.api.networks import EndpointSettings
 from sampan.api.ports import PortMap
+from sampan.engine.exec_records import KILLED
 from sampan.engine.states import LIVE, Status, check
-
-if TYPE_CHECKING:
-    from sampan.engine.execs import Exec
-    from sampan.linux.cgroup import Cgroup
-    from sampan.network.member import Sandbox
-    from sampan.runtime.launch import AttachedStream
-    from sampan.runtime.monitor import Monitor
+from sampan.linux.cgroup import Cgroup
+from sampan.network.member import Sandbox
+from sampan.runtime.launch import AttachedStream
+from sampan.runtime.monitor import ExecHandle, Monitor
 
 
 class State(msgspec.Struct):
@@ -83,6 +82,26 @@ class Waiter:
 
 
 @dataclass(eq=False)
+class Exec:
+    """One exec instance."""
+
+    id: str
+    container: "Container"
+    request: ExecCreateRequest
+    detach_keys: bytes = b""
+    handle: ExecHandle | None = None
+    running: bool = False
+    exit_code: int | None = None
+    finished: int = 0
+    started: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def lost(self) -> None:
+        """The container is gone, and the process with it."""
+        if self.running:
+            self.running, self.exit_code = False, KILLED
+
+
+@dataclass(eq=False)
 class Container:
     """A record and what only a running daemon knows of it."""
 
@@ -90,12 +109,12 @@ class Container:
     state_dir: Path
     run_dir: Path
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    monitor: "Monitor | None" = None
-    cgroup: "Cgroup | None" = None
-    sandbox: "Sandbox | None" = None
+    monitor: Monitor | None = None
+    cgroup: Cgroup | None = None
+    sandbox: Sandbox | None = None
     ports: PortMap = field(default_factory=dict)
-    pending: "list[AttachedStream]" = field(default_factory=list)
-    execs: "dict[str, Exec]" = field(default_factory=dict)
+    pending: list[AttachedStream] = field(default_factory=list)
+    execs: dict[str, Exec] = field(default_factory=dict)
     waiters: list[Waiter] = field(default_factory=list)
     removing: bool = False
     restarting: "asyncio.Task[None] | None" = None

@@ -9,7 +9,6 @@ record says the rest (exec_records.py).
 import asyncio
 import errno
 import os
-from dataclasses import dataclass, field
 
 from sampan.api import identifiers
 from sampan.api.exec import ExecCreateRequest, ExecCreateResponse, ExecInspect, ExecProcess, ExecStartRequest
@@ -17,7 +16,7 @@ from sampan.api.hijack import Accept
 from sampan.engine.archive import running_root
 from sampan.engine.attach import DETACH_KEYS
 from sampan.engine.catalog import Catalog
-from sampan.engine.container import Container, now
+from sampan.engine.container import Container, Exec, now
 from sampan.engine.context import Context
 from sampan.engine.detach_keys import parse_detach_keys
 from sampan.engine.environment import environment_of
@@ -33,6 +32,7 @@ from sampan.oci import runtime_spec as oci
 from sampan.runtime.container import exec_from
 from sampan.runtime.launch import AtEnd, AttachedStream, Ending, ExecLaunch, MonitorGone, StartFailed
 from sampan.runtime.monitor import ExecHandle, Monitor
+from sampan.storage.records import Records
 
 EXPIRY = 300.0
 """Seconds after its end for which an exec can be inspected."""
@@ -42,26 +42,6 @@ CREATE_FAILED = "failed to create task for container: failed to create shim task
 EXEC_FAILED = "OCI runtime exec failed: exec failed: "
 
 
-@dataclass(eq=False)
-class Exec:
-    """One exec instance."""
-
-    id: str
-    container: Container
-    request: ExecCreateRequest
-    detach_keys: bytes = b""
-    handle: ExecHandle | None = None
-    running: bool = False
-    exit_code: int | None = None
-    finished: int = 0
-    started: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def lost(self) -> None:
-        """The container is gone, and the process with it."""
-        if self.running:
-            self.running, self.exit_code = False, KILLED
-
-
 class Execs:
     """The service; ``engine.execs``."""
 
@@ -69,7 +49,7 @@ class Execs:
         self._context = context
         self._catalog = catalog
         self._all: dict[str, Exec] = {}
-        self._records = context.storage.database.records("exec", ExecRecord)
+        self._records = Records(context.storage.database, "exec", ExecRecord)
 
     def restore(self) -> None:
         """Know the execs of a former daemon; once, after monitors were found and before run directories are cleared."""

@@ -19,9 +19,9 @@ from sampan.api import identifiers
 from sampan.api.exec import ExecCreateRequest
 from sampan.api.times import format_time
 from sampan.engine.catalog import Catalog
-from sampan.engine.container import Container, now
+from sampan.engine.container import Container, Exec, now
 from sampan.engine.context import Context
-from sampan.engine.execs import Exec, Execs
+from sampan.engine.execs import Execs
 from sampan.engine.states import Status
 from sampan.errors import EngineError, InvalidParameter
 from sampan.runtime.launch import AttachedStream, MonitorGone

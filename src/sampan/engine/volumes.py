@@ -30,6 +30,7 @@ from sampan.engine.volumes_local import LocalDriver, temporary
 from sampan.errors import Conflict, EngineError, InvalidParameter, NoSuchVolume, Unsupported
 from sampan.linux.openat2 import open_in_root
 from sampan.storage.database import Database
+from sampan.storage.records import Records
 
 ANONYMOUS = "com.docker.volume.anonymous"
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
@@ -65,7 +66,7 @@ class Volumes:
     def __init__(self, root: Path, database: Database, announce: Announce, plugins: Plugins | None = None) -> None:
         self._local = LocalDriver(root / "volumes")
         self._plugins = plugins or Plugins()
-        self._store = database.records("volume", VolumeRecord)
+        self._store = Records(database, "volume", VolumeRecord)
         self._announce = announce
         self._references: dict[str, set[str]] = defaultdict(set)
         self._users: dict[str, set[str]] = defaultdict(set)

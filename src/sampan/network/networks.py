@@ -37,6 +37,7 @@ from sampan.network.pool import Pool, sysctl
 from sampan.network.ports import wanted_ports
 from sampan.network.sandboxes import Sandboxes, Wish
 from sampan.storage.database import Database
+from sampan.storage.records import Records
 
 log = logging.getLogger("sampan.network")
 
@@ -78,7 +79,7 @@ class Networks:
     ) -> None:
         """``maps``: the daemon's remapped users, for containers that have them."""
         self._config = config
-        self._store = database.records("network", n.NetworkSummary)
+        self._store = Records(database, "network", n.NetworkSummary)
         self._announce = announce
         self._records = run / "network"
         self._networks: dict[str, Network] = {}

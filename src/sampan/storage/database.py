@@ -20,14 +20,9 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
-
-import msgspec
+from typing import Any
 
 from sampan.errors import DataLoss, EngineError
-from sampan.storage.records import Records
-
-T = TypeVar("T", bound=msgspec.Struct)
 
 MIGRATIONS: Sequence[str] = (
     """
@@ -120,10 +115,6 @@ class Database:
         with self._lock:
             row: tuple[Any, ...] | None = self._connection.execute(sql, parameters).fetchone()
             return row
-
-    def records(self, kind: str, type: type[T]) -> Records[T]:
-        """The records of ``kind``, each a ``type``."""
-        return Records(self, kind, type)
 
     def close(self) -> None:
         with self._lock:

@@ -12,6 +12,7 @@ import msgspec
 from sampan.oci.digest import AnyDigest
 from sampan.storage.database import Database
 from sampan.storage.leases import Leases
+from sampan.storage.records import Records
 
 
 class Pin(msgspec.Struct, frozen=True):
@@ -24,7 +25,7 @@ class Pins:
     """All pins of a data root; safe to call from any thread."""
 
     def __init__(self, database: Database, leases: Leases) -> None:
-        self._records = database.records("pin", Pin)
+        self._records = Records(database, "pin", Pin)
         self._leases = leases
         for _, pin in self._records.all():
             self._leases.held.update(pin.digests)  # type: ignore[arg-type]

@@ -1,6 +1,6 @@
 """Records: structs kept in the database by kind and ID, some with a unique name.
 
-    containers = database.records("container", ContainerRecord)
+    containers = Records(database, "container", ContainerRecord)
     containers.put(container.id, container, name="/web")
     containers.get(container_id); containers.named("/web"); containers.all()
 
@@ -9,14 +9,12 @@ A struct is stored as JSON, so that a later version may add fields with defaults
 
 import sqlite3
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 
 from sampan.errors import Conflict, DataLoss
-
-if TYPE_CHECKING:
-    from sampan.storage.database import Database
+from sampan.storage.database import Database
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -33,7 +31,7 @@ class NameTaken(Conflict):
 class Records(Generic[T]):
     """All records of one kind. ``name`` is unique within the kind; None is no name."""
 
-    def __init__(self, database: "Database", kind: str, type: type[T]) -> None:
+    def __init__(self, database: Database, kind: str, type: type[T]) -> None:
         self._database = database
         self._kind = kind
         self._decoder = msgspec.json.Decoder(type)

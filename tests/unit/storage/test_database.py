@@ -7,7 +7,7 @@ import pytest
 
 from sampan.errors import DataLoss, EngineError
 from sampan.storage.database import Database
-from sampan.storage.records import NameTaken
+from sampan.storage.records import NameTaken, Records
 
 
 class Thing(msgspec.Struct):
@@ -17,9 +17,9 @@ class Thing(msgspec.Struct):
 
 def test_records_survive_reopening(tmp_path: Path) -> None:
     database = Database(tmp_path / "db")
-    database.records("thing", Thing).put("1", Thing(1, "x"), name="one")
+    Records(database, "thing", Thing).put("1", Thing(1, "x"), name="one")
     database.close()
-    again = Database(tmp_path / "db").records("thing", Thing)
+    again = Records(Database(tmp_path / "db"), "thing", Thing)
     assert again.get("1") == Thing(1, "x")
     assert again.named("one") == Thing(1, "x")
     assert list(again.all()) == [("1", Thing(1, "x"))]
@@ -27,12 +27,12 @@ def test_records_survive_reopening(tmp_path: Path) -> None:
 
 def test_a_name_belongs_to_one_record_of_a_kind(tmp_path: Path) -> None:
     database = Database(tmp_path / "db")
-    things = database.records("thing", Thing)
+    things = Records(database, "thing", Thing)
     things.put("1", Thing(1), name="n")
     with pytest.raises(NameTaken) as raised:
         things.put("2", Thing(2), name="n")
     assert raised.value.owner == "1"
-    database.records("other", Thing).put("2", Thing(2), name="n")
+    Records(database, "other", Thing).put("2", Thing(2), name="n")
     things.put("1", Thing(3), name="m")
     things.put("2", Thing(2), name="n")
     assert things.delete("2")
@@ -41,7 +41,7 @@ def test_a_name_belongs_to_one_record_of_a_kind(tmp_path: Path) -> None:
 
 def test_a_transaction_is_whole_or_not_at_all(tmp_path: Path) -> None:
     database = Database(tmp_path / "db")
-    things = database.records("thing", Thing)
+    things = Records(database, "thing", Thing)
     with pytest.raises(KeyError), database.transaction():
         things.put("1", Thing(1))
         with database.transaction():
@@ -55,15 +55,15 @@ def test_a_field_added_later_takes_its_default(tmp_path: Path) -> None:
         a: int
 
     database = Database(tmp_path / "db")
-    database.records("thing", Older).put("1", Older(1))
-    assert database.records("thing", Thing).get("1") == Thing(1, "")
+    Records(database, "thing", Older).put("1", Older(1))
+    assert Records(database, "thing", Thing).get("1") == Thing(1, "")
 
 
 def test_an_unreadable_record_names_itself(tmp_path: Path) -> None:
     database = Database(tmp_path / "db")
     database.execute("INSERT INTO records VALUES ('thing', '1', NULL, ?)", b"{")
     with pytest.raises(DataLoss, match="thing 1"):
-        database.records("thing", Thing).get("1")
+        Records(database, "thing", Thing).get("1")
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
