@@ -185,7 +185,20 @@ async def test_a_build_over_grpc_makes_a_named_image(daemon: Any, client: docker
     assert b"hidden" in logs
     assert b"said" in logs
     completed = [v for response in progress for v in response.vertexes if v.HasField("completed")]
-    assert len([v for v in completed if not v.name.startswith(("[internal]", "exporting"))]) == 4
+    shown = [v.name for v in completed]
+    assert [name for name in shown if name.startswith("[internal]")] == [
+        "[internal] load build definition from Dockerfile",
+        "[internal] load .dockerignore",
+        "[internal] load build context",
+        "[internal] load metadata for docker.io/library/busybox:latest",
+    ]
+    assert [name.partition(" --")[0] for name in shown if name.startswith(("[1/", "[2/", "[3/"))] == [
+        "[1/3] FROM docker.io/library/busybox:latest",
+        "[2/3] COPY a /a",
+        "[3/3] RUN",
+    ]
+    tasks = {status.ID for response in progress for status in response.statuses}
+    assert {f"writing image {image.id}", "naming to docker.io/over/grpc:latest"} <= tasks
     assert client.containers.run("over/grpc", ["sh", "-c", "ls /run/secrets 2>/dev/null || true"], remove=True) == b""
 
 

@@ -154,7 +154,8 @@ class Build:
         file = self.request.dockerfile
         before = sum(1 + len(file.stages[other].body) for other in self.needed if other < index)
         number = len(file.arguments) + before + position + 1
-        return Step(number, self.total, instruction.origin.text, file.stages[index].head.name, index)
+        name = file.stages[index].head.name or f"stage-{index}"
+        return Step(number, self.total, instruction.origin.text, name if len(file.stages) > 1 else "", index)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -59,7 +59,8 @@ class NoSecrets:
 class Step:
     """One instruction as users see it: position among all steps of the build (from 1), its text, its stage.
 
-    ``trigger`` counts an ONBUILD step of the base image: which of how many, from 1.
+    ``trigger`` counts an ONBUILD step of the base image: which of how many, from 1. ``place`` counts the steps of the
+    stage that have files, as BuildKit does; (0, 0) for one without. ``expanded`` is the text with variables put in.
     """
 
     number: int
@@ -68,6 +69,8 @@ class Step:
     stage: str
     stage_index: int
     trigger: tuple[int, int] = (0, 0)
+    place: tuple[int, int] = (0, 0)
+    expanded: str = ""
 
 
 class Observer(Protocol):

@@ -18,16 +18,21 @@ from sampan.build.threads import in_thread
 from sampan.build.workdir import directory_exists, make_workdir
 from sampan.dockerfile import instructions as ins
 from sampan.dockerfile.changes import DEFAULT_PATH, apply, environment, expanded, with_shell
+from sampan.dockerfile.check_variables import is_secret
 from sampan.dockerfile.expand import ExpansionError, expand
 from sampan.dockerfile.parser import parse_instruction
 from sampan.dockerfile.source import parse_error_on
-from sampan.errors import EngineError
+from sampan.errors import EngineError, InvalidParameter
 from sampan.oci.platform import Platform
+from sampan.oci.reference import Reference
 
 if TYPE_CHECKING:
     from sampan.build.builder import Build
 
 Result = tuple[State, bool]
+SCRATCH = "scratch"
+WITH_FILES = (ins.Copy, ins.Run, ins.Workdir)
+MASK = "****"
 
 
 class StageBuilder:
@@ -40,6 +45,8 @@ class StageBuilder:
         self.escape = build.request.dockerfile.escape
         request = build.request
         self.reuse = not (request.no_cache or self.stage.head.name in request.no_cache_stages)
+        self._placed = 0
+        self._places = sum(isinstance(step, WITH_FILES) for step in self.stage.body) + self._brings_image()
 
     async def run(self) -> State:
         """All steps; returns the last state. Raises EngineError for the step that failed."""
@@ -62,7 +69,12 @@ class StageBuilder:
     ) -> State:
         """Do one step and tell the observer how it went."""
         observer = self.build.observer
-        step = replace(self.build.step_of(self.index, position, instruction), trigger=trigger)
+        step = replace(
+            self.build.step_of(self.index, position, instruction),
+            trigger=trigger,
+            place=self._place(instruction),
+            expanded=self._expanded(instruction, state),
+        )
         await observer.started(step)
         try:
             after, cached = await work(instruction, state, step)
@@ -75,6 +87,33 @@ class StageBuilder:
         after = await self._kept(after)
         await observer.finished(step, state_id(after, self.build.request), cached=cached)
         return after
+
+    def _brings_image(self) -> bool:
+        """Whether FROM means an image, not an earlier stage and not nothing at all."""
+        build = self.build
+        name = stages.base_name(build.request.dockerfile, self.stage.head, build.arguments)
+        return name != SCRATCH and stages.find_stage(build.request.dockerfile, name, self.index) is None
+
+    def _place(self, instruction: ins.Instruction) -> tuple[int, int]:
+        """Which of the stage's steps with files this one is."""
+        is_placed = self._brings_image() if isinstance(instruction, ins.From) else isinstance(instruction, WITH_FILES)
+        if not is_placed:
+            return 0, 0
+        self._placed += 1
+        return self._placed, self._places
+
+    def _expanded(self, instruction: ins.Instruction, state: State | None) -> str:
+        """The instruction's text as it is meant, with what looks like a secret left out."""
+        if isinstance(instruction, ins.From):
+            name = stages.base_name(self.build.request.dockerfile, instruction, self.build.arguments)
+            return f"FROM {full_name(name)}"
+        if state is None or not isinstance(instruction, WITH_FILES):
+            return instruction.origin.text
+        variables = {name: MASK if is_secret(name) else value for name, value in self.variables(state).items()}
+        try:
+            return expand(instruction.origin.text, variables, self.escape)
+        except ExpansionError:
+            return instruction.origin.text
 
     async def _kept(self, state: State) -> State:
         """The state with its image, where the request keeps every step's."""
@@ -91,7 +130,7 @@ class StageBuilder:
         earlier = stages.find_stage(build.request.dockerfile, name, self.index)
         if earlier is not None:
             state = await build.stage(earlier)
-        elif name == "scratch":
+        elif name == SCRATCH:
             state = scratch(platform)
         else:
             state = await build.base(name, platform)
@@ -103,6 +142,7 @@ class StageBuilder:
         if not triggers:
             return state
         state = replace(state, config=msgspec.structs.replace(state.config, on_build=None))
+        self._places += len(triggers)
         for number, trigger in enumerate(triggers, 1):
             instruction = parse_instruction(trigger, self.escape)
             state = await self._told(0, instruction, state, self._instruction, (number, len(triggers)))
@@ -172,6 +212,14 @@ class StageBuilder:
                     self.reuse,
                 )
         return replace(after, config=config), cached
+
+
+def full_name(name: str) -> str:
+    """An image's name with its registry and tag; itself where it is none."""
+    try:
+        return str(Reference.parse(name).tagged())
+    except InvalidParameter:
+        return name
 
 
 def describe(step: ins.Instruction, state: State) -> str:

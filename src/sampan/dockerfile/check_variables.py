@@ -77,12 +77,17 @@ def _defines(step: ins.Instruction) -> set[str]:
     return {definition.key for definition in step.definitions} if isinstance(step, ins.Arg) else set()
 
 
+def is_secret(name: str) -> bool:
+    """Whether a variable's name speaks of a password, a key, a token."""
+    return bool(_SECRET.search(name) and not _PUBLIC.search(name))
+
+
 def secrets(file: ins.Dockerfile) -> Iterator[Found]:
     """Names that speak of passwords, keys, tokens."""
     for step in instructions(file):
         word = step.origin.keyword.upper()
         for name in sorted(_defines(step)):
-            if _SECRET.search(name) and not _PUBLIC.search(name):
+            if is_secret(name):
                 yield Found(
                     step.origin.span, f'Do not use ARG or ENV instructions for sensitive data ({word} "{name}")'
                 )

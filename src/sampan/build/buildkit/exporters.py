@@ -20,6 +20,7 @@ from sampan.archive.copy import export as write_tree
 from sampan.build.buildkit.product import Product, annotations_of, assemble
 from sampan.build.buildkit.sending import Tree
 from sampan.build.buildkit.session import Session
+from sampan.build.buildkit.status import Activity, StatusLog
 from sampan.build.copying import DIRECTORY
 from sampan.build.threads import in_thread
 from sampan.errors import InvalidParameter, Unsupported
@@ -45,6 +46,17 @@ REFUSED: Mapping[str, frozenset[str]] = {
 }
 """Attribute → the values that mean what happens anyway."""
 
+SHOWN: Mapping[str, str] = {
+    "moby": "exporting to image",
+    "image": "exporting to image",
+    "docker": "exporting to docker image format",
+    "oci": "exporting to oci image format",
+    "local": "exporting to client directory",
+    "tar": "exporting to client tarball",
+}
+"""Exporter → what progress calls its work."""
+SENDING = "sending tarball"
+
 TagImage = Callable[[Reference, Descriptor, Image], None]
 """``tag(reference, target, image)``: let a name mean the target, and announce it."""
 Push = Callable[[Reference, Session], Awaitable[None]]
@@ -59,6 +71,7 @@ class Export:
     attributes: Mapping[str, str]
     product: Product
     session: Session
+    activity: Activity
 
     def flag(self, name: str) -> bool:
         """An attribute that is true or false. Raises InvalidParameter."""
@@ -99,22 +112,25 @@ class Exporters:
                 if value is not None and value not in accepted:
                     raise Unsupported(f"exporter {exporter.Type!r}: {name}={value} is not supported")
 
-    async def run(self, exporters: Any, product: Product, session: Session) -> dict[str, str]:
+    async def run(self, exporters: Any, product: Product, session: Session, log: StatusLog) -> dict[str, str]:
         """Run all of them, in order; returns what the client is told. Raises EngineError."""
         answer: dict[str, str] = {}
         for number, exporter in enumerate(exporters):
-            export = Export(number, dict(exporter.Attrs), product, session)
-            answer |= await self._kinds[exporter.Type](export)
+            async with log.vertex(SHOWN[exporter.Type], id=f"exporter {number}") as activity:
+                export = Export(number, dict(exporter.Attrs), product, session, activity)
+                answer |= await self._kinds[exporter.Type](export)
         return answer
 
     async def _image(self, export: Export) -> dict[str, str]:
-        product, target = await in_thread(assemble, self._storage, export.product, annotations_of(export.attributes))
+        product, target = await self._assembled(export)
         references = export.references()
         for reference in references:
-            self._tag(reference, target, product.first)
+            async with export.activity.task(f"naming to {reference}"):
+                self._tag(reference, target, product.first)
         if export.flag("push"):
             for reference in references:
-                await self._push(reference, export.session)
+                async with export.activity.task(f"pushing {reference}"):
+                    await self._push(reference, export.session)
         answer = _told(product, target, references)
         if len(product.images) == 1 and not export.flag("push"):
             # The digest of what stays here is the image's ID: compose compares it with what inspect says.
@@ -127,11 +143,24 @@ class Exporters:
         return await self._archive(export)
 
     async def _archive(self, export: Export) -> dict[str, str]:
-        product, target = await in_thread(assemble, self._storage, export.product, annotations_of(export.attributes))
+        product, target = await self._assembled(export)
         references = export.references()
         plan = await in_thread(save.plan_of, self._storage, product.images, target, references)
-        await export.session.send_file(export.id, lambda sink: save.save(self._storage, plan, sink))
+        async with export.activity.task(SENDING):
+            await export.session.send_file(export.id, lambda sink: save.save(self._storage, plan, sink))
         return _told(product, target, references)
+
+    async def _assembled(self, export: Export) -> tuple[Product, Descriptor]:
+        """The images with what the attributes want of them, and what a name shall mean."""
+        async with export.activity.task("exporting layers"):
+            product, target = await in_thread(
+                assemble, self._storage, export.product, annotations_of(export.attributes)
+            )
+        for image in product.images:
+            await export.activity.done(f"writing image {image.id}")
+        if len(product.images) > 1:
+            await export.activity.done(f"exporting manifest list {target.digest}")
+        return product, target
 
     async def _local(self, export: Export) -> dict[str, str]:
         split = _is_split(export)
@@ -139,7 +168,8 @@ class Exporters:
             trees = [
                 Tree(self._view(image, held), _directory(image) if split else "") for image in export.product.images
             ]
-            await export.session.send_trees(export.id, trees)
+            async with export.activity.task("copying files"):
+                await export.session.send_trees(export.id, trees)
         return {}
 
     async def _tar(self, export: Export) -> dict[str, str]:
@@ -147,7 +177,8 @@ class Exporters:
             raise Unsupported("exporter 'tar': several platforms in one tar are not supported")
         with ExitStack() as held:
             root = self._view(export.product.first, held)
-            await export.session.send_file(export.id, lambda sink: write_tree(root, sink))
+            async with export.activity.task(SENDING):
+                await export.session.send_file(export.id, lambda sink: write_tree(root, sink))
         return {}
 
     def _view(self, image: Image, held: ExitStack) -> int:

@@ -32,7 +32,7 @@ GO_SETUID, GO_SETGID, GO_STICKY = 1 << 23, 1 << 22, 1 << 20
 
 @dataclass(slots=True)
 class Receiver:
-    """Brings the directory behind the fd ``root`` up to date; sends nothing itself."""
+    """Brings the directory behind the fd ``root`` up to date; sends nothing itself. ``size`` counts bytes received."""
 
     root: int
     seen: set[str] = field(default_factory=set)
@@ -40,6 +40,7 @@ class Receiver:
     wanted: dict[int, tuple[str, Any]] = field(default_factory=dict)
     directories: list[tuple[str, Any]] = field(default_factory=list)
     count: int = 0
+    size: int = 0
     all_named: bool = False
 
     @property
@@ -120,6 +121,7 @@ class Receiver:
             self.open_files[number] = (path, named, fd)
         fd = self.open_files[number][2]
         if data:
+            self.size += len(data)
             os.write(fd, data)
             return
         os.fchmod(fd, stat.S_IMODE(unix_mode(named.mode)))

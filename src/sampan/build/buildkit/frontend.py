@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import os
 import posixpath
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from sampan.build.buildkit.content import bring_image
 from sampan.build.buildkit.contexts import NamedContexts, apply_contexts, named_contexts
 from sampan.build.buildkit.definition import tree_in
 from sampan.build.buildkit.session import UPLOADS, Session
+from sampan.build.buildkit.status import StatusLog
 from sampan.build.context import open_context
 from sampan.build.copying import DIRECTORY
 from sampan.build.kept import hold, label
@@ -35,13 +36,18 @@ from sampan.storage.store import Storage
 
 DOCKERFILE = "Dockerfile"
 IGNORE_FILE = ".dockerignore"
+CONTEXT_TASK = "transferring context:"
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a client asks the frontend for, and what it may: options, inputs, entitlements, images to reuse steps of."""
+    """What a client asks the frontend for, and what it may: options, inputs, entitlements, images to reuse steps of.
+
+    ``log`` is told what is brought from the client.
+    """
 
     options: Mapping[str, str]
+    log: StatusLog = field(default_factory=StatusLog)
     inputs: Mapping[str, Any] = field(default_factory=dict)
     entitlements: frozenset[str] = frozenset()
     cache_from: tuple[str, ...] = ()
@@ -53,6 +59,21 @@ class Source:
 
     root: int
     dockerfile: str
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Whom files are brought from, and whom that is told."""
+
+    session: Session
+    log: StatusLog
+
+    async def bring(
+        self, vertex: str, what: str, name: str, into: Path, *, exclude: Sequence[str] = (), follow: Sequence[str] = ()
+    ) -> None:
+        """Bring the directory ``name`` up to date, shown as ``vertex``. Raises EngineError."""
+        async with self.log.vertex(vertex) as activity, activity.task(what) as task:
+            task.count(await self.session.synchronise(name, into, exclude=exclude, follow=follow))
 
 
 class Frontend:
@@ -74,23 +95,27 @@ class Frontend:
         _refuse(asked.options)
         contexts = named_contexts(asked.options, asked.inputs)
         async with AsyncExitStack() as held:
-            source = await held.enter_async_context(self._source(asked.options, asked.inputs, session))
-            directories = await self._directories(contexts, session, held)
+            source = await held.enter_async_context(self._source(asked, session))
+            directories = await self._directories(contexts, Client(session, asked.log), held)
             await self._layouts(contexts, asked.options, session, held)
             file = apply_contexts(parse(source.dockerfile), contexts)
             request = _request(asked, file, source.root, session)
             request = replace(request, named_contexts=directories, named_images=contexts.images)
             yield [replace(request, platform=platform) for platform in platforms_of(asked.options)]
 
-    async def _directories(self, contexts: NamedContexts, session: Session, held: AsyncExitStack) -> dict[str, int]:
+    async def _directories(self, contexts: NamedContexts, client: "Client", held: AsyncExitStack) -> dict[str, int]:
         """Named contexts that are files, the client's or from elsewhere: fds that close with ``held``."""
         found = {}
         for name, local in contexts.directories.items():
-            directory = self._directory(session, f"named-{name}")
-            await session.synchronise(local, directory.with_name(directory.name + "-ignore"), follow=[IGNORE_FILE])
-            ignored = _first(directory.with_name(directory.name + "-ignore"), [IGNORE_FILE])
+            directory = self._directory(client.session, f"named-{name}")
+            beside = directory.with_name(directory.name + "-ignore")
+            await client.bring(
+                f"[context {name}] load .dockerignore", CONTEXT_TASK, local, beside, follow=[IGNORE_FILE]
+            )
+            ignored = _first(beside, [IGNORE_FILE])
             patterns = read_patterns(ignored) if ignored else []
-            found[name] = await held.enter_async_context(self._local(local, directory, patterns, session))
+            vertex = f"[context {name}] load from client"
+            found[name] = await held.enter_async_context(self._local(vertex, local, directory, patterns, client))
         for name, tree in contexts.trees.items():
             found[name] = await held.enter_async_context(open_tree(self._scratch, tree))
         return found
@@ -110,37 +135,36 @@ class Frontend:
         """The Dockerfile alone, for what needs no build. Raises EngineError, ParseError."""
         options = asked.options
         if options.get("context") or "context" in asked.inputs:
-            async with self._source(options, asked.inputs, session) as source:
+            async with self._source(asked, session) as source:
                 return parse(source.dockerfile)
-        text, _ = await self._dockerfile(options, session)
+        text, _ = await self._dockerfile(options, Client(session, asked.log))
         return parse(text)
 
     @asynccontextmanager
-    async def _source(
-        self, options: Mapping[str, str], inputs: Mapping[str, Any], session: Session
-    ) -> AsyncIterator[Source]:
+    async def _source(self, asked: Asked, session: Session) -> AsyncIterator[Source]:
         """The main context: a directory of the client's, what it uploads, or what a URL gives."""
+        options, client = asked.options, Client(session, asked.log)
         remote = options.get("context", "")
-        if not remote and "context" in inputs:
-            async with open_tree(self._scratch, tree_in(inputs["context"])) as root:
-                yield Source(root, await self._dockerfile_beside(root, options, session))
+        if not remote and "context" in asked.inputs:
+            async with open_tree(self._scratch, tree_in(asked.inputs["context"])) as root:
+                yield Source(root, await self._dockerfile_beside(root, options, client))
             return
         if not remote:
-            text, patterns = await self._dockerfile(options, session)
+            text, patterns = await self._dockerfile(options, client)
             key, into = options.get("contextkey") or "context", self._directory(session, "context")
-            async with self._local(key, into, patterns, session) as root:
+            async with self._local("[internal] load build context", key, into, patterns, client) as root:
                 yield Source(root, text)
             return
         body, url = (session.upload(remote), "") if remote.startswith(UPLOADS) else (_nothing(), remote)
         name = None if "dockerfilekey" in options else options.get("filename") or DOCKERFILE
         async with open_context(self._scratch, body, url, name) as context:
-            text = context.dockerfile if name else (await self._dockerfile(options, session))[0]
+            text = context.dockerfile if name else (await self._dockerfile(options, client))[0]
             yield Source(context.root, text)
 
-    async def _dockerfile_beside(self, root: int, options: Mapping[str, str], session: Session) -> str:
+    async def _dockerfile_beside(self, root: int, options: Mapping[str, str], client: "Client") -> str:
         """The Dockerfile of a context that is here: the client's own if it gives one, else what is in the context."""
         if "dockerfilekey" in options:
-            return (await self._dockerfile(options, session))[0]
+            return (await self._dockerfile(options, client))[0]
         name = posixpath.normpath(options.get("filename") or DOCKERFILE)
         text = _read(root, name)
         if text is None:
@@ -148,13 +172,15 @@ class Frontend:
         return text
 
     @asynccontextmanager
-    async def _local(self, name: str, into: Path, exclude: list[str], session: Session) -> AsyncIterator[int]:
+    async def _local(
+        self, vertex: str, name: str, into: Path, exclude: list[str], client: "Client"
+    ) -> AsyncIterator[int]:
         """The client's directory ``name``, brought here; the fd of it. One build at a time holds it."""
         async with self._locks.setdefault(into, asyncio.Lock()):
             with ExitStack() as held:
                 hold(into, held)
                 label(into, name)
-                await session.synchronise(name, into, exclude=exclude)
+                await client.bring(vertex, CONTEXT_TASK, name, into, exclude=exclude)
                 root = os.open(into, DIRECTORY)
                 held.callback(os.close, root)
                 yield root
@@ -163,18 +189,21 @@ class Frontend:
         key = hashlib.sha256(f"{session.shared_key}\0{kind}".encode()).hexdigest()[:32]
         return self._root / f"{kind.partition('-')[0]}-{key}"
 
-    async def _dockerfile(self, options: Mapping[str, str], session: Session) -> tuple[str, list[str]]:
+    async def _dockerfile(self, options: Mapping[str, str], client: "Client") -> tuple[str, list[str]]:
         """The Dockerfile's text and the patterns that keep files out of the context."""
         name = posixpath.normpath(options.get("filename") or DOCKERFILE)
-        into = self._directory(session, "dockerfile")
+        into = self._directory(client.session, "dockerfile")
         own_ignore = f"{name}.dockerignore"
         wanted = [name, own_ignore, name.lower()] if name == DOCKERFILE else [name, own_ignore]
         key = options.get("dockerfilekey") or "dockerfile"
-        await session.synchronise(key, into, follow=[*wanted, ".dockerignore"])
+        vertex = f"[internal] load build definition from {posixpath.basename(name)}"
+        await client.bring(vertex, "transferring dockerfile:", key, into, follow=[*wanted, IGNORE_FILE])
         text = _first(into, wanted[:1] + wanted[2:])
         if text is None:
             raise InvalidParameter(f"failed to read dockerfile: open {name}: no such file or directory")
-        ignored = _first(into, [own_ignore, ".dockerignore"])
+        ignored = _first(into, [own_ignore, IGNORE_FILE])
+        async with client.log.vertex("[internal] load .dockerignore") as activity, activity.task(CONTEXT_TASK) as task:
+            task.count(len(ignored or ""))
         return text, read_patterns(ignored) if ignored else []
 
 

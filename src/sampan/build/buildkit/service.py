@@ -8,7 +8,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,14 @@ from sampan.build.buildkit.product import Product
 from sampan.build.buildkit.records import pruned, records
 from sampan.build.buildkit.session import Session, Sessions
 from sampan.build.buildkit.solves import Solve, Solves
+from sampan.build.buildkit.status import StatusLog
 from sampan.build.remote_tree import open_tree
 from sampan.build.request import ImageSource, Request
+from sampan.build.stage import full_name
 from sampan.build.threads import in_thread
 from sampan.errors import EngineError, NotFound, Unsupported
-from sampan.oci.platform import host
+from sampan.oci.platform import Platform, host
+from sampan.storage.images import Image
 
 CONTROL = "/moby.buildkit.v1.Control/"
 IMAGE_EXPORTERS = frozenset({"moby", "image"})
@@ -91,9 +94,10 @@ class Service:
     ) -> Product:
         """Build a Dockerfile for a client, for each platform in turn. Raises EngineError."""
         session = await self.sessions.get(solve.request.Session)
-        workshop = replace(self.workshop, images=self._images(session))
+        workshop = replace(self.workshop, images=ToldImages(self._images(session), solve.log))
         asked = Asked(
             options,
+            solve.log,
             inputs,
             frozenset(solve.request.Entitlements),
             await self._cache_sources(workshop, solve, [*cache_imports, *solve.request.Cache.Imports]),
@@ -109,7 +113,7 @@ class Service:
     async def call(self, solve: Solve, options: Mapping[str, str], inputs: Mapping[str, Any]) -> dict[str, bytes]:
         """Answer ``--call``, without a build. Raises EngineError."""
         session = await self.sessions.get(solve.request.Session)
-        return answer_call(options, await self.frontend.definition(Asked(options, inputs), session))
+        return answer_call(options, await self.frontend.definition(Asked(options, solve.log, inputs), session))
 
     async def open_definition(self, solve: Solve, definition: Any) -> str:
         """Fetch what a definition means; returns the reference that it has until the build ends. Raises EngineError."""
@@ -158,8 +162,7 @@ class Service:
             return {}
         session = await self.sessions.get(solve.request.Session)
         try:
-            async with solve.log.vertex(f"exporting to {', '.join(exporter.Type for exporter in exporters)}"):
-                return await self.exporters.run(exporters, solve.result, session)
+            return await self.exporters.run(exporters, solve.result, session, solve.log)
         finally:
             if not any(exporter.Type in IMAGE_EXPORTERS for exporter in exporters):
                 self._forget(solve)
@@ -170,6 +173,19 @@ class Service:
         for image in solve.result.images if solve.result else ():
             if image.stored_at >= solve.began and not images.references_of(image.id):
                 images.forget(image.id)
+
+
+@dataclass(frozen=True, slots=True)
+class ToldImages:
+    """An ``ImageSource`` whose looking up is shown in the build's progress."""
+
+    images: ImageSource
+    log: StatusLog
+
+    async def image(self, name: str, platform: Platform, *, pull: bool) -> Image:
+        """See ``build.request.ImageSource``."""
+        async with self.log.vertex(f"[internal] load metadata for {full_name(name)}"):
+            return await self.images.image(name, platform, pull=pull)
 
 
 def grpc_error(error: EngineError) -> GRPCError:

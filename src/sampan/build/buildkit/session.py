@@ -105,8 +105,11 @@ class Session:
 
     async def synchronise(
         self, name: str, into: Path, *, exclude: Sequence[str] = (), follow: Sequence[str] = ()
-    ) -> None:
-        """Bring the client's directory ``name`` into ``into``; only what differs is sent. Raises EngineError."""
+    ) -> int:
+        """Bring the client's directory ``name`` into ``into``; only what differs is sent. Raises EngineError.
+
+        Returns how many bytes came.
+        """
         metadata = [("dir-name", name)]
         metadata += [("exclude-patterns", pattern) for pattern in exclude]
         metadata += [("include-patterns", path) for path in follow] + [("followpaths", path) for path in follow]
@@ -125,6 +128,7 @@ class Session:
             if receiver.complete:
                 await in_thread(receiver.finish)
             os.close(root)
+        return receiver.size
 
 
 async def _receive(receiver: Receiver, stream: Any) -> None:

@@ -1,4 +1,9 @@
-"""A build's events as BuildKit's ``StatusResponse``s: a vertex per step, its output as logs."""
+"""A build's events as BuildKit's ``StatusResponse``s: a vertex per step that has files, its output as logs.
+
+#4 [internal] load build context            Activity: a vertex that is no step
+#4 transferring context: 31B done           a task of it
+#5 [app 2/3] RUN make                       a step: its stage, and which of the stage's steps with files
+"""
 
 import asyncio
 import hashlib
@@ -6,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from sampan.build.buildkit import messages as m
@@ -40,8 +46,8 @@ class StatusLog:
         self._vertices: dict[str, Any] = {}
 
     async def started(self, step: Step) -> None:
-        name = name_of(step, self.platform)
-        await self.begin(self._digest(step), name)
+        if step.place != (0, 0):
+            await self.begin(self._digest(step), name_of(step, self.platform))
 
     async def running(self, step: Step, container_id: str) -> None:
         """A vertex says no more of it."""
@@ -54,26 +60,31 @@ class StatusLog:
             return
         shown = data if len(data) <= left else data[:left] + CLIPPED
         log = m.VertexLog(vertex=vertex, timestamp=now(), stream=STDERR if is_stderr else STDOUT, msg=shown)
-        await self._say(m.StatusResponse(logs=[log]))
+        await self.say(m.StatusResponse(logs=[log]))
 
     async def finished(self, step: Step, state_id: str, *, cached: bool) -> None:
-        await self.complete(self._digest(step), cached=cached)
+        if step.place != (0, 0):
+            await self.complete(self._digest(step), cached=cached)
 
     async def failed(self, step: Step, reason: str) -> None:
-        await self.complete(self._digest(step), error=reason)
+        if step.place != (0, 0):
+            await self.complete(self._digest(step), error=reason)
 
     async def stage_ended(self, stage_index: int) -> None:
         """A vertex says no more of it."""
 
     @asynccontextmanager
-    async def vertex(self, name: str) -> AsyncIterator[None]:
-        """Something shown like a step, from here to the end of the block."""
-        digest = digest_of_text(name)
+    async def vertex(self, name: str, id: str = "") -> AsyncIterator["Activity"]:
+        """Something shown like a step, from here to the end of the block; ``id`` tells apart those of one name."""
+        digest = digest_of_text(id or name)
         await self.begin(digest, name)
         try:
-            yield
+            yield Activity(self, digest)
         except EngineError as error:
             await self.complete(digest, error=error.message)
+            raise
+        except BaseException:
+            await asyncio.shield(self.complete(digest, error="context canceled"))
             raise
         await self.complete(digest)
 
@@ -82,27 +93,27 @@ class StatusLog:
         if not warnings:
             return
         info = m.SourceInfo(filename=filename, data=text.encode(), language="Dockerfile")
-        async with self.vertex(vertex):
-            shown = [_warning(digest_of_text(vertex), info, warning) for warning in warnings]
-            await self._say(m.StatusResponse(warnings=shown))
+        shown = [_warning(digest_of_text(vertex), info, warning) for warning in warnings]
+        await self.say(m.StatusResponse(warnings=shown))
 
     async def begin(self, digest: str, name: str) -> None:
         """A vertex starts."""
         vertex = self._vertices[digest] = m.Vertex(digest=digest, name=name, started=now())
-        await self._say(m.StatusResponse(vertexes=[vertex]))
+        await self.say(m.StatusResponse(vertexes=[vertex]))
 
     async def complete(self, digest: str, *, cached: bool = False, error: str = "") -> None:
         """A vertex that was begun is over."""
         vertex = self._vertices[digest]
         vertex.completed.CopyFrom(now())
         vertex.cached, vertex.error = cached, error
-        await self._say(m.StatusResponse(vertexes=[vertex]))
+        await self.say(m.StatusResponse(vertexes=[vertex]))
 
     def _digest(self, step: Step) -> str:
         """The name of a step's vertex within its build."""
         return digest_of_text(f"{self.platform} {step.number} {step.trigger} {step.text}")
 
-    async def _say(self, response: Any) -> None:
+    async def say(self, response: Any) -> None:
+        """Tell the readers."""
         async with self._grown:
             self._responses.append(m.StatusResponse.FromString(response.SerializeToString()))
             self._grown.notify_all()
@@ -128,6 +139,40 @@ class StatusLog:
                 return
 
 
+class Activity:
+    """A vertex under way; ``task`` is a line of it."""
+
+    def __init__(self, log: StatusLog, vertex: str) -> None:
+        self._log = log
+        self._vertex = vertex
+
+    @asynccontextmanager
+    async def task(self, name: str) -> AsyncIterator["Task"]:
+        """A part of the work, from here to the end of the block."""
+        task = Task(m.VertexStatus(ID=name, vertex=self._vertex, timestamp=now(), started=now()))
+        await self._log.say(m.StatusResponse(statuses=[task.status]))
+        yield task
+        task.status.completed.CopyFrom(now())
+        task.status.timestamp.CopyFrom(now())
+        await self._log.say(m.StatusResponse(statuses=[task.status]))
+
+    async def done(self, name: str) -> None:
+        """A part of the work that took no time."""
+        async with self.task(name):
+            pass
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A line of a vertex."""
+
+    status: Any
+
+    def count(self, size: int) -> None:
+        """Bytes that were moved so far; told with the end."""
+        self.status.current = size
+
+
 def _warning(vertex: str, info: Any, warning: BuildWarning) -> Any:
     span = warning.found.span
     lines = m.Range(start=m.Position(line=span.start), end=m.Position(line=span.end))
@@ -148,7 +193,9 @@ def digest_of_text(text: str) -> str:
 
 
 def name_of(step: Step, platform: str = "") -> str:
-    """``[build 2/7] RUN make``; ``[linux/arm64 build 2/7] …`` in a build for several platforms."""
-    stage = step.stage or (f"stage-{step.stage_index}" if step.stage_index > 0 else "")
-    words = [word for word in (platform, stage, f"{step.number}/{step.total}") if word]
-    return f"[{' '.join(words)}] {' '.join(step.text.split())}"
+    """``[build 2/4] RUN make``; ``[linux/arm64 build 2/4] …`` in a build for several platforms."""
+    place, places = step.place
+    words = [word for word in (platform, step.stage, f"{place:{len(str(places))}}/{places}") if word]
+    return (
+        f"[{' '.join(words)}] {'ONBUILD ' if step.trigger[0] else ''}{' '.join((step.expanded or step.text).split())}"
+    )
