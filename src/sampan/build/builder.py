@@ -17,7 +17,6 @@ import msgspec
 from sampan.build import stages
 from sampan.build.cache import Cache, Entry
 from sampan.build.executor import Executor
-from sampan.build.imported import Imported, import_steps
 from sampan.build.request import ImageSource, Observer, Request, Step
 from sampan.build.squash import squashed
 from sampan.build.stage import StageBuilder
@@ -98,12 +97,12 @@ class Build:
         self.needed = stages.needed_stages(file, self.target, self.arguments)
         self._tasks: dict[int, asyncio.Task[State]] = {}
         self._group: asyncio.TaskGroup | None = None
-        self._imported = Imported()
+        self.used: dict[str, Entry] = {}
+        self.cache_mounts: dict[str, Path] = {}
 
     async def run(self) -> State:
         """Build and return the target's last state. Raises the first error of any step."""
         try:
-            self._imported = await in_thread(import_steps, self.workshop.storage, self.lease, self.request.cache_from)
             async with asyncio.TaskGroup() as self._group:
                 await self._tell_arguments()
                 for index in self.needed:
@@ -116,9 +115,22 @@ class Build:
         """The last state of stage ``index``, built now if nobody asked for it before."""
         return await asyncio.shield(self._task(index))
 
-    def known(self, key: str) -> Entry | None:
-        """What the step of this key made before, here or where an image of ``cache_from`` was built."""
-        return self.workshop.cache.find(key) or self._imported.find(key)
+    async def known(self, key: str, state: State) -> Entry | None:
+        """What the step of this key made before upon ``state``, here or elsewhere."""
+        cache = self.workshop.cache
+        entry = cache.find(key)
+        if entry is None:
+            entry = await self.request.imported.bring(self.workshop.storage, self.lease, key, state.chain)
+            if entry is not None:
+                cache.put(key, entry, state.after(key, entry).stack())
+        if entry is not None:
+            self.used[key] = entry
+        return entry
+
+    def keep(self, key: str, entry: Entry, state: State) -> None:
+        """Put in the cache what a step made that led to ``state``."""
+        self.used[key] = entry
+        self.workshop.cache.put(key, entry, state.stack() if entry.layer else ())
 
     def _task(self, index: int) -> "asyncio.Task[State]":
         assert self._group is not None
@@ -164,14 +176,30 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return _first(first) if isinstance(first, BaseExceptionGroup) else first
 
 
-async def build_image(workshop: Workshop, request: Request, observer: Observer) -> Image:
-    """Build and register the image, without a name yet. Raises EngineError."""
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A build's image, without a name yet, and what it was made of.
+
+    ``own`` are the keys of the image's own steps; ``used`` are the results of all steps, by key; ``mounts`` are the
+    directories of cache mounts, by ID.
+    """
+
+    image: Image
+    own: tuple[str, ...]
+    used: Mapping[str, Entry]
+    mounts: Mapping[str, Path]
+
+
+async def build_image(workshop: Workshop, request: Request, observer: Observer) -> Outcome:
+    """Build and register the image. Raises EngineError."""
     with workshop.storage.leases.take() as lease:
         build = Build(workshop, request, observer, lease)
         state = await build.run()
         if request.squash:
-            return await squashed(build, state, ACTIVE_PREFIX)
-        return await in_thread(_final_image, workshop.storage, state, request)
+            image = await squashed(build, state, ACTIVE_PREFIX)
+        else:
+            image = await in_thread(_final_image, workshop.storage, state, request)
+        return Outcome(image, state.steps, build.used, build.cache_mounts)
 
 
 def _final_image(storage: Storage, state: State, request: Request) -> Image:
@@ -183,7 +211,7 @@ def _final_image(storage: Storage, state: State, request: Request) -> Image:
     config = state.config
     if request.labels:
         config = msgspec.structs.replace(config, labels={**(config.labels or {}), **request.labels})
-    final = msgspec.structs.replace(state.image_config(), config=config)
+    final = msgspec.structs.replace(state.image_config(with_steps=request.inline_cache), config=config)
     return storage.images.create(final, state.layers, state.base)
 
 

@@ -32,12 +32,11 @@ def timestamp(epoch: int | None) -> str:
 
 async def metadata_step(build: "Build", state: State, key: str, description: str, reuse: bool) -> tuple[State, bool]:
     """The state after a step that changes no files, and whether the cache knew it (so that times stay)."""
-    cache = build.workshop.cache
-    entry = build.known(key) if reuse else None
+    entry = await build.known(key, state) if reuse else None
     if entry is not None:
         return state.after(key, entry), True
     entry = Entry(timestamp(build.request.epoch), description)
-    cache.put(key, entry, ())
+    build.keep(key, entry, state)
     return state.after(key, entry), False
 
 
@@ -49,12 +48,16 @@ async def layer_step(
     A failed or cancelled step leaves nothing.
     """
     key = state.next_key(*parts, *_dating(build.request))
-    entry = build.known(key) if reuse else None
+    entry = await build.known(key, state) if reuse else None
     if entry is None:
         return await _made(build, state, key, description, work), False
-    grown = state.after(key, entry)
+    return _held(build, state.after(key, entry)), True
+
+
+def _held(build: "Build", grown: State) -> State:
+    """The state, kept until the build ends."""
     build.lease.hold(*grown.stack(), *(layer.digest for layer in grown.layers))
-    return grown, True
+    return grown
 
 
 def _dating(request: Request) -> list[str]:
@@ -66,8 +69,12 @@ async def linked_step(
     build: "Build", state: State, parts: Sequence[str], description: str, work: Work, reuse: bool
 ) -> tuple[State, bool]:
     """``--link``: a layer made on nothing and put on ``state``, so that a new base image leaves it as it is."""
-    alone, cached = await layer_step(build, scratch(state.platform), ("LINK", *parts), description, work, reuse)
-    key = state.next_key("LINK", alone.key)
+    nothing = scratch(state.platform)
+    key = state.next_key("LINK", nothing.next_key("LINK", *parts, *_dating(build.request)))
+    entry = await build.known(key, state) if reuse else None
+    if entry is not None:
+        return _held(build, state.after(key, entry)), True
+    alone, cached = await layer_step(build, nothing, ("LINK", *parts), description, work, reuse)
     if not alone.layers:
         return await metadata_step(build, state, key, description, reuse)
     return await in_thread(_linked, build, state, key, alone), cached
@@ -82,7 +89,7 @@ def _linked(build: "Build", state: State, key: str, alone: State) -> State:
     size = storage.snapshots.layer(chain).size
     entry = Entry(alone.created, alone.history[-1].created_by, layer, diff_id, chain, size)
     grown = state.after(key, entry)
-    build.workshop.cache.put(key, entry, grown.stack())
+    build.keep(key, entry, grown)
     return grown
 
 
@@ -121,7 +128,7 @@ def _commit(build: "Build", state: State, key: str, description: str, active: st
         chain = storage.snapshots.commit(active, diff_id)
         entry = Entry(created, description, descriptor, diff_id, chain, usage.size)
     grown = state.after(key, entry)
-    build.workshop.cache.put(key, entry, grown.stack())
+    build.keep(key, entry, grown)
     return grown
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from sampan.build.executor import Limits
+from sampan.build.imported import Imported
 from sampan.dockerfile.instructions import Dockerfile
 from sampan.errors import NotFound
 from sampan.oci.platform import Platform, host
@@ -101,7 +102,8 @@ class Request:
 
     ``build_args`` None takes a variable's declaration as its value. ``epoch`` is SOURCE_DATE_EPOCH in seconds;
     with ``rewrite_timestamp`` no file of a new layer is younger than that. ``keep_steps`` makes an image of every
-    step's state, as the classic builder promises; ``cache_from`` names images whose steps count as known.
+    step's state, as the classic builder promises; ``imported`` are steps that count as known because they were done
+    elsewhere; ``inline_cache`` lets the image say what its own steps were, for others to import.
     ``entitlements`` are what steps may ask for beyond a plain container: network.host, security.insecure.
     """
 
@@ -124,6 +126,7 @@ class Request:
     epoch: int | None = None
     rewrite_timestamp: bool = False
     keep_steps: bool = False
-    cache_from: tuple[str, ...] = ()
+    imported: Imported = field(default_factory=Imported)
+    inline_cache: bool = False
     squash: bool = False
     entitlements: frozenset[str] = frozenset({"network.host"})

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from sampan.build.cache_mounts import cache_mount, duplicate, private_directory, target_of
+from sampan.build.cache_mounts import cache_mount, duplicate, note_caches, private_directory, target_of
 from sampan.build.copy_step import tree_of
 from sampan.build.copying import Placement, clean, fingerprint, select
 from sampan.build.errors import StepFailed
@@ -55,6 +55,7 @@ async def run_step(builder: "StageBuilder", run: ins.Run, state: State, step: St
     argv, script = _command_line(run, state)
     variables = builder.variables(state)
     mounts = [parse_mount(text, lambda word: expand(word, variables, builder.escape)) for text in run.mounts]
+    note_caches(builder, mounts)
     arguments = {name: value for name, value in state.arguments.items() if name not in environment(state.config)}
     words = [f"{name}={value}" for name, value in sorted(arguments.items())]
     network = run.network if run.network not in ("", "default") else build.request.network

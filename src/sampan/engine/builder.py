@@ -21,6 +21,7 @@ from sampan.build.classic import ClassicOutput, image_line, tag_line, warning_li
 from sampan.build.context import Context as BuildContext
 from sampan.build.context import open_context
 from sampan.build.executor import Limits
+from sampan.build.imported import Imported, images_here
 from sampan.build.labels import with_labels
 from sampan.build.prune import prune
 from sampan.build.request import Request
@@ -90,11 +91,11 @@ class Builder:
         await self._announce(options, image, references, progress)
 
     async def _build(self, options: BuildOptions, unpacked: BuildContext, progress: Progress) -> Image:
-        request = request_of(options, unpacked)
+        request = request_of(options, unpacked, images_here(self._workshop.storage, options.cache_from))
         await self._warn(options, request, unpacked, progress)
         output = ClassicOutput(progress, planned_stages(request), quiet=options.quiet)
         workshop = replace(self._workshop, images=self._images.using(options.auths))
-        return await build_image(workshop, request, output)
+        return (await build_image(workshop, request, output)).image
 
     async def _warn(self, options: BuildOptions, request: Request, unpacked: BuildContext, progress: Progress) -> None:
         """Say what the checks find. Raises InvalidParameter where the Dockerfile wants findings to be errors."""
@@ -162,7 +163,7 @@ def _reference(tag: str) -> Reference:
     return Reference.parse(tag).tagged()
 
 
-def request_of(options: BuildOptions, unpacked: BuildContext) -> Request:
+def request_of(options: BuildOptions, unpacked: BuildContext, imported: Imported) -> Request:
     """The classic query as a build's request. Raises InvalidParameter, ParseError."""
     epoch = options.build_args.get("SOURCE_DATE_EPOCH") or ""
     return Request(
@@ -171,7 +172,7 @@ def request_of(options: BuildOptions, unpacked: BuildContext) -> Request:
         target=options.target,
         build_args={name: value for name, value in options.build_args.items() if value is not None},
         keep_steps=True,
-        cache_from=tuple(options.cache_from),
+        imported=imported,
         squash=options.squash,
         no_cache=options.no_cache,
         pull=options.pull,

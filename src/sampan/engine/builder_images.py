@@ -7,6 +7,9 @@ from sampan.api.images import AuthConfig, PullOptions, PushOptions
 from sampan.api.progress import Discard
 from sampan.engine.registry import Registries
 from sampan.errors import NoSuchImage
+from sampan.oci.descriptor import Descriptor
+from sampan.oci.document import Document
+from sampan.oci.manifest import Index, Manifest
 from sampan.oci.platform import Platform
 from sampan.oci.reference import DEFAULT_TAG, Reference
 from sampan.storage.images import Image
@@ -60,6 +63,18 @@ class BaseImages:
         wanted = OCIPlatform(architecture=platform.architecture, os=platform.os, variant=platform.variant)
         auth = await self._credentials(reference.domain)
         await self._registries.pull(PullOptions(reference=str(reference), platform=wanted, auth=auth), Discard())
+
+    async def manifest(self, reference: Reference) -> Document[Manifest] | Document[Index]:
+        """See ``build.buildkit.caches.Registry``."""
+        return await self._registries.manifest(reference, await self._credentials(reference.domain))
+
+    async def fetch(self, reference: Reference, descriptor: Descriptor) -> None:
+        """See ``build.buildkit.caches.Registry``."""
+        await self._registries.fetch(reference, descriptor, await self._credentials(reference.domain))
+
+    async def put(self, reference: Reference, document: Document[Manifest]) -> None:
+        """See ``build.buildkit.caches.Registry``."""
+        await self._registries.put(reference, document, await self._credentials(reference.domain))
 
     async def push(self, reference: Reference) -> None:
         """Send what ``reference`` means here to its registry."""

@@ -14,6 +14,8 @@ from sampan.config import Config
 from sampan.engine.events import Events
 from sampan.errors import InvalidParameter, NotFound
 from sampan.oci import image_config, manifest
+from sampan.oci.descriptor import Descriptor
+from sampan.oci.document import Document
 from sampan.oci.manifest import Index, Manifest
 from sampan.oci.platform import Platform
 from sampan.oci.reference import DEFAULT_TAG, Reference
@@ -40,7 +42,8 @@ class Registries:
         self._hosts = Hosts(config)
         self._transport = Transport(config)
         slots, attempts = config.max_concurrent_downloads, config.max_download_attempts
-        self._puller = Puller(storage, Downloads(storage.content, slots, attempts))
+        self._downloads = Downloads(storage.content, slots, attempts)
+        self._puller = Puller(storage, self._downloads)
         self._pusher = Pusher(storage, config.max_concurrent_uploads)
 
     def _remote(self, reference: Reference, auth: AuthConfig | None) -> Remote:
@@ -89,6 +92,27 @@ class Registries:
         for reference in wanted:
             await self._pusher.push(remote, reference, _platform(options.platform), progress)
             self._announce("push", reference.familiar, reference.familiar_name, None)
+
+    async def manifest(self, reference: Reference, auth: AuthConfig | None) -> Document[Manifest] | Document[Index]:
+        """What the registry has under ``reference``; nothing is kept. Raises as ``pull``."""
+        remote = self._remote(reference, auth)
+        try:
+            fetched = await remote.manifest(reference.digest or reference.tag or DEFAULT_TAG)
+        except RegistryFailure as failure:
+            raise pull_failure(failure, reference) from failure
+        return manifest.decode(fetched.raw, fetched.media_type)
+
+    async def fetch(self, reference: Reference, descriptor: Descriptor, auth: AuthConfig | None) -> None:
+        """Bring one blob of the repository here. Raises as ``pull``."""
+        try:
+            async with self._downloads.join(self._remote(reference, auth), descriptor) as download:
+                await download.wait()
+        except RegistryFailure as failure:
+            raise pull_failure(failure, reference) from failure
+
+    async def put(self, reference: Reference, document: Document[Manifest], auth: AuthConfig | None) -> None:
+        """Send a manifest, with what it points to, under the tag of ``reference``. Raises as ``push``."""
+        await self._pusher.send(self._remote(reference, auth), reference, document)
 
     def _announce(self, action: str, id: str, name: str, image: Image | None) -> None:
         labels = (image.config.value.config.labels or {}) if image else {}

@@ -21,6 +21,7 @@ from sampan.build.buildkit.session import UPLOADS, Session
 from sampan.build.buildkit.status import StatusLog
 from sampan.build.context import open_context
 from sampan.build.copying import DIRECTORY
+from sampan.build.imported import Imported
 from sampan.build.kept import hold, label
 from sampan.build.limits import limits_of
 from sampan.build.remote_tree import open_tree
@@ -41,7 +42,7 @@ CONTEXT_TASK = "transferring context:"
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a client asks the frontend for, and what it may: options, inputs, entitlements, images to reuse steps of.
+    """What a client asks the frontend for, and what it may: options, inputs, entitlements, steps done elsewhere.
 
     ``log`` is told what is brought from the client.
     """
@@ -50,7 +51,8 @@ class Asked:
     log: StatusLog = field(default_factory=StatusLog)
     inputs: Mapping[str, Any] = field(default_factory=dict)
     entitlements: frozenset[str] = frozenset()
-    cache_from: tuple[str, ...] = ()
+    imported: Imported = field(default_factory=Imported)
+    inline_cache: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +289,7 @@ def _request(asked: Asked, file: Dockerfile, root: int, session: Session) -> Req
         secrets=session,
         agents=session,
         epoch=int(epoch) if epoch.isdecimal() else None,
-        cache_from=asked.cache_from,
+        imported=asked.imported,
+        inline_cache=asked.inline_cache,
         entitlements=asked.entitlements,
     )

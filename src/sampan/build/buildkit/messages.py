@@ -28,6 +28,11 @@ CredentialsResponse    Username 1 string, Secret 2 string
 CheckAgentRequest      ID 1 string
 ReadContentRequest     digest 1 string, offset 2 int64, size 3 int64
 ReadContentResponse    offset 1 int64, data 2 bytes
+InfoContentRequest     digest 1 string
+ContentInfo            digest 1 string, size 2 int64
+InfoContentResponse    info 1 ContentInfo
+WriteContentRequest    action 1 int32, ref 2 string, total 3 int64, expected 4 string, offset 5 int64, data 6 bytes
+WriteContentResponse   action 1 int32, offset 4 int64, total 5 int64, digest 6 string
 
 Vertex                 digest 1 string, inputs 2 *string, name 3 string, cached 4 bool, started 5 Timestamp,
                        completed 6 Timestamp, error 7 string

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
+from sampan.build.builder import Outcome
 from sampan.errors import InvalidParameter
 from sampan.oci import manifest
 from sampan.oci.descriptor import Descriptor
@@ -22,9 +23,10 @@ ON_MANIFEST_DESCRIPTOR = ("manifest-descriptor",)
 
 @dataclass(frozen=True)
 class Product:
-    """The images of a build, in the order of the platforms that were asked for."""
+    """The images of a build, in the order of the platforms that were asked for, and how they were made."""
 
     images: tuple[Image, ...]
+    outcomes: tuple[Outcome, ...] = ()
 
     @property
     def first(self) -> Image:

@@ -17,6 +17,7 @@ from grpclib.exceptions import GRPCError
 
 from sampan.build.builder import Workshop, build_image
 from sampan.build.buildkit import messages as m
+from sampan.build.buildkit.caches import Caches, Registry, check_exports, is_inline
 from sampan.build.buildkit.calls import answer_call, warnings_of
 from sampan.build.buildkit.definition import tree_in
 from sampan.build.buildkit.exporters import Exporters
@@ -36,15 +37,14 @@ from sampan.storage.images import Image
 
 CONTROL = "/moby.buildkit.v1.Control/"
 IMAGE_EXPORTERS = frozenset({"moby", "image"})
-CACHE_SOURCES = ("registry", "inline")
 HOST_GATEWAY_LABEL = "org.mobyproject.buildkit.worker.moby.host-gateway-ip"
 """Where buildx finds the address that ``--add-host name:host-gateway`` means."""
 SNAPSHOTTER_LABEL = "org.mobyproject.buildkit.worker.snapshotter"
 """Tells buildx that archives, pushes and several platforms are done here and need no help of its own."""
 REFUSED = ("Session", "ListenBuildHistory", "UpdateBuildHistory")
 """Methods that clients may try and can do without; grpclib's own refusal lacks the content type."""
-Images = Callable[[Session], ImageSource]
-"""Base images, pulled with the credentials of a session."""
+Registries = Callable[[Session], Registry]
+"""Registries and their images, with the credentials of a session."""
 
 
 class Service:
@@ -55,7 +55,7 @@ class Service:
         workshop: Workshop,
         frontend: Frontend,
         exporters: Exporters,
-        images: Images,
+        registries: Registries,
         version: str,
         data_root: Path,
         host_gateway: str,
@@ -68,7 +68,7 @@ class Service:
         self._labels = {SNAPSHOTTER_LABEL: "overlayfs"} | ({HOST_GATEWAY_LABEL: host_gateway} if host_gateway else {})
         self.sessions = Sessions()
         self.solves = Solves()
-        self._images = images
+        self._registries = registries
 
     def worker(self) -> Any:
         """The one worker there is."""
@@ -86,29 +86,31 @@ class Service:
     def check(self, request: Any) -> None:
         """Refuse what could only fail after the build. Raises Unsupported."""
         self.exporters.check(request.Exporters)
-        for entry in request.Cache.Exports:
-            raise Unsupported(f"--cache-to type={entry.Type}: exporting the build cache is not supported")
+        check_exports(request.Cache.Exports)
 
     async def build(
         self, solve: Solve, options: Mapping[str, str], inputs: Mapping[str, Any], cache_imports: Any
     ) -> Product:
         """Build a Dockerfile for a client, for each platform in turn. Raises EngineError."""
         session = await self.sessions.get(solve.request.Session)
-        workshop = replace(self.workshop, images=ToldImages(self._images(session), solve.log))
+        registry = self._registries(session)
+        workshop = replace(self.workshop, images=ToldImages(registry, solve.log))
+        caches = Caches(self.workshop.storage, registry, session, solve.log)
         asked = Asked(
             options,
             solve.log,
             inputs,
             frozenset(solve.request.Entitlements),
-            await self._cache_sources(workshop, solve, [*cache_imports, *solve.request.Cache.Imports]),
+            await caches.load([*cache_imports, *solve.request.Cache.Imports]),
+            is_inline(solve.request.Cache.Exports, options),
         )
-        images = []
+        outcomes = []
         async with self.frontend.requests(asked, session) as requests:
             await self._warn(solve, options, requests[0])
             for request in requests:
                 solve.log.platform = str(request.platform) if len(requests) > 1 else ""
-                images.append(await build_image(workshop, request, solve.log))
-        return Product(tuple(images))
+                outcomes.append(await build_image(workshop, request, solve.log))
+        return Product(tuple(outcome.image for outcome in outcomes), tuple(outcomes))
 
     async def call(self, solve: Solve, options: Mapping[str, str], inputs: Mapping[str, Any]) -> dict[str, bytes]:
         """Answer ``--call``, without a build. Raises EngineError."""
@@ -138,31 +140,18 @@ class Service:
         found = warnings_of(options, request.dockerfile)
         await solve.log.warn(f"[internal] load build definition from {name}", name, request.dockerfile.text, found)
 
-    async def _cache_sources(self, workshop: Workshop, solve: Solve, imports: Any) -> tuple[str, ...]:
-        """Images whose steps count as known; one that cannot be had is told of and is no error. Raises Unsupported."""
-        names = []
-        for entry in imports:
-            if entry.Type not in CACHE_SOURCES:
-                raise Unsupported(f"--cache-from type={entry.Type}: only images can be cache sources")
-            name = entry.Attrs["ref"]
-            try:
-                async with solve.log.vertex(f"importing cache manifest from {name}"):
-                    await workshop.images.image(name, host(), pull=False)
-            except EngineError:
-                continue
-            names.append(name)
-        return tuple(dict.fromkeys(names))
-
     async def export(self, solve: Solve) -> dict[str, str]:
         """Do what the exporters ask of the result; returns what clients are told. Raises EngineError."""
         if solve.result is None:
             return {}
-        exporters = solve.request.Exporters
-        if not exporters:
+        exporters, entries = solve.request.Exporters, solve.request.Cache.Exports
+        if not exporters and not entries:
             return {}
         session = await self.sessions.get(solve.request.Session)
+        caches = Caches(self.workshop.storage, self._registries(session), session, solve.log)
         try:
-            return await self.exporters.run(exporters, solve.result, session, solve.log)
+            told = await self.exporters.run(exporters, solve.result, session, solve.log)
+            return told | await caches.export(entries, solve.result.outcomes)
         finally:
             if not any(exporter.Type in IMAGE_EXPORTERS for exporter in exporters):
                 self._forget(solve)

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 
-from sampan.api.progress import Message, Progress, PushResult, advance, status
+from sampan.api.progress import Discard, Message, Progress, PushResult, advance, status
 from sampan.errors import NotFound
 from sampan.oci import descriptor as types
 from sampan.oci import digest as digests
@@ -57,6 +57,13 @@ class Pusher:
             raise general_failure(failure) from failure
         if plan.top.digest == target.digest:
             self._storage.images.tag(reference.with_digest(target.digest), target)
+
+    async def send(self, remote: Remote, reference: Reference, document: Document[Manifest]) -> None:
+        """Push a manifest that no name means here, and the blobs that it points to. Raises as ``push``."""
+        try:
+            await self._send(remote, reference, _Plan(document, (document,)), Discard())
+        except RegistryFailure as failure:
+            raise general_failure(failure) from failure
 
     def _plan(self, target: Descriptor, platform: Platform | None) -> _Plan:
         images = self._storage.images

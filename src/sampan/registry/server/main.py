@@ -27,9 +27,9 @@ _READ_BUFFER = 1 << 20
 _KEEPALIVE = 75.0
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str], program: str = "sampan registry") -> int:
     """Run the command line after ``sampan registry``; returns the exit status."""
-    flags = vars(_parser().parse_args(argv))
+    flags = vars(_parser(program).parse_args(argv))
     flags.pop("command")
     path = flags.pop("config")
     try:
@@ -44,8 +44,8 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="sampan registry", description="A registry of images.")
+def _parser(program: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=program, description="A registry of images.")
     commands = parser.add_subparsers(dest="command", required=True)
     serve_parser = commands.add_parser("serve", help="serve a registry in the foreground")
     serve_parser.add_argument("--root", help="directory of blobs and metadata (default /var/lib/sampan-registry)")
