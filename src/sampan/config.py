@@ -16,6 +16,8 @@ from sampan.errors import InvalidParameter
 
 DEFAULT_FILE = Path("/etc/sampan/daemon.json")
 MAXIMUM_FILE_BYTES = 1 << 20
+OWN_RUNTIMES = ("sampan", "runc", "io.containerd.runc.v2")
+"""Names of our own runtime unless the configuration gives them to another: clients ask for Docker's."""
 
 
 class Runtime(msgspec.Struct, frozen=True, rename={"runtime_args": "runtimeArgs"}, forbid_unknown_fields=True):
@@ -267,7 +269,7 @@ def check_exec_opts(options: list[str]) -> None:
 
 def check_default_runtime(config: Config) -> None:
     """Raise InvalidParameter unless the default runtime is ours or one that is configured."""
-    if config.default_runtime not in {"sampan", *config.runtimes}:
+    if config.default_runtime not in {*OWN_RUNTIMES, *config.runtimes}:
         raise InvalidParameter(f"specified default runtime {config.default_runtime!r} does not exist")
     if "sampan" in config.runtimes:
         raise InvalidParameter("runtime name 'sampan' is reserved")

@@ -73,6 +73,23 @@ def test_the_second_build_is_cached_and_the_same_image(client: docker.DockerClie
     assert "Using cache" not in text
 
 
+def test_with_cache_from_only_the_named_images_steps_are_known(client: docker.DockerClient) -> None:
+    files = {"Dockerfile": "FROM busybox\nENV A=b\nRUN touch /named\n"}
+    first, _ = build(client, files, tag="source:1")
+    again, text = build(client, files, cache_from=["source:1"])
+    assert (again.id, text.count(" ---> Using cache\n")) == (first.id, 2)
+    _, text = build(client, files, cache_from=["nosuch:1"])
+    assert "Using cache" not in text
+
+
+def test_steps_and_commits_tell_their_parents(client: docker.DockerClient) -> None:
+    base = client.images.get("busybox").id
+    step, _ = build(client, {"Dockerfile": "FROM busybox\nLABEL parents=told\n"})
+    assert step.attrs["Parent"] == base
+    container = client.containers.create(step.id, "true")
+    assert container.commit().attrs["Parent"] == step.id
+
+
 def test_stages_that_are_not_needed_never_run(client: docker.DockerClient) -> None:
     image, text = build(
         client,

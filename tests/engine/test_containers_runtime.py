@@ -25,6 +25,20 @@ def test_runc_s_output_and_status_reach_the_cli(daemon: Any) -> None:
     assert daemon.cli("run", "--rm", "--runtime", "runc", "--network", "none", "busybox", "nosuch").returncode == 127
 
 
+def test_docker_s_name_for_the_default_runtime_means_ours(client: docker.DockerClient, run: Run) -> None:
+    container = run(["sh", "-c", "echo ours"], runtime="io.containerd.runc.v2")
+    assert container.wait()["StatusCode"] == 0
+    assert container.logs() == b"ours\n"
+    assert client.info()["Runtimes"]["io.containerd.runc.v2"]["path"] == "sampan-runtime"
+
+
+def test_a_runtime_beside_the_host_configuration_counts(client: docker.DockerClient) -> None:
+    made = client.api.create_container("busybox", "true", runtime="runc")
+    inspected = client.api.inspect_container(made["Id"])
+    assert inspected["HostConfig"]["Runtime"] == "runc"
+    assert "Runtime" not in inspected["Config"]
+
+
 def test_a_runtime_nobody_configured_is_refused(run: Run) -> None:
     with pytest.raises(APIError, match="unknown or invalid runtime name: kata"):
         run("true", runtime="kata")

@@ -72,10 +72,14 @@ class NetworkingConfig(Wire):
 
 
 class ContainerCreateRequest(ContainerConfig):
-    """Body of ``POST /containers/create``: the container's configuration with two more members beside it."""
+    """Body of ``POST /containers/create``: the container's configuration with more members beside it.
+
+    ``runtime`` is where docker-py's ``create_container`` writes HostConfig.Runtime.
+    """
 
     host_config: HostConfig = present_struct(HostConfig)
     networking_config: NetworkingConfig = present_struct(NetworkingConfig)
+    runtime: str = ""
 
 
 class ContainerCreateResponse(Wire):

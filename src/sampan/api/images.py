@@ -56,6 +56,7 @@ class ImageInspect(Wire):
     id: str = present("")
     repo_tags: list[str] | None = present_list()
     repo_digests: list[str] | None = present_list()
+    parent: str = ""
     comment: str = ""
     created: str = ""
     author: str = ""

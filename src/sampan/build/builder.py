@@ -118,7 +118,7 @@ class Build:
     async def known(self, key: str, state: State) -> Entry | None:
         """What the step of this key made before upon ``state``, here or elsewhere."""
         cache = self.workshop.cache
-        entry = cache.find(key)
+        entry = cache.find(key) if self.request.cache_here else None
         if entry is None:
             entry = await self.request.imported.bring(self.workshop.storage, self.lease, key, state.chain)
             if entry is not None:

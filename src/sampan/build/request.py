@@ -103,7 +103,8 @@ class Request:
     ``build_args`` None takes a variable's declaration as its value. ``epoch`` is SOURCE_DATE_EPOCH in seconds;
     with ``rewrite_timestamp`` no file of a new layer is younger than that. ``keep_steps`` makes an image of every
     step's state, as the classic builder promises; ``imported`` are steps that count as known because they were done
-    elsewhere; ``inline_cache`` lets the image say what its own steps were, for others to import.
+    elsewhere, beside those of earlier builds here if ``cache_here``; ``inline_cache`` lets the image say what its own
+    steps were, for others to import.
     ``entitlements`` are what steps may ask for beyond a plain container: network.host, security.insecure.
     """
 
@@ -127,6 +128,7 @@ class Request:
     rewrite_timestamp: bool = False
     keep_steps: bool = False
     imported: Imported = field(default_factory=Imported)
+    cache_here: bool = True
     inline_cache: bool = False
     squash: bool = False
     entitlements: frozenset[str] = frozenset({"network.host"})

@@ -173,6 +173,7 @@ def request_of(options: BuildOptions, unpacked: BuildContext, imported: Imported
         build_args={name: value for name, value in options.build_args.items() if value is not None},
         keep_steps=True,
         imported=imported,
+        cache_here=not options.cache_from,
         squash=options.squash,
         no_cache=options.no_cache,
         pull=options.pull,

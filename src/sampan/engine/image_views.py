@@ -113,6 +113,7 @@ def inspection(storage: Storage, image: Image) -> api.ImageInspect:
         id=image.id,
         repo_tags=repo_tags(references),
         repo_digests=repo_digests(references),
+        parent=image.parent or "",
         comment=config.comment or last_step.comment,
         created=format_time(created) if created else "",
         author=config.author,

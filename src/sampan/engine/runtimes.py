@@ -2,20 +2,19 @@
 
 import shutil
 
+from sampan.config import OWN_RUNTIMES
 from sampan.engine.container import Container
 from sampan.engine.context import Context
 from sampan.errors import EngineError, Unsupported
 from sampan.runtime.external import ExternalRuntime
 
-OWN = "sampan"
-
 
 def external_of(context: Context, container: Container) -> ExternalRuntime | None:
     """The container's other runtime, None for our own; raises EngineError where its binary is missing."""
     host_config = container.record.host_config
-    if host_config.runtime == OWN:
-        return None
     configured = context.config.runtimes.get(host_config.runtime)
+    if configured is None and host_config.runtime in OWN_RUNTIMES:
+        return None
     if configured is None:
         raise EngineError(f"unknown or invalid runtime name: {host_config.runtime}")
     path = shutil.which(configured.path)

@@ -12,6 +12,7 @@ from sampan.api.images import AuthConfig, AuthResponse
 from sampan.api.times import format_time
 from sampan.api.versions import NEWEST
 from sampan.build.usage import usage as build_usage
+from sampan.config import OWN_RUNTIMES
 from sampan.engine.catalog import Catalog
 from sampan.engine.container import Container, now
 from sampan.engine.containers import Containers
@@ -184,7 +185,7 @@ def security_options(context: Context) -> list[str]:
 
 def runtimes(context: Context) -> dict[str, s.Runtime]:
     """Our own, and those of the configuration."""
-    own = {"sampan": s.Runtime(path="sampan-runtime")}
+    own = {name: s.Runtime(path="sampan-runtime") for name in OWN_RUNTIMES}
     return own | {
         name: s.Runtime(path=runtime.path, runtime_args=runtime.runtime_args)
         for name, runtime in context.config.runtimes.items()

@@ -18,7 +18,7 @@ from sampan.api.containers import ContainerConfig, HealthConfig
 from sampan.api.host_config import HostConfig
 from sampan.api.ports import parse_ports, parse_range
 from sampan.api.signals import parse_signal
-from sampan.config import Config
+from sampan.config import OWN_RUNTIMES, Config
 from sampan.engine.host import Host
 from sampan.engine.limits import check_resources
 from sampan.engine.mount_points import parse_mount
@@ -184,7 +184,7 @@ def check_scalars(host_config: HostConfig, daemon: Config) -> None:
         raise InvalidParameter("SHM size can not be less than 0")
     if not -1000 <= host_config.oom_score_adj <= 1000:
         raise InvalidParameter(f"Invalid value {host_config.oom_score_adj}, range for oom score adj is [-1000, 1000]")
-    if host_config.runtime and host_config.runtime not in {"sampan", *daemon.runtimes}:
+    if host_config.runtime and host_config.runtime not in {*OWN_RUNTIMES, *daemon.runtimes}:
         raise InvalidParameter(f"unknown or invalid runtime name: {host_config.runtime}")
     for destination in host_config.tmpfs:
         if not destination.startswith("/"):

@@ -197,7 +197,7 @@ def check_range(text: str, given: Network, subnet: Network) -> None:
         reason = f"parent subnet is an IPv{subnet.version} block"
     elif given.prefixlen < subnet.prefixlen:
         reason = f"CIDR block is bigger than its parent subnet {subnet}"
-    elif text.partition("/")[0] != str(given.network_address):
+    elif parse_address(text.partition("/")[0], "ip-range") != given.network_address:
         reason = f"it should be {given}"
     elif not overlaps(subnet, given):
         reason = f"parent subnet {subnet} doesn't contain ip-range"

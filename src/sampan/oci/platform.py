@@ -31,6 +31,10 @@ _KNOWN_ARCHITECTURES = {
     *("386", "amd64", "arm", "arm64", "loong64", "mips", "mips64", "mips64le", "mipsle"),
     *("ppc64", "ppc64le", "riscv64", "s390x", "wasm"),
 }
+_KNOWN_SYSTEMS = {
+    *("aix", "android", "darwin", "dragonfly", "freebsd", "hurd", "illumos", "ios", "js", "linux", "nacl", "netbsd"),
+    *("openbsd", "plan9", "solaris", "windows", "zos"),
+}
 _IMPLIED_VARIANT = {("arm64", "v8"), ("arm64", "8"), ("amd64", "v1")}
 _ALSO_RUNS: dict[str, Sequence[tuple[str, str]]] = {
     "amd64": (("386", ""),),
@@ -61,7 +65,10 @@ class Platform(msgspec.Struct, frozen=True, omit_defaults=True):
         alone = cls(architecture=parts[0], os="linux").normalised()
         if alone.architecture in _KNOWN_ARCHITECTURES:
             return alone
-        return cls(host().architecture, parts[0], variant=host().variant).normalised()
+        found = cls(host().architecture, parts[0], variant=host().variant).normalised()
+        if found.os not in _KNOWN_SYSTEMS:
+            raise InvalidParameter(f'"{text}": unknown operating system or architecture: invalid argument')
+        return found
 
     def normalised(self) -> "Platform":
         """With the names Go uses and without variants that go without saying."""

@@ -115,6 +115,12 @@ def test_pools_without_sense_are_refused(fields: dict[str, object], said: str) -
         request.summary(n.NetworkCreateRequest(name="web", ipam=ipam), None)
 
 
+def test_an_ip_range_may_be_written_in_any_of_its_ways() -> None:
+    config = n.IPAMConfig(subnet="2001:389::/64", ip_range="2001:389::0/96", gateway="2001:389::1")
+    asked = n.NetworkCreateRequest(name="web", enable_ipv6=True, ipam=n.IPAM(config=[config]))
+    assert [str(pool.range) for pool in request.pools(request.summary(asked, None))] == ["2001:389::/96"]
+
+
 def test_defaults_of_the_driver_apply_unless_the_request_says_otherwise() -> None:
     defaults = {"bridge": {"a": "1", "b": "1", "com.docker.network.enable_ipv6": "true"}}
     made = request.summary(n.NetworkCreateRequest(name="web", options={"b": "2"}), None, defaults)

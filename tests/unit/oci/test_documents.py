@@ -39,6 +39,13 @@ def test_a_malformed_platform_is_refused(text: str) -> None:
         Platform.parse(text)
 
 
+def test_a_word_that_names_no_system_or_architecture_is_refused() -> None:
+    with pytest.raises(InvalidParameter, match='"foobar": unknown operating system or architecture: invalid argument'):
+        Platform.parse("foobar")
+    assert str(Platform.parse("windows")).startswith("windows/")
+    assert str(Platform.parse("aarch64")) == "linux/arm64"
+
+
 def test_a_machine_prefers_its_own_architecture_and_runs_lesser_ones() -> None:
     machine = Platform("amd64", "linux")
     assert machine.rank_on(machine) == 0

@@ -92,6 +92,7 @@ def adopt(request: ContainerCreateRequest, version: Version) -> list[str]:
     host = request.host_config
     _default_modes(host, version)
     _forget_unknown(request, version)
+    host.runtime = host.runtime or request.runtime
     for mount in host.mounts:
         _adopt_mount(mount, version)
     if host.pids_limit is not None and host.pids_limit <= 0:
