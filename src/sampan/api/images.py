@@ -164,10 +164,11 @@ class PullOptions(Wire):
 
 
 class ImportOptions(Wire):
-    """Import of a root file system: ``source`` is "-" for the request's body or a URL."""
+    """Import of a root file system: ``source`` is "-" for the body or a URL; without ``repository`` it gets no name."""
 
     source: str = "-"
-    reference: str = ""
+    repository: str = ""
+    tag: str = ""
     message: str = ""
     changes: list[str] = omitted_list()
     platform: OCIPlatform | None = None
@@ -192,10 +193,11 @@ class ImageRemoveOptions(Wire):
 
 
 class CommitOptions(Wire):
-    """Query of ``POST /commit``; ``reference`` empty leaves the new image untagged."""
+    """Query of ``POST /commit``; ``repository`` empty leaves the new image untagged."""
 
     container: str = ""
-    reference: str = ""
+    repository: str = ""
+    tag: str = ""
     comment: str = ""
     author: str = ""
     pause: bool = True

@@ -12,7 +12,7 @@ import msgspec
 
 from sampan.dockerfile import instructions as ins
 from sampan.dockerfile.expand import ExpansionError, expand, expand_words
-from sampan.dockerfile.parser import parse_instruction
+from sampan.dockerfile.parser import parse_changes
 from sampan.dockerfile.ports import exposed_ports
 from sampan.dockerfile.source import ParseError
 from sampan.dockerfile.words import Pair
@@ -143,14 +143,12 @@ def apply_changes(config: RunConfig, changes: Sequence[str]) -> RunConfig:
     Raises ``InvalidParameter`` for what cannot be parsed and for instructions that are no metadata.
     """
     cmd_is_own = False
-    for change in changes:
-        step = parse_instruction(change)
-        keyword = step.origin.keyword
-        if keyword.upper() not in CHANGEABLE:
-            raise ParseError(f"{keyword.lower()} is not a valid change command")
+    for step in parse_changes(changes, CHANGEABLE):
         try:
             config = apply(config, expanded(step, environment(config)), cmd_is_own=cmd_is_own)
         except ExpansionError as error:
             raise ParseError(error.message) from error
         cmd_is_own = cmd_is_own or isinstance(step, ins.Cmd)
+        if isinstance(step, ins.Cmd):
+            config = msgspec.structs.replace(config, args_escaped=False)  # what only BuildKit says of its own
     return config

@@ -1,11 +1,11 @@
 """Logical lines to instructions: a table of forms, and a function for each form.
 
-``parse`` reads a whole Dockerfile, ``parse_instruction`` one instruction (ONBUILD triggers, ``--change``).
-Neither raises anything but ``ParseError``.
+``parse`` reads a whole Dockerfile, ``parse_instruction`` one instruction (ONBUILD triggers), ``parse_changes`` those of
+``--change``. None raises anything but ``ParseError``.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sampan.dockerfile import instructions as ins
@@ -348,10 +348,21 @@ def parse(text: str) -> ins.Dockerfile:
 
 
 def parse_instruction(text: str, escape: str = "\\") -> ins.Instruction:
-    """One instruction with its here-documents, as in ONBUILD or ``--change``. Raises ``ParseError``."""
+    """One instruction with its here-documents, as in ONBUILD. Raises ``ParseError``."""
     lines = list(Lexer(text, escape=escape).lines())
     if not lines:
         raise ParseError("file with no instructions", Span(1, 1))
     if len(lines) > 1:
         raise ParseError(f"expected one instruction, found {len(lines)}", lines[1].span)
     return _instruction(lines[0], escape)
+
+
+def parse_changes(changes: Sequence[str], allowed: Collection[str]) -> list[ins.Instruction]:
+    """What ``--change`` gives, a Dockerfile without stages made of ``allowed`` instructions. Raises ``ParseError``."""
+    lexer = Lexer("\n".join(changes))
+    made = []
+    for line in lexer.lines():
+        if line.keyword.upper() not in allowed:
+            raise ParseError(f"{line.keyword} is not a valid change command")
+        made.append(_instruction(line, lexer.escape))
+    return made

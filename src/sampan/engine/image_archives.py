@@ -1,6 +1,7 @@
 """Image archives between a request and the store: ``docker load``, ``save`` and ``import`` as streams."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Sequence
 
@@ -12,10 +13,11 @@ from sampan.api.progress import Progress
 from sampan.archive.stream import Sink
 from sampan.engine.blocking import BodySource, apart, stream_of
 from sampan.engine.image_making import import_image
-from sampan.errors import InvalidParameter, Unavailable
+from sampan.errors import EngineError, Forbidden, InvalidParameter, NotFound, Unauthorized, Unavailable
 from sampan.oci import digest as digests
 from sampan.oci.digest import DiffID
 from sampan.oci.platform import Platform
+from sampan.registry.client.failures import told
 from sampan.storage import load, save
 from sampan.storage.images import Image
 from sampan.storage.load import Loaded
@@ -23,6 +25,9 @@ from sampan.storage.store import Storage
 
 _CHUNK = 1 << 18
 _REPORT_EVERY = 0.1
+_SAID = 4096
+_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=60)
+_REFUSALS = {400: InvalidParameter, 401: Unauthorized, 403: Forbidden, 404: NotFound}
 
 
 async def load_images(
@@ -50,8 +55,7 @@ async def load_images(
             )
         for reference in one.references:
             await progress.send(api.stream(f"Loaded image: {reference.familiar}\n"))
-    if not any(one.references for one in loaded):
-        for one in loaded:
+        if not one.references:
             await progress.send(api.stream(f"Loaded image ID: {one.image.id}\n"))
     return loaded
 
@@ -89,17 +93,42 @@ async def import_archive(
     storage: Storage, options: ImportOptions, platform: Platform | None, body: AsyncIterator[bytes], progress: Progress
 ) -> Image:
     """Import the request's body, or what a URL gives."""
+    if platform is not None and platform.os not in ("", "linux"):
+        raise InvalidParameter("operating system is not supported")
     if options.source == "-":
         return await _import(storage, options, platform, body)
-    if not options.source.startswith(("http://", "https://")):
-        raise InvalidParameter(f"unsupported import source: {options.source}")
-    await progress.send(api.status(f"Downloading from {options.source}"))
+    url = options.source if "://" in options.source else f"http://{options.source}"
+    async with _fetched(url) as answer:
+        await progress.send(api.status(f"Downloading from {url}"))
+        return await _import(storage, options, platform, _told(answer, progress))
+
+
+@contextlib.asynccontextmanager
+async def _fetched(url: str) -> AsyncIterator[aiohttp.ClientResponse]:
+    """The answer to a GET. Raises InvalidParameter, Unavailable, or by the status what the server refuses."""
     try:
-        async with aiohttp.ClientSession(trust_env=True) as session, session.get(options.source) as answer:
-            answer.raise_for_status()
-            return await _import(storage, options, platform, answer.content.iter_chunked(_CHUNK))
-    except aiohttp.ClientError as error:
-        raise Unavailable(f"failed to download {options.source}: {error}") from error
+        async with aiohttp.ClientSession(timeout=_TIMEOUT, trust_env=True) as session, session.get(url) as answer:
+            if answer.status >= 400:
+                said = (await answer.content.read(_SAID)).decode(errors="replace").strip()
+                kind = _REFUSALS.get(answer.status, EngineError)
+                raise kind(f"failed to GET {url} with status {answer.status} {answer.reason}: {said}")
+            yield answer
+    except aiohttp.InvalidURL as error:
+        raise InvalidParameter(f"invalid import source {url}: {error}") from None
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise Unavailable(told("GET", url, error)) from error
+
+
+async def _told(answer: aiohttp.ClientResponse, progress: Progress) -> AsyncIterator[bytes]:
+    """The answer's body, whose progress is shown as it passes."""
+    total, current, due = answer.content_length or 0, 0, time.monotonic() + _REPORT_EVERY
+    async for piece in answer.content.iter_chunked(_CHUNK):
+        yield piece
+        current += len(piece)
+        if time.monotonic() >= due:
+            due = time.monotonic() + _REPORT_EVERY
+            await progress.send(api.advance("Importing", "", current, total))
+    await progress.send(api.advance("Importing", "", current, total))
 
 
 async def _import(

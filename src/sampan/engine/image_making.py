@@ -118,7 +118,7 @@ def run_config(config: ContainerConfig) -> RunConfig:
         cmd=config.cmd,
         healthcheck=msgspec.convert(msgspec.to_builtins(check), Healthcheck) if check else None,
         args_escaped=config.args_escaped,
-        volumes=config.volumes,
+        volumes=config.volumes or None,
         working_dir=config.working_dir,
         on_build=config.on_build,
         labels=config.labels,

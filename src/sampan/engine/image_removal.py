@@ -42,9 +42,18 @@ class Removal:
     items: list[ImageDeleteItem] = field(default_factory=list)
     events: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
 
-    def remove(self, name: str, *, force: bool, prune: bool, platform: Platform | None = None) -> None:
+    def remove_platforms(self, name: str, platforms: Sequence[Platform]) -> None:
+        """Delete the images of these platforms; the name stays while another platform is left. NotFound, Conflict."""
+        images = {image.id: image for image in (self.storage.images.resolve(name, one) for one in platforms)}
+        for id in images:
+            if conflict := self._conflict(id, soft=False, tags=False):
+                raise conflict
+        for image in images.values():
+            self._forget(image, image.manifest.digest)
+
+    def remove(self, name: str, *, force: bool, prune: bool) -> None:
         """Do what ``docker rmi name`` does. NoSuchImage, Conflict."""
-        image = self.storage.images.resolve(name, platform)
+        image = self.storage.images.resolve(name)
         references = self.storage.images.references_of(image.id)
         if is_id_of(name, image.id):
             self._untag_by_id(image, references, force)
@@ -94,11 +103,14 @@ class Removal:
         image = self.storage.images.get(id)
         for reference in self.storage.images.references_of(id):
             self._untag(image, reference)
-        self.storage.images.forget(id)
-        self.items.append(ImageDeleteItem(deleted=id))
-        self.events.append(("delete", id, {"name": id}))
+        self._forget(image, id)
         if prune and image.parent is not None and image.parent in self.storage.images:
             self._delete(image.parent, force=False, prune=True, quiet=True)
+
+    def _forget(self, image: Image, told: Digest) -> None:
+        self.storage.images.forget(image.id)
+        self.items.append(ImageDeleteItem(deleted=told))
+        self.events.append(("delete", image.id, {"name": image.id}))
 
     def _is_dangling(self, id: Digest) -> bool:
         return not self.storage.images.references_of(id) and not self.storage.images.children(id)

@@ -41,7 +41,7 @@ from sampan.engine.registry import Registries
 from sampan.errors import Conflict, InvalidParameter
 from sampan.oci.descriptor import Descriptor
 from sampan.oci.platform import Platform
-from sampan.oci.reference import Reference
+from sampan.oci.reference import Reference, new_name
 from sampan.storage.images import Image
 from sampan.storage.store import Storage
 
@@ -81,12 +81,12 @@ class Images:
     async def tag(self, name: str, repository: str, tag: str) -> None:
         """A further reference; ``tag`` empty is ``latest``."""
         image = self._storage.images.resolve(name)
-        reference = Reference.parse(repository)
-        if reference.digest is not None:
-            raise InvalidParameter("refusing to create a tag with a digest reference")
-        if reference.familiar.partition(":")[0] == "sha256":
+        reference = new_name(repository, tag)
+        if reference is None:
+            raise InvalidParameter("invalid reference format")
+        if reference.familiar_name == "sha256":
             raise InvalidParameter("refusing to create an ambiguous tag using digest algorithm as name")
-        self._tag(image, reference.with_tag(tag) if tag else reference.tagged(), name)
+        self._tag(image, reference, name)
 
     def _tag(self, image: Image, reference: Reference, source: str = "") -> None:
         """Name the image, or all of the index that ``source`` names."""
@@ -105,14 +105,18 @@ class Images:
         self._events.publish("image", action, image.id, attributes)
 
     async def remove(self, name: str, options: ImageRemoveOptions) -> Sequence[ImageDeleteItem]:
-        """Untag, and delete what no reference is left of. Conflict for images in use."""
-        if len(options.platforms) > 1:
-            raise InvalidParameter("multiple platforms are not supported")
-        platform = platform_of(options.platforms[0]) if options.platforms else None
+        """Untag, and delete what no reference is left of; or some platforms only. Conflict for images in use."""
+        if options.platforms and not options.force:
+            raise InvalidParameter(
+                "Content will be removed from all images referencing this variant. Use --force to force delete."
+            )
         async with self._removing:
             removal = self._removal()
             try:
-                removal.remove(name, force=options.force, prune=not options.no_prune, platform=platform)
+                if options.platforms:
+                    removal.remove_platforms(name, [_platform(platform) for platform in options.platforms])
+                else:
+                    removal.remove(name, force=options.force, prune=not options.no_prune)
             finally:
                 self._announce_removal(removal)
                 if removal.items:
@@ -168,7 +172,7 @@ class Images:
 
     async def import_(self, options: ImportOptions, body: AsyncIterator[bytes], progress: Progress) -> None:
         """Make an image of a root file system; ends with a status that is the new image's identifier."""
-        reference = _new_reference(options.reference)
+        reference = new_name(options.repository, options.tag)
         image = await image_archives.import_archive(
             self._storage, options, platform_of(options.platform), body, progress
         )
@@ -179,7 +183,7 @@ class Images:
 
     async def commit(self, options: CommitOptions, config: ContainerConfig | None) -> str:
         """Make an image of a container; ``config`` overrides the container's. Returns the image's identifier."""
-        reference = _new_reference(options.reference)
+        reference = new_name(options.repository, options.tag)
         async with self._containers.commit_source(options.container, pause=options.pause) as source:
             commit = Commit(
                 key=source.key,
@@ -225,7 +229,7 @@ class Images:
     ) -> Sequence[AttestationStatement]:
         """In-toto statements stored with the image."""
         if len(platforms) > 1:
-            raise InvalidParameter("multiple platforms are not supported")
+            raise InvalidParameter("only one platform value is currently supported")
         image = self._storage.images.resolve(name, platform_of(platforms[0]) if platforms else None)
         return await asyncio.to_thread(image_attestations.statements, self._storage, image, types, with_body=statement)
 
@@ -256,16 +260,6 @@ def _platform(platform: OCIPlatform) -> Platform:
         tuple(platform.os_features),
         platform.variant,
     ).normalised()
-
-
-def _new_reference(text: str) -> Reference | None:
-    """The name for a new image; a digest is what nobody can promise."""
-    if not text:
-        return None
-    reference = Reference.parse(text)
-    if reference.digest is not None:
-        raise InvalidParameter("cannot import digest reference")
-    return reference.tagged()
 
 
 def _until(filters: Filters) -> int | None:

@@ -111,6 +111,19 @@ class Reference:
         return replace(self, tag=None, digest=digest)
 
 
+def new_name(repository: str, tag: str) -> Reference | None:
+    """The name for a new image: ``tag`` beats one in ``repository``, ``latest`` goes without saying; None for none.
+
+    Raises InvalidParameter, for a digest too: that is what nobody can promise.
+    """
+    if not repository:
+        return None
+    reference = Reference.parse(repository)
+    if reference.digest is not None:
+        raise InvalidParameter("cannot import digest reference")
+    return reference.with_tag(tag) if tag else reference.tagged()
+
+
 def parse_repository(text: str) -> Reference:
     """A bare repository name; a tag or digest in it is refused."""
     reference = Reference.parse(text)

@@ -23,6 +23,8 @@ from sampan.server.routes import changes, reads
 
 
 async def image_list(call: Call) -> web.StreamResponse:
+    if call.since(1, 54) and call.flag("identity") and not call.flag("manifests"):
+        raise InvalidParameter("conflicting options: identity requires manifests=1")
     options = ImageListOptions(
         all=call.flag("all"),
         filters=_list_filters(call),
@@ -103,7 +105,8 @@ async def image_create(call: Call) -> web.StreamResponse:
     source = call.text("fromSrc")
     options = ImportOptions(
         source=source,
-        reference=_joined(call.text("repo"), call.text("tag")),
+        repository=call.text("repo"),
+        tag=call.text("tag"),
         message=call.text("message") or f"Imported from {source}",
         changes=call.texts("changes"),
         platform=platform,
@@ -175,7 +178,8 @@ async def image_commit(call: Call) -> web.StreamResponse:
     config = await call.optional_body(ContainerConfig)
     options = CommitOptions(
         container=call.text("container"),
-        reference=_joined(call.text("repo"), call.text("tag")),
+        repository=call.text("repo"),
+        tag=call.text("tag"),
         comment=call.text("comment"),
         author=call.text("author"),
         pause=call.flag("pause", True),

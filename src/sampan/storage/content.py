@@ -90,7 +90,7 @@ class ContentStore:
                 raise Conflict(f"content ref {ref} is being written")
             self._busy.add(ref)
         try:
-            return Ingest(self, ref, self._ingests / hashlib.sha256(ref.encode()).hexdigest()[:32], algorithm)
+            return Ingest(self, ref, self._ingests / _key(ref), algorithm)
         except BaseException:
             self._release(ref)
             raise
@@ -125,10 +125,12 @@ class ContentStore:
     def drop_ingests(self, older_than: float) -> None:
         """Remove what has no writer: downloads untouched since ``older_than`` (seconds since 1970), and all
         that cannot be gone on with."""
+        with self._lock:
+            busy = {_key(ref) for ref in self._busy}
         for entry in list(os.scandir(self._ingests)):
             path = Path(entry.path)
-            ref = _ref_of(path)
-            if ref not in self._busy and (ref.startswith(_OWN) or entry.stat().st_mtime < older_than):
+            ref = _ref_of(path)  # empty: killed before it was written
+            if path.name not in busy and (not ref or ref.startswith(_OWN) or entry.stat().st_mtime < older_than):
                 shutil.rmtree(path, ignore_errors=True)
 
 
@@ -272,6 +274,10 @@ class Follower:
 
 def _no_content(digest: AnyDigest) -> NotFound:
     return NotFound(f"content {digest} not found")
+
+
+def _key(ref: str) -> str:
+    return hashlib.sha256(ref.encode()).hexdigest()[:32]
 
 
 def _ref_of(directory: Path) -> str:

@@ -10,7 +10,7 @@ lease until then. A name means the first member of its target, or the member of 
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,12 +118,17 @@ class Images:
 
     # Registering.
 
-    def register(self, target: Descriptor, parent: Digest | None = None) -> Sequence[Image]:
+    def register(
+        self, target: Descriptor, parent: Digest | None = None, platforms: Sequence[Platform] = ()
+    ) -> Sequence[Image]:
         """Make images of a manifest, or of those manifests of an index that are wholly here; best platform first.
 
-        Raises NotFound when there is none.
+        With ``platforms`` only of theirs, beside those that are images already. Raises NotFound when there is none.
         """
-        members = self._members(target)
+        known = {image.manifest.digest for image in self.members(target.digest)}
+        members = [
+            found for found in self.candidates(target) if found.fits(platforms) or found.manifest.digest in known
+        ]
         if not members:
             raise NotFound(f"no image of {target.digest} is here")
         with self._database.transaction():
@@ -131,17 +136,18 @@ class Images:
                 self._database.execute(
                     "INSERT INTO images (id, manifest, parent, stored_at) VALUES (?, ?, ?, ?) "
                     "ON CONFLICT (id) DO UPDATE SET parent=COALESCE(parent, excluded.parent)",
-                    *(found.config.digest, found.digest, parent, time.time_ns()),
+                    *(found.config.digest, found.manifest.digest, parent, time.time_ns()),
                 )
             self._database.execute("DELETE FROM image_members WHERE target=?", target.digest)
             for position, found in enumerate(members):
                 self._database.execute(
                     "INSERT INTO image_members (target, position, manifest, image) VALUES (?, ?, ?, ?)",
-                    *(target.digest, position, found.digest, found.config.digest),
+                    *(target.digest, position, found.manifest.digest, found.config.digest),
                 )
         return [self.get(found.config.digest) for found in members]
 
-    def _members(self, target: Descriptor) -> list["_Member"]:
+    def candidates(self, target: Descriptor) -> list["Member"]:
+        """What of a manifest or an index can be an image, being wholly here; best platform first."""
         document = self.document(target.digest)
         if isinstance(document.value, Index):
             listed = [entry.digest for entry in document.value.manifests if not entry.is_attestation]
@@ -150,7 +156,7 @@ class Images:
         members = [found for digest in listed if (found := self._member(digest)) is not None]
         return sorted(members, key=lambda found: found.rank)
 
-    def _member(self, digest: Digest) -> "_Member | None":
+    def _member(self, digest: Digest) -> "Member | None":
         """The manifest ``digest`` with its config, None when it is not an image or not wholly here."""
         if digest not in self._content:
             return None
@@ -163,7 +169,7 @@ class Images:
         if not self._has_layers(document.value, config.value):
             return None
         rank = config.value.platform.rank_on(host())
-        return _Member(digest, config, _WORST if rank is None else rank)
+        return Member(document, config, _WORST if rank is None else rank)
 
     def _has_layers(self, document: Manifest, config: ImageConfig) -> bool:
         return all(layer.digest in self._content for layer in document.layers) or (
@@ -179,7 +185,7 @@ class Images:
         self._content.write(document.raw)
         return self.register(manifest.describe(document), parent)[0]
 
-    def unpack(self, image: Image, report: Report | None = None) -> ChainID | None:
+    def unpack(self, image: "Image | Member", report: Report | None = None) -> ChainID | None:
         """Unpack the image's layers that are not unpacked yet; returns the chain ID of all (None: no layers)."""
         return unpack_layers(self._content, self._snapshots, image.manifest, image.config, report)
 
@@ -321,39 +327,66 @@ class Images:
         """Forget the image and every reference that means only it; the collector takes what is left."""
         with self._database.transaction():
             self._database.execute("DELETE FROM images WHERE id=?", id)
+            targets = self._database.rows("SELECT target FROM image_members WHERE image=?", id)
             self._database.execute("DELETE FROM image_members WHERE image=?", id)
+            for (target,) in targets:
+                self._move_up(target)
             self._database.execute("UPDATE images SET parent=NULL WHERE parent=?", id)
             self._database.execute(
                 "DELETE FROM image_references WHERE target NOT IN (SELECT target FROM image_members)"
             )
 
+    def _move_up(self, target: Digest) -> None:
+        """Close the gap in the target's members: the next best platform is what it means."""
+        rows = self._database.rows("SELECT position FROM image_members WHERE target=? ORDER BY position", target)
+        for position, (old,) in enumerate(rows):
+            self._database.execute(
+                "UPDATE image_members SET position=? WHERE target=? AND position=?", position, target, old
+            )
+
     def needed_blobs(self) -> set[str]:
-        """Every blob that a reference or an image leads to."""
+        """Every blob that a reference or an image leads to; of an index the images that it is known to have."""
         needed: set[str] = set()
+        members: dict[str, set[str]] = {}
+        for target, digest in self._database.rows("SELECT target, manifest FROM image_members"):
+            members.setdefault(target, set()).add(digest)
         for (target,) in self._database.rows("SELECT DISTINCT target FROM image_references"):
-            self._follow(target, needed)
+            self._follow(target, needed, members)
         for (digest,) in self._database.rows("SELECT manifest FROM images"):
-            self._follow(digest, needed)
+            self._follow(digest, needed, members)
         return needed
 
-    def _follow(self, digest: Digest, needed: set[str]) -> None:
-        """Add a manifest or index and all below it that is here."""
+    def _follow(self, digest: Digest, needed: set[str], members: Mapping[str, Collection[str]]) -> None:
+        """Add a manifest or index and all below it that is here, but for images that are not among its members."""
         if digest in needed or digest not in self._content:
             return
         needed.add(digest)
         value = self.document(digest).value
-        if isinstance(value, Index):
-            for entry in value.manifests:
-                self._follow(entry.digest, needed)
-        else:
+        if isinstance(value, Manifest):
             needed.update(entry.digest for entry in (value.config, *value.layers))
+            return
+        for entry in value.manifests:
+            if digest not in members or entry.digest in members[digest] or not self._is_image(entry):
+                self._follow(entry.digest, needed, members)
+
+    def _is_image(self, entry: Descriptor) -> bool:
+        if entry.is_attestation or entry.digest not in self._content:
+            return False
+        value = self.document(entry.digest).value
+        return isinstance(value, Manifest) and value.is_image
 
 
 @dataclass(frozen=True)
-class _Member:
-    digest: Digest
+class Member:
+    """An image of a target; ``rank`` says how well it runs here, 0 is best."""
+
+    manifest: Document[Manifest]
     config: Document[ImageConfig]
     rank: int
+
+    def fits(self, platforms: Sequence[Platform]) -> bool:
+        """Whether it is of one of the platforms; none is any."""
+        return not platforms or any(self.config.value.platform.matches(wanted) for wanted in platforms)
 
 
 def is_id_prefix(name: str) -> bool:
@@ -363,7 +396,9 @@ def is_id_prefix(name: str) -> bool:
 
 
 def _shown(name: str) -> str:
-    """``name`` as Docker repeats it: with ``:latest`` where a tag goes without saying."""
+    """``name`` as Docker repeats it: a whole ID with its algorithm, ``:latest`` where a tag goes without saying."""
+    if len(name) == digests.HEX_LENGTH["sha256"] and _HEX.issuperset(name):
+        return f"sha256:{name}"
     try:
         return Reference.parse(name).tagged().familiar
     except InvalidParameter:

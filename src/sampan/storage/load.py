@@ -31,7 +31,7 @@ from sampan.oci.image_config import ImageConfig
 from sampan.oci.manifest import Index
 from sampan.oci.platform import Platform
 from sampan.oci.reference import Reference
-from sampan.storage.images import Image
+from sampan.storage.images import Image, Member
 from sampan.storage.leases import Lease
 from sampan.storage.store import Storage
 from sampan.storage.unpack import Report
@@ -51,12 +51,22 @@ class Loaded:
     displaced: Sequence[tuple[Reference, Digest]] = ()
 
 
+@dataclass
+class _Found:
+    """An image in the archive, its layers not yet unpacked: what it will be registered by, and its names."""
+
+    image: Member
+    targets: list[Descriptor] = field(default_factory=list)
+    names: list[tuple[Reference, Descriptor]] = field(default_factory=list)
+    parent: Digest | None = None
+
+
 class _Item(msgspec.Struct, rename="pascal"):
     """One element of manifest.json."""
 
     config: str
-    repo_tags: list[str] = field(default_factory=list)
-    layers: list[str] = field(default_factory=list)
+    repo_tags: list[str] = []
+    layers: list[str] = []
     parent: str = ""
 
 
@@ -88,17 +98,18 @@ def load(
 ) -> list[Loaded]:
     """Add the images in ``archive`` (compressed or not); with ``platforms`` only theirs. Names move to them.
 
+    All are unpacked before the first gets its name: an archive that fails leaves everything as it was.
     Raises InvalidParameter for an archive that is none or is damaged, DiskFull.
     """
     with storage.leases.take() as lease:
         with ReadAhead(decompressed(archive)) as tar:
             contents = _read(storage, TarReader(tar), lease)
-        loaded = _register(storage, contents, lease, platforms)
-        for one in loaded:
+        found = _find(storage, contents, lease, platforms)
+        for one in found:
             lease.hold(*one.image.config.value.chain_ids)
             if unpack:
                 storage.images.unpack(one.image, report)
-    return loaded
+        return [_enter(storage, one, platforms) for one in found]
 
 
 def _read(storage: Storage, reader: TarReader, lease: Lease) -> _Contents:
@@ -153,13 +164,13 @@ def _store(storage: Storage, reader: TarReader, lease: Lease, expected: Digest |
             raise
 
 
-def _register(storage: Storage, contents: _Contents, lease: Lease, platforms: Sequence[Platform]) -> list[Loaded]:
+def _find(storage: Storage, contents: _Contents, lease: Lease, platforms: Sequence[Platform]) -> list[_Found]:
     """An OCI index says more than manifest.json (platforms, manifests as they were), so it goes first."""
     index, legacy = contents.small.get("index.json"), contents.small.get("manifest.json")
-    if index is not None and (found := _register_layout(storage, index, platforms)):
+    if index is not None and (found := _find_in_layout(storage, index, platforms)):
         return found
     if legacy is not None:
-        return _register_legacy(storage, contents, legacy, lease, platforms)
+        return _find_legacy(storage, contents, legacy, lease, platforms)
     if index is not None:
         raise _no_platform(platforms) if platforms else MalformedArchive("invalid archive: it holds no image")
     raise MalformedArchive("invalid archive: does not contain a manifest.json")
@@ -170,46 +181,38 @@ def _no_platform(platforms: Sequence[Platform]) -> NotFound:
     return NotFound(f"no image of the requested platform ({wanted}) is in the archive")
 
 
+def _enter(storage: Storage, found: _Found, platforms: Sequence[Platform]) -> Loaded:
+    """Make the image and give it its names; they leave what they meant before."""
+    parent = found.parent if found.parent is not None and found.parent in storage.images else None
+    for target in found.targets:
+        storage.images.register(target, parent, platforms)
+    image, displaced = storage.images.get(found.image.config.digest), []
+    for reference, target in found.names:
+        before = storage.images.target(reference)
+        if before is not None and (old := storage.images.members(before.digest)) and old[0].id != image.id:
+            displaced.append((reference, old[0].id))
+        storage.images.tag(reference, target)
+    return Loaded(storage.images.get(image.id), [reference for reference, _ in found.names], displaced)
+
+
 # OCI layout.
 
 
-def _register_layout(storage: Storage, raw: bytes, platforms: Sequence[Platform]) -> list[Loaded]:
+def _find_in_layout(storage: Storage, raw: bytes, platforms: Sequence[Platform]) -> list[_Found]:
     index = Document.decode(raw, Index, "index.json")
-    images: dict[Digest, Image] = {}
-    names: dict[Digest, list[tuple[Reference, Descriptor]]] = {}
+    found: dict[Digest, _Found] = {}
     for entry in index.value.manifests:
         if entry.digest not in storage.content or entry.is_attestation:
             continue
-        target = _of_platforms(storage, _bare(entry), platforms)
-        if target is None:
-            continue
-        try:
-            image = storage.images.register(target)[0]
-        except NotFound:
-            continue  # an artifact, or an image whose layers are not in the archive
-        images[image.id] = image
-        named = _name_of(entry)
-        names.setdefault(image.id, []).extend([(named, target)] if named else [])
-    return [_named(storage, image, names[image.id]) for image in images.values()]
-
-
-def _bare(entry: Descriptor) -> Descriptor:
-    return Descriptor(media_type=entry.media_type, digest=entry.digest, size=entry.size)
-
-
-def _of_platforms(storage: Storage, target: Descriptor, platforms: Sequence[Platform]) -> Descriptor | None:
-    """``target`` itself, or the manifest in it of the first of ``platforms``; None when it has none of them."""
-    if not platforms:
-        return target
-    document = storage.images.document(target.digest).value
-    if not isinstance(document, Index):
-        config = storage.images.config(document.config.digest).value
-        return target if any(config.platform.matches(wanted) for wanted in platforms) else None
-    for wanted in platforms:
-        for entry in document.manifests:
-            if entry.platform is not None and entry.platform.matches(wanted) and entry.digest in storage.content:
-                return _bare(entry)
-    return None
+        target = Descriptor(media_type=entry.media_type, digest=entry.digest, size=entry.size)
+        members = [one for one in storage.images.candidates(target) if one.fits(platforms)]
+        if not members:
+            continue  # an artifact, another platform, or an image whose layers are not in the archive
+        one = found.setdefault(members[0].config.digest, _Found(members[0]))
+        one.targets.append(target)
+        if name := _name_of(entry):
+            one.names.append((name, target))
+    return list(found.values())
 
 
 def _name_of(entry: Descriptor) -> Reference | None:
@@ -224,24 +227,13 @@ def _name_of(entry: Descriptor) -> Reference | None:
         return None
 
 
-def _named(storage: Storage, image: Image, names: Sequence[tuple[Reference, Descriptor]]) -> Loaded:
-    displaced = []
-    for reference, target in names:
-        before = storage.images.target(reference)
-        if before is not None and (old := storage.images.members(before.digest)) and old[0].id != image.id:
-            displaced.append((reference, old[0].id))
-        storage.images.tag(reference, target)
-    return Loaded(storage.images.get(image.id), [reference for reference, _ in names], displaced)
-
-
 # docker-archive.
 
 
-def _register_legacy(
+def _find_legacy(
     storage: Storage, contents: _Contents, raw: bytes, lease: Lease, platforms: Sequence[Platform]
-) -> list[Loaded]:
-    loaded = []
-    ids: dict[str, Image] = {}
+) -> list[_Found]:
+    found: dict[Digest, _Found] = {}
     for item in _items(raw):
         config = _legacy_config(storage, contents, item, lease)
         if platforms and not any(config.value.platform.matches(wanted) for wanted in platforms):
@@ -256,14 +248,21 @@ def _register_legacy(
         document = manifest.image_manifest(pointer, layers)
         lease.hold(document.digest)
         storage.content.write(document.raw)
-        parent = ids.get(item.parent)
         target = manifest.describe(document)
-        image = storage.images.register(target, parent.id if parent else None)[0]
-        ids[image.id] = image
-        loaded.append(_named(storage, image, [(_tagged(tag), target) for tag in item.repo_tags]))
-    if platforms and not loaded:
+        one = found.setdefault(config.digest, _Found(Member(document, config, 0), parent=_parent(item)))
+        one.targets.append(target)
+        one.names.extend((_tagged(tag), target) for tag in item.repo_tags)
+    if platforms and not found:
         raise _no_platform(platforms)
-    return loaded
+    return list(found.values())
+
+
+def _parent(item: _Item) -> Digest | None:
+    """The image that this one was made from, where the archive tells."""
+    try:
+        return digests.parse(item.parent) if item.parent else None
+    except InvalidParameter:
+        return None
 
 
 def _items(raw: bytes) -> list[_Item]:

@@ -9,7 +9,7 @@
 The same images give the same bytes. What is asked for is decided (``plan``) before the first byte is written.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +23,7 @@ from sampan.errors import InvalidParameter, NoSuchImage, NotFound
 from sampan.oci import descriptor as types
 from sampan.oci import digest as digests
 from sampan.oci import manifest
-from sampan.oci.descriptor import Descriptor
+from sampan.oci.descriptor import REFERENCE_DIGEST, Descriptor
 from sampan.oci.digest import Digest
 from sampan.oci.manifest import Index
 from sampan.oci.platform import Platform
@@ -56,8 +56,6 @@ def plan(storage: Storage, names: Sequence[str], platforms: Sequence[Platform] =
     for name in names:
         for target, reference in _targets(storage, name):
             _add_target(storage, made, target, reference, platforms)
-    for target, _ in made.targets:
-        _collect(storage, target.digest, made.blobs)
     return made
 
 
@@ -102,23 +100,33 @@ def _add_target(
         raise NoSuchImage(reference.familiar if reference else target.digest)
     if not platforms:
         made.add(members[0], target, reference)
+        _collect(storage, target.digest, made.blobs)
         return
-    for wanted in platforms:
-        fitting = [image for image in members if image.platform.matches(wanted)]
-        if not fitting:
-            raise NotFound(f"no suitable export target found for platform {wanted}")
-        made.add(fitting[0], _plain(fitting[0]), reference)
+    chosen = [_fitting(members, wanted) for wanted in platforms]
+    if len(chosen) == 1:  # as other engines do: the manifest alone
+        target = _plain(chosen[0])
+    made.add(chosen[0], target, reference)
+    _collect(storage, target.digest, made.blobs, {image.manifest.digest for image in chosen})
 
 
-def _collect(storage: Storage, digest: Digest, blobs: set[Digest]) -> None:
-    """Add a manifest or an index and all below it that is here."""
+def _fitting(members: Sequence[Image], wanted: Platform) -> Image:
+    for image in members:
+        if image.platform.matches(wanted):
+            return image
+    raise NotFound(f"no suitable export target found for platform {wanted}")
+
+
+def _collect(storage: Storage, digest: Digest, blobs: set[Digest], only: Collection[Digest] = ()) -> None:
+    """Add a manifest or an index and all below it that is here; of an index only some manifests, if that is said."""
     if digest in blobs or digest not in storage.content:
         return
     blobs.add(digest)
     value = storage.images.document(digest).value
     if isinstance(value, Index):
         for entry in value.manifests:
-            _collect(storage, entry.digest, blobs)
+            about = (entry.annotations or {}).get(REFERENCE_DIGEST)  # of an attestation
+            if not only or entry.digest in only or about in only:
+                _collect(storage, entry.digest, blobs)
     else:
         here = (entry.digest for entry in (value.config, *value.layers) if entry.digest in storage.content)
         blobs.update(here)

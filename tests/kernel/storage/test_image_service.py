@@ -21,6 +21,7 @@ from sampan.engine.image_users import CommitSource, ImageUser
 from sampan.engine.images import Images
 from sampan.engine.registry import Registries
 from sampan.errors import Conflict, InvalidParameter, NoSuchImage
+from sampan.oci import manifest
 from sampan.oci.reference import Reference
 from sampan.storage.store import Storage
 
@@ -66,7 +67,7 @@ async def body(data: bytes) -> AsyncIterator[bytes]:
 
 async def imported(images: Images, name: str = "", *changes: str, rootfs: bytes = ROOTFS) -> str:
     progress = Record()
-    options = ImportOptions(reference=name, message="note", changes=list(changes))
+    options = ImportOptions(repository=name, message="note", changes=list(changes))
     await images.import_(options, body(rootfs), progress)
     return progress.messages[-1].status
 
@@ -77,7 +78,7 @@ async def derived(images: Images, storage: Storage, containers: Containers, base
     with mounted(storage, "c") as root:
         (root / "new").write_text(name or "new")
     containers.source = CommitSource("c" * 64, "c", base, containers.source.config)
-    made = await images.commit(CommitOptions(container="c", reference=name, comment="why", author="me"), None)
+    made = await images.commit(CommitOptions(container="c", repository=name, comment="why", author="me"), None)
     storage.snapshots.remove("c")
     return made
 
@@ -337,3 +338,24 @@ async def test_manifests_and_usage_are_told(images: Images, containers: Containe
     assert (usage.total_count, usage.active_count, usage.total_size, usage.reclaimable) == (1, 1, 100, 0)
     with pytest.raises(Exception, match="does not provide the specified platform"):
         await images.inspect("app:1", platform=OCIPlatform(architecture="s390x", os="linux"))
+
+
+async def test_a_platform_is_removed_and_the_name_means_the_other(images: Images, storage: Storage) -> None:
+    own = storage.images.get(await imported(images))
+    foreign = OCIPlatform(architecture="riscv64", os="linux")
+    await images.import_(ImportOptions(platform=foreign), body(ROOTFS), Record())
+    [other] = [image for image in storage.images.all() if image.platform.architecture == "riscv64"]
+    index = manifest.image_index([own.descriptor, other.descriptor])
+    storage.content.write(index.raw)
+    storage.images.register(manifest.describe(index))
+    storage.images.tag(Reference.parse("multi:1"), manifest.describe(index))
+    here = OCIPlatform(architecture=own.platform.architecture, os="linux")
+    with pytest.raises(InvalidParameter, match="Use --force to force delete"):
+        await images.remove("multi:1", ImageRemoveOptions(platforms=[here]))
+    removed = await images.remove("multi:1", ImageRemoveOptions(platforms=[here], force=True))
+    assert [item.deleted for item in removed][:1] == [own.manifest.digest]
+    assert (await images.inspect("multi:1")).id == other.id
+    assert own.id not in storage.images
+    await images.remove("multi:1", ImageRemoveOptions(platforms=[foreign], force=True))
+    with pytest.raises(NoSuchImage):
+        await images.inspect("multi:1")

@@ -14,7 +14,7 @@ import pytest
 from layer_tars import hard, link, listing, member, names_in, tar, viewed
 
 from sampan.archive.compression import compressor
-from sampan.errors import InvalidParameter, NoSuchImage, NotFound
+from sampan.errors import DataLoss, InvalidParameter, NoSuchImage, NotFound
 from sampan.oci import descriptor as types
 from sampan.oci import digest as digests
 from sampan.oci import manifest
@@ -169,6 +169,8 @@ def test_a_name_moves_to_the_loaded_image_and_says_so(storage: Storage) -> None:
         (legacy(Layers=[]), "layers length mismatch: expected 0, got 1"),
         (legacy(RepoTags=["no tag"]), "invalid reference format"),
         (legacy()[:3000], "truncated"),
+        (legacy(RepoTags=["../../up:1"]), "invalid reference format"),
+        (legacy(RepoTags=["untagged"]), 'invalid tag "untagged"'),
         (tar([link("manifest.json", "manifest.json")]), "does not contain a manifest.json"),
     ],
 )
@@ -176,6 +178,20 @@ def test_a_bad_archive_is_refused(storage: Storage, archive: bytes, sentence: st
     with pytest.raises(InvalidParameter, match=sentence):
         load(storage, io.BytesIO(archive))
     assert not storage.images.references()
+
+
+def test_an_old_docker_archive_without_names_is_loaded(storage: Storage) -> None:
+    [loaded] = load(storage, io.BytesIO(legacy(RepoTags=None)))
+    assert loaded.references == []
+    assert storage.images.references_of(loaded.image.id) == []
+
+
+def test_a_layer_that_is_not_what_the_config_says_leaves_everything_as_it_was(storage: Storage) -> None:
+    before = make(storage, "old:1", note="before")
+    with pytest.raises(DataLoss, match="wrong content"):
+        load(storage, io.BytesIO(legacy(layer=tar([member("bin/")]))))
+    assert storage.images.resolve("old:1").id == before.id
+    assert [image.id for image in storage.images.all()] == [before.id]
 
 
 def test_a_blob_that_is_not_what_its_name_says_is_refused(storage: Storage, root: Path) -> None:
@@ -219,6 +235,16 @@ def test_an_index_is_saved_whole_or_for_one_platform(storage: Storage, root: Pat
     with Storage.open(root / "chosen") as chosen:
         load(chosen, io.BytesIO(archive_of(storage, "multi")), platforms=[OTHER])
         assert chosen.images.resolve("multi").id == other.id
+        assert [image.id for image in chosen.images.all()] == [other.id]
+        chosen.collect()
+        assert own.manifest.digest not in chosen.content
+        assert chosen.images.target(Reference.parse("multi:latest")) == storage.images.target(
+            Reference.parse("multi:latest")
+        )
+    with Storage.open(root / "both") as both:
+        load(both, io.BytesIO(archive_of(storage, "multi", platforms=(host(), OTHER))))
+        assert both.images.resolve("multi", OTHER).id == other.id
+        assert both.images.resolve("multi").id == own.id
     with pytest.raises(NotFound, match="no suitable export target"):
         archive_of(storage, "multi", platforms=(Platform("s390x", "linux"),))
 
@@ -339,9 +365,11 @@ def test_opening_removes_what_a_crash_left(root: Path) -> None:
     (root / "data/snapshots/.new-x/fs").mkdir(parents=True)
     (root / "data/snapshots" / ("0" * 64)).mkdir()
     (root / "data/tmp/left").write_text("x")
+    (root / "data/content/ingest/begun").mkdir()
     with Storage.open(root / "data") as again:
         assert names_in(root / "data/snapshots") == sorted([".empty", digests.encoded(chain)])
         assert names_in(root / "data/tmp") == []
+        assert names_in(root / "data/content/ingest") == []
         assert again.images.resolve("app:1").id == image.id
     shutil.rmtree(root / "data/snapshots" / digests.encoded(chain))
     with Storage.open(root / "data") as again:

@@ -32,8 +32,8 @@ def test_an_entrypoint_keeps_the_cmd_given_with_it() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("RUN x", "run is not a valid change command"),
-        ("FROM x", "from is not a valid change command"),
+        ("RUN x", "RUN is not a valid change command"),
+        ("FROM x", "FROM is not a valid change command"),
         ("EXPOSE 99999", "invalid containerPort: 99999"),
         ("EXPOSE 80/abc", "invalid proto: abc"),
     ],

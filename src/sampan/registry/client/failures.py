@@ -7,7 +7,10 @@
 Source: moby daemon/containerd and distribution/errors.go for the wording.
 """
 
+import os
 from collections.abc import Sequence
+
+import aiohttp
 
 from sampan.errors import EngineError, Forbidden, InvalidParameter, NotFound, Unauthorized, Unavailable
 from sampan.oci.platform import Platform
@@ -98,3 +101,30 @@ def general_failure(failure: RegistryFailure) -> EngineError:
     if failure.status == 429:
         return Unavailable(f"toomanyrequests: {failure.errors[0].message if failure.errors else 'too many requests'}")
     return kinds.get(failure.status, EngineError)(failure.message)
+
+
+def told(method: str, url: str, error: BaseException) -> str:
+    """The sentence of Go's HTTP client, which docker users know."""
+    return f'{method.capitalize()} "{url}": {_reason(error)}'
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return f"tls: failed to verify certificate: {error.certificate_error}"
+    if isinstance(error, aiohttp.ClientConnectorSSLError) and _spoke_http(error.os_error):
+        return "http: server gave HTTP response to HTTPS client"
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return f"dial tcp: lookup {error.host}: no such host"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        number = error.os_error.errno
+        cause = os.strerror(number).lower() if number else str(error.os_error)
+        return f"dial tcp {error.host}:{error.port}: connect: {cause}"
+    if isinstance(error, TimeoutError):
+        return "context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
+    return str(error) or "EOF"
+
+
+def _spoke_http(error: OSError) -> bool:
+    """OpenSSL says one of these when the answer to its hello is text."""
+    reason = getattr(error, "reason", "") or ""
+    return reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")

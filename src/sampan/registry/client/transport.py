@@ -7,7 +7,6 @@ tried with TLS first; what answered is remembered.
 
 import asyncio
 import contextlib
-import os
 import ssl
 import urllib.request
 from collections.abc import AsyncIterator, Callable
@@ -24,7 +23,7 @@ from sampan import __version__
 from sampan.api.images import AuthConfig
 from sampan.config import Config
 from sampan.registry.client.auth import Authorizer, Reply
-from sampan.registry.client.failures import NotReached, RegistryFailure, Unreachable
+from sampan.registry.client.failures import NotReached, RegistryFailure, Unreachable, told
 from sampan.registry.client.hosts import Host
 from sampan.registry.protocol import Scope, decode_errors, parse_challenges
 
@@ -159,10 +158,10 @@ class Transport:
             response = await self._send(host, method, url, headers, body)
         except aiohttp.ClientConnectorError as error:
             if not (host.plain_http and url.startswith("https:")):
-                raise NotReached(_told(method, url, error)) from error
+                raise NotReached(told(method, url, error)) from error
             response = await self._send_plain(host, method, url, headers, body, error)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Unreachable(_told(method, url, error)) from error
+            raise Unreachable(told(method, url, error)) from error
         async with response:
             yield response
 
@@ -173,9 +172,9 @@ class Transport:
         try:
             response = await self._send(host, method, plain, headers, body)
         except aiohttp.ClientConnectorError as error:
-            raise NotReached(_told(method, url, first)) from error
+            raise NotReached(told(method, url, first)) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Unreachable(_told(method, plain, error)) from error
+            raise Unreachable(told(method, plain, error)) from error
         self._plain.add(urlsplit(url).netloc)
         return response
 
@@ -234,33 +233,6 @@ def _retry_after(text: str | None) -> float:
         return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds())
     except (ValueError, TypeError):
         return 0.0
-
-
-def _told(method: str, url: str, error: BaseException) -> str:
-    """The sentence of Go's HTTP client, which docker users know."""
-    return f'{method.capitalize()} "{url}": {_reason(error)}'
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return f"tls: failed to verify certificate: {error.certificate_error}"
-    if isinstance(error, aiohttp.ClientConnectorSSLError) and _spoke_http(error.os_error):
-        return "http: server gave HTTP response to HTTPS client"
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return f"dial tcp: lookup {error.host}: no such host"
-    if isinstance(error, aiohttp.ClientConnectorError):
-        number = error.os_error.errno
-        cause = os.strerror(number).lower() if number else str(error.os_error)
-        return f"dial tcp {error.host}:{error.port}: connect: {cause}"
-    if isinstance(error, TimeoutError):
-        return "context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
-    return str(error) or "EOF"
-
-
-def _spoke_http(error: OSError) -> bool:
-    """OpenSSL says one of these when the answer to its hello is text."""
-    reason = getattr(error, "reason", "") or ""
-    return reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
 
 
 def _same_origin(url: str, other: str) -> bool:
