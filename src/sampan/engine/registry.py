@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from sampan.api.descriptor import DistributionInspect, OCIDescriptor, OCIPlatform
 from sampan.api.filters import Filters
 from sampan.api.images import AuthConfig, AuthResponse, ImageSearchResult, PullOptions, PushOptions
-from sampan.api.progress import Progress
+from sampan.api.progress import Progress, status
 from sampan.config import Config
 from sampan.engine.events import Events
 from sampan.errors import InvalidParameter, NotFound
@@ -21,7 +21,7 @@ from sampan.oci.platform import Platform
 from sampan.oci.reference import DEFAULT_TAG, Reference
 from sampan.registry.client import search as questions
 from sampan.registry.client.download import Downloads
-from sampan.registry.client.failures import RegistryFailure, pull_failure
+from sampan.registry.client.failures import RegistryFailure, general_failure, pull_failure
 from sampan.registry.client.hosts import Hosts
 from sampan.registry.client.pull import Puller
 from sampan.registry.client.push import Pusher
@@ -57,12 +57,15 @@ class Registries:
         reference = Reference.parse(options.reference)
         remote = self._remote(reference, options.auth)
         platform = _platform(options.platform)
+        wanted = await self._wanted(remote, reference, all_tags=options.all_tags)
         pulled = []
-        for one in await self._wanted(remote, reference, all_tags=options.all_tags):
-            image = (await self._puller.pull(remote, one, platform, progress)).image
-            self._announce("pull", one.familiar, one.familiar_name, image)
-            pulled.append(image)
-        return pulled
+        for one in wanted:
+            pulled.append(await self._puller.pull(remote, one, platform, progress))
+            self._announce("pull", one.familiar, one.familiar_name, pulled[-1].image)
+        outcome = "Downloaded newer image" if any(one.newer for one in pulled) else "Image is up to date"
+        name = reference.familiar if options.all_tags else wanted[0].familiar
+        await progress.send(status(f"Status: {outcome} for {name}"))
+        return [one.image for one in pulled]
 
     async def _wanted(self, remote: Remote, reference: Reference, *, all_tags: bool) -> list[Reference]:
         """The references a pull is about."""
@@ -74,6 +77,8 @@ class Registries:
         try:
             return [reference.with_tag(tag) for tag in await remote.tags()]
         except RegistryFailure as failure:
+            if failure.status == 404:
+                raise NotFound(f"repository {reference.familiar_name} not found: {failure}") from failure
             raise pull_failure(failure, reference) from failure
 
     async def push(self, options: PushOptions, progress: Progress) -> None:
@@ -89,6 +94,7 @@ class Registries:
         if not wanted:
             raise NotFound(f"An image does not exist locally with the tag: {name.familiar_name}")
         remote = self._remote(name, options.auth)
+        await progress.send(status(f"The push refers to repository [{name.name}]"))
         for reference in wanted:
             await self._pusher.push(remote, reference, _platform(options.platform), progress)
             self._announce("push", reference.familiar, reference.familiar_name, None)
@@ -147,7 +153,7 @@ class Registries:
             document = manifest.decode(fetched.raw, fetched.media_type)
             platforms = await self._platforms(remote, document.value)
         except RegistryFailure as failure:
-            raise pull_failure(failure, reference) from failure
+            raise general_failure(failure) from failure
         kind = manifest.media_type(fetched.raw)
         descriptor = OCIDescriptor(media_type=kind, digest=fetched.digest, size=len(fetched.raw))
         return DistributionInspect(descriptor=descriptor, platforms=[_shown(one) for one in platforms])
@@ -175,7 +181,7 @@ def _stars(filters: Filters) -> int:
     try:
         return max(map(int, values), default=0)
     except ValueError:
-        raise InvalidParameter(f"invalid filter 'stars={values}'") from None
+        raise InvalidParameter(f"invalid filter 'stars={' '.join(values)}'") from None
 
 
 def _platform(platform: OCIPlatform | None) -> Platform | None:

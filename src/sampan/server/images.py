@@ -13,13 +13,17 @@ from sampan.api.images import (
     PullOptions,
     PushOptions,
 )
-from sampan.errors import InvalidParameter
+from sampan.errors import Forbidden, InvalidParameter
+from sampan.oci import digest as digests
+from sampan.oci.reference import Reference
 from sampan.server import answers
 from sampan.server.answers import TAR, answer, done
 from sampan.server.call import Call, parse_platform
 from sampan.server.compat import images as compat
 from sampan.server.compat.change import for_client
 from sampan.server.routes import changes, reads
+
+_NO_IMAGE = "scratch"
 
 
 async def image_list(call: Call) -> web.StreamResponse:
@@ -116,17 +120,12 @@ async def image_create(call: Call) -> web.StreamResponse:
 
 def _pull_options(call: Call, platform: OCIPlatform | None) -> PullOptions:
     """``fromImage`` without tag asks for all tags, unless it names a digest or a tag itself."""
-    name, tag = call.text("fromImage").removesuffix(":"), call.text("tag")
-    reference = _joined(name, tag)
-    complete = bool(tag) or "@" in name or ":" in name.rpartition("/")[2]
-    return PullOptions(reference=reference, platform=platform, all_tags=not complete, auth=call.auth())
-
-
-def _joined(name: str, tag: str) -> str:
-    """Name and tag, where a tag with a colon is a digest."""
-    if not name or not tag:
-        return name
-    return f"{name}@{tag}" if ":" in tag else f"{name}:{tag}"
+    reference, tag = Reference.parse(call.text("fromImage").removesuffix(":")), call.text("tag")
+    if tag:
+        reference = reference.with_digest(digests.parse(tag)) if ":" in tag else reference.with_tag(tag)
+    if reference.familiar_name == _NO_IMAGE:
+        raise Forbidden(f"'{_NO_IMAGE}' is a reserved name")
+    return PullOptions(reference=str(reference), platform=platform, all_tags=reference.is_name_only, auth=call.auth())
 
 
 async def image_push(call: Call) -> web.StreamResponse:

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
-from sampan.api.progress import Progress, advance, status
+from sampan.api.progress import Message, Progress, advance, status
 from sampan.archive.reader import Source
 from sampan.errors import DataLoss, EngineError, InvalidParameter, NotFound
 from sampan.oci import descriptor as types
@@ -72,13 +72,11 @@ class Puller:
             with self._storage.leases.take() as lease:
                 resolved = await self._resolve(remote, name, platform)
                 # Not before: an answer that has not begun can still fail with a status of its own.
-                await progress.send(status(f"Pulling from {reference.path}", name))
+                await progress.send(Message(status=f"Pulling from {reference.path}", id=name))
                 pulled = await self._bring(remote, reference, resolved, lease, progress, platform)
         except RegistryFailure as failure:
             raise pull_failure(failure, reference) from failure
         await progress.send(status(f"Digest: {resolved.target.digest}"))
-        outcome = "Downloaded newer image" if pulled.newer else "Image is up to date"
-        await progress.send(status(f"Status: {outcome} for {reference.familiar}"))
         return pulled
 
     # Resolve and check.
@@ -112,7 +110,8 @@ class Puller:
         config = await self._config(remote, value.config)
         _check(value, config.value, platform, reference)
         lease.hold(*_chains(config.value.diff_ids))
-        await self._layers(remote, value.layers, config.value.diff_ids, progress)
+        if not self._is_here(value, config):
+            await self._layers(remote, value.layers, config.value.diff_ids, progress)
         for raw in resolved.documents:
             await asyncio.to_thread(content.write, raw)
         before = images.target(reference)
@@ -123,6 +122,15 @@ class Puller:
         image = next((one for one in members if one.id == config.digest), members[0])
         newer = before is None or before.digest != resolved.target.digest or not was_here
         return Pulled(image, newer)
+
+    def _is_here(self, value: Manifest, config: Document[ImageConfig]) -> bool:
+        """Whether the image is here with all its layers, packed and unpacked: then there is nothing to tell of."""
+        storage = self._storage
+        return (
+            config.digest in storage.images
+            and all(layer.digest in storage.content for layer in value.layers)
+            and all(chain in storage.snapshots for chain in config.value.chain_ids)
+        )
 
     async def _config(self, remote: Remote, descriptor: Descriptor) -> Document[ImageConfig]:
         if descriptor.digest not in self._storage.content:
@@ -135,7 +143,8 @@ class Puller:
     ) -> None:
         """Fetch all that lack at once, unpack one after the other."""
         for layer in layers:
-            await progress.send(status("Pulling fs layer", digests.short(layer.digest)))
+            if layer.digest not in self._storage.content:
+                await progress.send(status("Pulling fs layer", digests.short(layer.digest)))
         async with contextlib.AsyncExitStack() as stack:
             arriving: dict[str, _Arriving] = {}
             thread = stack.enter_context(_thread())

@@ -89,7 +89,6 @@ class Pusher:
         return all(blob.digest in content for blob in _blobs(value))
 
     async def _send(self, remote: Remote, reference: Reference, plan: _Plan, progress: Progress) -> None:
-        await progress.send(status(f"The push refers to repository [{reference.name}]"))
         if plan.note:
             await progress.send(status(plan.note))
         for member in plan.members:

@@ -56,7 +56,7 @@ async def search(
         async with transport.request(host, auth or AuthConfig(), ask) as response:
             raw = await response.content.read(_BODY) if response.content_length is None else await response.read()
     except RegistryFailure as failure:
-        raise general_failure(failure) from failure
+        raise EngineError(f"unexpected status code {failure.status}") from failure
     try:
         found = msgspec.json.decode(raw, type=_Results).results or []
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
