@@ -1,6 +1,7 @@
 /* How a process's end is kept and told.
  *
  * state_dir/exit, written before anyone hears of it:     status=137\nsignal=9\nfinished=<ns since the epoch>\noom=1\n
+ * run_dir/exit                                            the same, when state_dir's disk is full
  * run_dir/execs, written when the monitor goes:           <name> <status>\n for each end that no daemon recorded
  */
 #define _GNU_SOURCE
@@ -22,18 +23,20 @@ bool exit_out_of_memory(void)
     return false;
 }
 
-int exit_record(const struct process *process)
+static bool record_in(int directory, const char *text, ssize_t size)
+{
+    cleanup_fd int fd = openat(directory, "exit.new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    return fd >= 0 && write(fd, text, (size_t)size) == size && fdatasync(fd) == 0 &&
+           renameat(directory, "exit.new", directory, "exit") == 0;
+}
+
+void exit_record(const struct process *process)
 {
     char text[160];
     int size = snprintf(text, sizeof text, "status=%d\nsignal=%d\nfinished=%lld\noom=%d\n", process->status,
                         process->signal, (long long)process->finished, process->out_of_memory);
-    cleanup_fd int fd =
-        checked(openat(monitor.state_directory, "exit.new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-    if (fd < 0)
-        return fd;
-    if (write(fd, text, (size_t)size) != size || fdatasync(fd) < 0)
-        return -errno;
-    return checked(renameat(monitor.state_directory, "exit.new", monitor.state_directory, "exit"));
+    if (!record_in(monitor.state_directory, text, size))
+        record_in(monitor.run_directory, text, size);
 }
 
 void exit_keep(void)

@@ -19,6 +19,15 @@ static int open_file(struct log *log, int flags)
     return checked(openat(log->directory, log->name, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | flags, 0640));
 }
 
+/* A power cut may leave half a line, which must not swallow the next. */
+static void end_torn_line(struct log *log)
+{
+    char last;
+    cleanup_fd int fd = openat(log->directory, log->name, O_RDONLY | O_CLOEXEC);
+    if (log->size > 0 && fd >= 0 && pread(fd, &last, 1, (off_t)log->size - 1) == 1 && last != '\n')
+        log->size += write(log->fd, "\n", 1) == 1;
+}
+
 int log_open(struct log *log, const char *path, int64_t maximum, int files, const char *attributes)
 {
     struct stat about;
@@ -35,9 +44,22 @@ int log_open(struct log *log, const char *path, int64_t maximum, int files, cons
         return log->directory;
     log->fd = open_file(log, 0);
     log->size = log->fd >= 0 && fstat(log->fd, &about) == 0 ? about.st_size : 0;
+    end_torn_line(log);
     log->maximum = maximum;
     log->files = files;
     return log->fd;
+}
+
+/* The disk is full: what was not written is lost, and the file ends with the last whole line of the `written` bytes. */
+static void give_up(struct log *log, size_t written)
+{
+    struct stat about;
+    size_t whole = written;
+    while (whole > 0 && out[whole - 1] != '\n')
+        whole--;
+    if (whole < written && fstat(log->fd, &about) == 0)
+        log->size -= ftruncate(log->fd, about.st_size - (off_t)(written - whole)) < 0 ? 0 : (int64_t)(written - whole);
+    log->size -= (int64_t)(out_size - written);
 }
 
 static void flush(struct log *log)
@@ -46,8 +68,10 @@ static void flush(struct log *log)
         ssize_t written = write(log->fd, out + at, out_size - at);
         if (written < 0 && errno == EINTR)
             continue;
-        if (written < 0)
-            break; /* a full disk loses entries, never the container */
+        if (written < 0) {
+            give_up(log, at); /* loses entries, never the container */
+            break;
+        }
         at += (size_t)written;
     }
     out_size = 0;

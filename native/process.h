@@ -91,7 +91,7 @@ void reap_children(void); /* on SIGCHLD */
 
 /* exit.c */
 int exit_announce(const struct process *process); /* how many heard it */
-int exit_record(const struct process *process);
+void exit_record(const struct process *process);
 void exit_keep(void); /* those of execs that no daemon recorded, when the monitor goes */
 bool exit_out_of_memory(void);
 

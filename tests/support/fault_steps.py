@@ -105,8 +105,8 @@ def watch(steps: Steps) -> None:
 
     opened = Database.__init__
 
-    def traced(self: Database, path: Path) -> None:
-        opened(self, path)
+    def traced(self: Database, path: Path, **options: Any) -> None:
+        opened(self, path, **options)
         self._connection.set_trace_callback(statement)
 
     Database.__init__ = traced  # type: ignore[method-assign]

@@ -11,10 +11,26 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from sampan.api.networks import NetworkSummary
+from sampan.build.cache import Entry
 from sampan.config import Config
 from sampan.daemon.ownership import locked
+from sampan.engine.container import Record
+from sampan.engine.exec_records import ExecRecord
+from sampan.engine.volumes import VolumeRecord
 from sampan.errors import Conflict, EngineError
-from sampan.storage.check import Finding, check, require_format
+from sampan.storage.check import Finding, Types, check, require_format
+from sampan.storage.pins import Pin
+
+RECORDS: Types = {
+    "container": Record,
+    "exec": ExecRecord,
+    "network": NetworkSummary,
+    "volume": VolumeRecord,
+    "pin": Pin,
+    "build-cache": Entry,
+}
+"""What the engine reads its records as."""
 
 
 def main(arguments: Sequence[str], program: str = "sampan system") -> int:
@@ -25,7 +41,7 @@ def main(arguments: Sequence[str], program: str = "sampan system") -> int:
         require_format(root)
         with ExitStack() as held:
             hold(root, held)
-            return report(check(root), root, repairing=words.repair)
+            return report(check(root, RECORDS), root, repairing=words.repair)
     except (EngineError, OSError) as error:
         print(f"{program} check: {error}", file=sys.stderr)
         return 1

@@ -23,6 +23,11 @@ class Catalog:
         for _, record in self._records.all():
             self._keep(live(record, self._roots))
 
+    @property
+    def aside(self) -> frozenset[str]:
+        """IDs of containers whose records were unreadable."""
+        return self._records.aside()
+
     def __iter__(self) -> Iterator[Container]:
         return iter(list(self._by_id.values()))
 

@@ -29,6 +29,7 @@ from sampan.engine.remap import open_remap
 from sampan.engine.supervisor import Supervisor
 from sampan.engine.system import System
 from sampan.engine.volumes import Volumes
+from sampan.errors import EngineError
 from sampan.network.networks import Networks
 from sampan.runtime.zygote import Zygote
 from sampan.storage.store import Storage
@@ -36,6 +37,8 @@ from sampan.storage.store import Storage
 log = logging.getLogger("sampan.engine")
 
 THREADS = 16
+COPY_INTERVAL = 300.0
+"""Seconds between copies of a database that changes."""
 
 
 class Engine:
@@ -99,6 +102,16 @@ class Engine:
         stack.push_async_callback(self.containers.close)
         stack.push_async_callback(self.context.supervisor.close)
         await self.containers.restore()
+        self.context.supervisor.spawn(self._keep_copy(), "copy of the database")
+
+    async def _keep_copy(self) -> None:
+        """A copy of the database that is never older than some minutes."""
+        while True:
+            try:
+                await asyncio.to_thread(self.context.storage.backup.save)
+            except (EngineError, OSError) as error:
+                log.warning("the database could not be copied: %s", error)
+            await asyncio.sleep(COPY_INTERVAL)
 
     def reconfigure(self, config: Config) -> None:
         """Take over the settings that may change while running (SIGHUP): labels, debug, runtimes, log options…"""

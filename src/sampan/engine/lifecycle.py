@@ -125,7 +125,7 @@ class Lifecycle:
         try:
             ended = await monitor.wait()
         except MonitorGone:
-            ended = read_exit(container.state_dir) or Exit(status=137, finished_at=now() / SECOND)
+            ended = read_exit(container.state_dir, container.run_dir) or Exit(status=137, finished_at=now() / SECOND)
         with suppress(TimeoutError):
             await asyncio.wait_for(monitor.drained(), DRAIN_TIMEOUT)
         async with container.lock:

@@ -4,6 +4,7 @@ record says running, monitor answers      adopt: cgroup, sandbox, volumes, watch
 record says running, exit is on disk      it ended meanwhile: record the exit status, apply the restart policy
 record says running, neither              the machine was switched off: exit status 137 … restart policy
 run directory without record              a create that was not finished, or a build's command: ended and removed
+record set aside, or not known at all     damage: what runs is ended, for nobody could; its files stay, see system check
 """
 
 import asyncio
@@ -87,12 +88,12 @@ class Restore:
     async def _settle(self, container: Container, *, was_live: bool) -> None:
         """Bring the record and the container in line."""
         state = container.record.state
+        ended = read_exit(container.state_dir, container.run_dir) or Exit(status=137, finished_at=now() / SECOND)
         if container.monitor is None:
             self._clear(container)
         if container.monitor is not None:
             self._lifecycle.adopt(container)
         elif state.status in LIVE:
-            ended = read_exit(container.state_dir) or Exit(status=137, finished_at=now() / SECOND)
             await self._lifecycle.ended_meanwhile(container, ended)
         elif state.status == Status.DEAD:  # its removal was begun
             await self._lifecycle.remove(
@@ -129,15 +130,29 @@ class Restore:
     async def _clean(self) -> None:
         """Remove run directories, writable layers and volumes of creations and builds that were not finished."""
         roots = self._context.roots
-        for path in (*roots.monitors.iterdir(), *roots.containers.iterdir()):
-            if path.name in self._catalog:
-                unfinished.settle(path)
-            elif len(path.name) == LENGTH:
-                await self._end(roots.monitors / path.name, roots.containers / path.name)
-                for volume in unfinished.noted(path):
-                    await self._context.volumes.remove(volume, force=True)
-                self._context.storage.snapshots.remove(path.name)
-                remove_path(path)
+        for id in {path.name for place in (roots.monitors, roots.containers) for path in place.iterdir()}:
+            if id in self._catalog:
+                unfinished.settle(roots.containers / id)
+            elif len(id) == LENGTH:
+                await self._end(roots.monitors / id, roots.containers / id)
+                remove_path(roots.monitors / id)
+                await self._clear_unknown(roots.containers / id)
+
+    async def _clear_unknown(self, directory: Path) -> None:
+        """Remove the directory of a container without record, unless the record was lost: then it is left."""
+        if self._has_lost_its_record(directory):
+            log.error("%s belongs to a container whose record is lost; see `sampan system check`", directory)
+            return
+        for volume in unfinished.noted(directory):
+            await self._context.volumes.remove(volume, force=True)
+        self._context.storage.snapshots.remove(directory.name)
+        remove_path(directory)
+
+    def _has_lost_its_record(self, directory: Path) -> bool:
+        """A writable layer is written down before it is made and until it is removed: with one here, both are lost."""
+        known = {active.key for active in self._context.storage.snapshots.actives()}
+        unknown = directory.name not in known and (directory / "upper").exists()
+        return unknown or directory.name in self._catalog.aside
 
     async def _end(self, run_dir: Path, state_dir: Path) -> None:
         """Kill what runs without a record: the command of a build step whose daemon is gone, and its result with it."""

@@ -48,7 +48,7 @@ from sampan.oci import runtime_spec as oci
 from sampan.runtime.container import cgroup_path, launch_from, prepare_cgroup
 from sampan.runtime.external import last_words
 from sampan.runtime.launch import Launch, StartFailed
-from sampan.runtime.monitor import Monitor
+from sampan.runtime.monitor import EXIT, Monitor
 
 MQUEUE = "/dev/mqueue"
 JOINABLE = (("pid_mode", "pid"), ("ipc_mode", "ipc"))
@@ -233,7 +233,8 @@ class Starter:
 
     async def _run(self, container: Container, launch: Launch) -> None:
         """Hand over to a monitor; raises EngineError in Docker's words."""
-        (container.state_dir / "exit").unlink(missing_ok=True)
+        for place in (container.state_dir, container.run_dir):
+            (place / EXIT).unlink(missing_ok=True)
         try:
             container.monitor = await Monitor.start(launch, self._context.zygote)
         except StartFailed as error:

@@ -258,7 +258,7 @@ class Sandboxes:
             try:
                 record = msgspec.json.decode(path.read_bytes(), type=SandboxRecord)
                 found[record.container_id] = record
-            except (msgspec.MsgspecError, OSError) as error:
+            except (ValueError, OSError) as error:
                 log.warning("cannot read %s: %s", path, error)
                 path.unlink(missing_ok=True)
         return found

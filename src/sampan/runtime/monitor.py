@@ -3,13 +3,14 @@
 One Monitor is one container whose first process was made. The monitor's process outlives this one.
 
     monitor = await Monitor.start(launch, zygote)          # raises StartFailed(step, errno, object)
-    monitor = await Monitor.reconnect(run_dir, state_dir)  # None: no monitor there; then read_exit(state_dir)
+    monitor = await Monitor.reconnect(run_dir, state_dir)  # None: no monitor there; then read_exit
     await monitor.attach(stream); ending = await stream.done
     handle = await monitor.exec(exec_launch); exit = await handle.wait()
     exit = await monitor.wait()
 
 In ``run_dir`` lies monitor.sock, in ``state_dir`` the file ``exit`` once the first process ended: lines of status,
-signal, finished (ns since the epoch) and oom, written before anyone hears of the end. If the monitor itself is killed,
+signal, finished (ns since the epoch) and oom, written before anyone hears of the end; in ``run_dir`` if the disk was
+full. If the monitor itself is killed,
 the kernel kills the first process with it (DieWithParent) and no such file appears. The kernel forgets that order when
 the program itself gains privileges at execve (a set-user-ID entrypoint).
 
@@ -58,14 +59,14 @@ _REFUSED = "monitor"  # the step of a start that came to no plan: run or state d
 _T = TypeVar("_T")
 
 
-def read_exit(state_dir: Path) -> Exit | None:
-    """The exit status recorded in ``state_dir/exit``; None when none is (yet)."""
-    try:
-        text = (state_dir / EXIT).read_text()
-    except FileNotFoundError:
-        return None
-    values = {key: int(value) for key, _, value in (line.partition("=") for line in text.split())}
-    return Exit(values["status"], values["finished"] / 1e9, bool(values["oom"]), values["signal"])
+def read_exit(state_dir: Path, run_dir: Path) -> Exit | None:
+    """The exit status recorded in one of the directories; None when none is (yet), or none that can be read."""
+    for path in (state_dir / EXIT, run_dir / EXIT):
+        with suppress(OSError, ValueError, KeyError):
+            lines = (line.partition("=") for line in path.read_text().split())
+            values = {key: int(value) for key, _, value in lines}
+            return Exit(values["status"], values["finished"] / 1e9, bool(values["oom"]), values["signal"])
+    return None
 
 
 def read_execs(run_dir: Path) -> dict[str, int]:
@@ -115,12 +116,12 @@ class _Process(NamedTuple):
 class Monitor:
     """One container's monitor."""
 
-    def __init__(self, connection: socket.socket, state_dir: Path) -> None:
+    def __init__(self, connection: socket.socket, state_dir: Path, run_dir: Path) -> None:
         loop = asyncio.get_running_loop()
         self.pid = 0  # of the container's first process, in the daemon's pid namespace
         self.started_at = 0.0
         self.on_listener: Listener | None = None  # takes a seccomp listener's descriptor
-        self._state_dir = state_dir
+        self._state_dir, self._run_dir = state_dir, run_dir
         self._process: asyncio.Future[_Process | None] = loop.create_future()  # None: it never came to be
         self._handles: dict[int, ExecHandle] = {}  # by the monitor's number
         self._exited: asyncio.Future[Exit] = loop.create_future()
@@ -141,7 +142,7 @@ class Monitor:
         monitor: Monitor | None = None
         try:
             launch.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-            monitor = cls(zygote.monitor(launch.container_id), launch.state_dir)
+            monitor = cls(zygote.monitor(launch.container_id), launch.state_dir, launch.run_dir)
             for stream in launch.attached:
                 await monitor._attach(stream, _FIRST)
             started = await monitor._start_first(launch, paused)
@@ -174,10 +175,10 @@ class Monitor:
         if pidfd is None:
             connection.close()
             return None
-        monitor = cls(connection, state_dir)
+        monitor = cls(connection, state_dir, run_dir)
         monitor._process.set_result(_Process(pidfd))
         await monitor._greeted
-        if not monitor.pid and read_exit(state_dir) is None:
+        if not monitor.pid and read_exit(state_dir, run_dir) is None:
             await monitor.close()
             return None
         return monitor
@@ -375,7 +376,7 @@ class Monitor:
 
     def _lost(self) -> None:
         """The monitor is gone: what it left on disk is the truth, or it was killed and took the container along."""
-        exit_ = read_exit(self._state_dir) or Exit(_KILLED, time.time(), False, signal.SIGKILL)
+        exit_ = read_exit(self._state_dir, self._run_dir) or Exit(_KILLED, time.time(), False, signal.SIGKILL)
         _resolve(self._process, None)
         _resolve(self._greeted, None)
         for start in self._starts.values():

@@ -96,6 +96,13 @@ class Gateway:
             return await self._dispatch(request)
         except EngineError as error:
             return self._failure(request, error)
+        except ConnectionError:
+            raise  # the client went away
+        except web.HTTPException as error:
+            return failure(error.status, error.reason.lower())
+        except Exception as error:
+            log.exception("%s %s", request.method, request.path)
+            return failure(500, told(error))
         finally:
             if isinstance(request.protocol, Connection):
                 request.protocol.decline()
@@ -149,6 +156,13 @@ class Gateway:
     async def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
         """Put the common headers on an answer that is about to be sent."""
         response.headers.update(self._headers)
+
+
+def told(error: Exception) -> str:
+    """A sentence for an error that nobody expected: the system's own words, or the kind of error."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror.lower()}" if error.filename else error.strerror.lower()
+    return f"internal error: {type(error).__name__}: {error}"
 
 
 GATEWAY: web.AppKey[Gateway] = web.AppKey("gateway", Gateway)

@@ -3,14 +3,15 @@
     version ─▶ database ─▶ blobs' digests ─▶ layers' directories ─▶ images, references, build cache
                                           ─▶ writable layers, containers, volumes ─▶ leftovers
 
-Later steps take what earlier ones found as gone: an image whose layer is damaged is found in the same run. Repairs drop
-what is damaged or unreachable. Writable layers and volumes are never touched: what only they hold cannot be had again.
-Leftovers of a crash are no damage; the next start removes them as well.
+Later steps take what earlier ones found as gone: an image whose layer is damaged is found in the same run. Repairs take
+what is damaged from its copy (storage.backup), or drop it. What writable layers and volumes hold is never dropped: the
+files of a container whose record is lost are moved to ``lost``. Leftovers of a crash are no damage; the next start
+removes them as well.
 """
 
 import hashlib
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,10 +23,12 @@ from sampan.errors import EngineError, InvalidParameter
 from sampan.oci import digest as digests
 from sampan.oci import image_config, manifest
 from sampan.oci.digest import ChainID, Digest
+from sampan.storage.backup import lost_place, record_in_copy, salvage
 from sampan.storage.content import ContentStore
 from sampan.storage.database import Database
+from sampan.storage.records import DAMAGED
 from sampan.storage.snapshots import remove_path
-from sampan.storage.store import FORMAT
+from sampan.storage.store import FORMAT, format_of
 
 CHUNK = 1 << 20
 EMPTY = ".empty"
@@ -41,7 +44,11 @@ class Finding:
     damage: bool = True
 
 
-def check(root: Path) -> Iterator[Finding]:
+Types = Mapping[str, type[msgspec.Struct]]
+"""What records of each kind must be readable as."""
+
+
+def check(root: Path, types: Types) -> Iterator[Finding]:
     """All findings about the data root at ``root``, in an order in which they can be repaired one by one.
 
     Repair each before asking for the next, or none. Raises InvalidParameter for what is no data root of this format.
@@ -51,23 +58,24 @@ def check(root: Path) -> Iterator[Finding]:
     if problem:
         yield Finding(
             f"the database engine.db is damaged: {problem}",
-            "restore it from a backup; or move it away, and containers and names of images are lost but not volumes",
+            f"take what can be read, and the rest from engine.db.copy; the damaged file goes to {root / 'lost'}",
+            partial(salvage, root),
         )
+    if database_problem(root / "engine.db"):
         yield from damaged_blobs(ContentStore(root / "content"), set())
         return
     database = Database(root / "engine.db")
     try:
-        yield from Check(root, database).findings()
+        yield from Check(root, database, types).findings()
     finally:
         database.close()
 
 
 def require_format(root: Path) -> None:
     """Raise InvalidParameter unless ``root`` is a data root that this version knows."""
-    try:
-        found = (root / "version").read_text().strip()
-    except OSError:
-        raise InvalidParameter(f"{root} is not a data root: it has no file named version") from None
+    found = format_of(root)
+    if not found:
+        raise InvalidParameter(f"{root} is not a data root: it has no file named version")
     if found != FORMAT:
         raise InvalidParameter(f"{root} has format {found!r}; this version knows {FORMAT!r}")
 
@@ -124,9 +132,10 @@ def digest_of(path: Path, algorithm: str) -> str:
 class Check:
     """One run over a data root whose database is sound."""
 
-    def __init__(self, root: Path, database: Database) -> None:
+    def __init__(self, root: Path, database: Database, types: Types) -> None:
         self._root = root
         self._database = database
+        self._decoders = {kind: msgspec.json.Decoder(type) for kind, type in types.items()}
         self._content = ContentStore(root / "content")
         self._damaged: set[str] = set()
         self._layers: dict[str, str | None] = {}
@@ -212,13 +221,62 @@ class Check:
     # Records.
 
     def _unreadable_records(self) -> Iterator[Finding]:
+        """Records that were set aside, and those that the next start would set aside."""
         for kind, id, value in self._database.rows("SELECT kind, id, value FROM records ORDER BY kind, id"):
-            if decoded(value) is None:
-                yield Finding(
-                    f"the record of {kind} {id} is unreadable",
-                    "forget it; files of a container or volume stay where they are",
-                    partial(self._forget_record, kind, id),
-                )
+            owner = kind.removeprefix(DAMAGED)
+            if kind != owner or not self._is_readable(kind, value):
+                yield self._unreadable(kind, owner, id)
+
+    def _is_readable(self, kind: str, value: bytes) -> bool:
+        decoder = self._decoders.get(kind)
+        try:
+            return (decoder.decode(value) if decoder else decoded(value)) is not None
+        except (msgspec.DecodeError, UnicodeDecodeError, TypeError):
+            return False
+
+    def _unreadable(self, stored: str, kind: str, id: str) -> Finding:
+        copied = record_in_copy(self._root, kind, id)
+        if copied is not None and self._is_readable(kind, copied[1]):
+            advice, repair = (
+                "take it from engine.db.copy, as it was then",
+                partial(self._restore_record, kind, id, *copied),
+            )
+        elif kind == "volume" and (self._root / "volumes" / id / "_data").is_dir():
+            value = msgspec.json.encode({"name": id})
+            advice = "make a new one for its directory: driver local, no labels, no options"
+            repair = partial(self._restore_record, kind, id, id, value)
+        else:
+            advice = f"forget it; its bytes and a container's files go to {self._root / 'lost'}"
+            repair = partial(self._lose_record, stored, kind, id)
+        return Finding(f"the record of {kind} {id} is unreadable", advice, repair)
+
+    def _restore_record(self, kind: str, id: str, name: str | None, value: bytes) -> None:
+        """Put a record back; where its name was given away meanwhile, a container takes another and a network goes."""
+        with self._database.transaction():
+            self._forget_record(kind, id)
+            self._forget_record(DAMAGED + kind, id)
+            taken = self._database.row("SELECT 1 FROM records WHERE kind=? AND name=?", kind, name)
+            if taken and kind != "container":
+                return
+            if taken:
+                name = f"{name}-{id[:12]}"
+                value = msgspec.json.encode({**(decoded(value) or {}), "name": name})
+            self._database.execute(
+                "INSERT INTO records (kind, id, name, value) VALUES (?, ?, ?, ?)", kind, id, name, value
+            )
+
+    def _lose_record(self, stored: str, kind: str, id: str) -> None:
+        row = self._database.row("SELECT value FROM records WHERE kind=? AND id=?", stored, id)
+        value = row[0] if row else b""
+        name = f"{kind}-{id.replace('/', '_')}"
+        lost_place(self._root, f"{name}.json").write_bytes(value if isinstance(value, bytes) else str(value).encode())
+        files = self._root / "containers" / id
+        if kind == "container" and files.is_dir():
+            files.rename(lost_place(self._root, name))
+        with self._database.transaction():
+            self._forget_record(stored, id)
+            if kind == "container":
+                self._database.execute("DELETE FROM actives WHERE key=?", id)
 
     def _forget_record(self, kind: str, id: str) -> None:
         self._database.execute("DELETE FROM records WHERE kind=? AND id=?", kind, id)
@@ -302,6 +360,6 @@ def decoded(value: bytes) -> dict[str, Any] | None:
     """A record's fields; None when they cannot be read."""
     try:
         found = msgspec.json.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, TypeError):
         return None
     return found if isinstance(found, dict) else None

@@ -5,7 +5,8 @@ the event loop as well as from worker threads; a lock makes each transaction who
 that was committed; after a power cut the last transactions may be missing, never half there.
 
 The tables are made by ``MIGRATIONS``, in order; ``PRAGMA user_version`` counts those done. A file written by a newer
-program is refused.
+program is refused, and so is an empty one where there was one before (``must_exist``): an engine that knows of nothing
+would take everything for left over. A copy of the file is kept beside it, see storage.backup.
 
     records           (kind, id) → JSON: containers, networks, volumes, …      see storage.records
     layers            chain ID → parent, diff ID, size                         see storage.snapshots
@@ -18,7 +19,7 @@ program is refused.
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -59,25 +60,34 @@ MIGRATIONS: Sequence[str] = (
 )
 
 
+FULL = ("database or disk is full", "disk I/O error", "readonly database")
+"""What SQLite says when the disk, not the file, is to blame."""
+
+
 class Database:
     """The open database; ``close`` it at the end of the process."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, must_exist: bool = False) -> None:
+        """Raises DataLoss for what is no database, or for an empty one that ``must_exist``."""
         self._lock = threading.RLock()
-        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._path = path
         try:
-            self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.execute("PRAGMA synchronous=NORMAL")
-            self._migrate()
+            self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         except sqlite3.DatabaseError as error:
-            self._connection.close()
-            raise DataLoss(f"{path} is not a usable database: {error}") from error
+            raise EngineError(f"cannot open {path}: {error}") from error
+        try:
+            with self._told():
+                self._connection.execute("PRAGMA journal_mode=WAL")
+                self._connection.execute("PRAGMA synchronous=NORMAL")
+                self._migrate(must_exist=must_exist)
         except EngineError:
             self._connection.close()
             raise
 
-    def _migrate(self) -> None:
+    def _migrate(self, *, must_exist: bool) -> None:
         (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        if version == 0 and must_exist:
+            raise DataLoss(f"{self._path} has lost its content; stop the daemon and see `sampan system check --repair`")
         if version > len(MIGRATIONS):
             raise EngineError(
                 f"the data root was written by a newer version (format {version}, known up to {len(MIGRATIONS)})"
@@ -86,35 +96,59 @@ class Database:
             self._connection.executescript(f"BEGIN; {script}; PRAGMA user_version={number}; COMMIT")
 
     @contextmanager
+    def _told(self) -> Iterator[None]:
+        """SQLite's errors, said in the engine's: a full disk is no damage, anything else in the file is."""
+        try:
+            yield
+        except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+            raise
+        except sqlite3.DatabaseError as error:
+            if any(words in str(error) for words in FULL):
+                raise EngineError(f"cannot write {self._path}: {error}") from error
+            raise DataLoss(f"{self._path} is damaged ({error}); see `sampan system check`") from error
+
+    @contextmanager
     def transaction(self) -> Iterator["Database"]:
         """All statements inside are committed together, or none is; nested use joins the outer one."""
         with self._lock:
             if self._connection.in_transaction:
                 yield self
                 return
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
+            with self._told():
+                self._connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield self
+                    self._connection.execute("COMMIT")
+                except BaseException:
+                    if self._connection.in_transaction:  # an error of the disk has ended it already
+                        self._connection.execute("ROLLBACK")
+                    raise
 
     def execute(self, sql: str, *parameters: Any) -> int:
         """Run a statement; returns the number of rows it changed."""
-        with self._lock:
+        with self._lock, self._told():
             return self._connection.execute(sql, parameters).rowcount
 
     def rows(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """All rows of a query."""
-        with self._lock:
+        with self._lock, self._told():
             return self._connection.execute(sql, parameters).fetchall()
 
     def row(self, sql: str, *parameters: Any) -> tuple[Any, ...] | None:
         """The first row of a query, None if there is none."""
-        with self._lock:
+        with self._lock, self._told():
             row: tuple[Any, ...] | None = self._connection.execute(sql, parameters).fetchone()
             return row
+
+    @property
+    def changes(self) -> int:
+        """Counts rows changed since the file was opened."""
+        return self._connection.total_changes
+
+    def copy(self, target: Path) -> None:
+        """Write a copy of the whole database, as it is now, to a new file."""
+        with closing(sqlite3.connect(target)) as copied, self._lock, self._told():
+            self._connection.backup(copied)
 
     def close(self) -> None:
         with self._lock:

@@ -5,8 +5,12 @@
     containers.get(container_id); containers.named("/web"); containers.all()
 
 A struct is stored as JSON, so that a later version may add fields with defaults.
+
+A record that cannot be read is set aside when all are read: its bytes stay under the kind ``damaged:<kind>``, its name
+is free, and the rest goes on without it. ``sampan system check`` finds it there.
 """
 
+import logging
 import sqlite3
 from collections.abc import Iterator
 from typing import Generic, TypeVar
@@ -17,6 +21,11 @@ from sampan.errors import Conflict, DataLoss
 from sampan.storage.database import Database
 
 T = TypeVar("T", bound=msgspec.Struct)
+
+log = logging.getLogger("sampan.storage")
+
+DAMAGED = "damaged:"
+"""Before the kind of a record that was set aside."""
 
 
 class NameTaken(Conflict):
@@ -63,14 +72,33 @@ class Records(Generic[T]):
         return self._database.execute("DELETE FROM records WHERE kind=? AND id=?", self._kind, id) > 0
 
     def all(self) -> Iterator[tuple[str, T]]:
-        """Every record with its ID, in the order of IDs."""
-        rows = self._database.rows("SELECT id, value FROM records WHERE kind=? ORDER BY id", self._kind)
-        return ((id, self._decode(id, value)) for id, value in rows)
+        """Every readable record with its ID, in the order of IDs; the others are set aside."""
+        for id, value in self._database.rows("SELECT id, value FROM records WHERE kind=? ORDER BY id", self._kind):
+            try:
+                record = self._decode(id, value)
+            except DataLoss as error:
+                self._set_aside(id, error)
+            else:
+                yield id, record
+
+    def aside(self) -> frozenset[str]:
+        """IDs of the records that were set aside."""
+        rows = self._database.rows("SELECT id FROM records WHERE kind=?", DAMAGED + self._kind)
+        return frozenset(id for (id,) in rows)
+
+    def _set_aside(self, id: str, error: DataLoss) -> None:
+        self._database.execute(
+            "UPDATE OR REPLACE records SET kind=?, name=NULL WHERE kind=? AND id=?",
+            DAMAGED + self._kind,
+            self._kind,
+            id,
+        )
+        log.error("%s; it is set aside, see `sampan system check`", error.message)
 
     def _decode(self, id: str, value: bytes) -> T:
         try:
             return self._decoder.decode(value)
-        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise DataLoss(f"the record of {self._kind} {id} is unreadable: {error}") from error
 
     def _owner(self, name: str | None) -> str:

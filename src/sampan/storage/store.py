@@ -2,6 +2,7 @@
 
     <root>/version         format of the tree, ``1``
     <root>/engine.db       storage.database
+    <root>/engine.db.copy  storage.backup
     <root>/content/        storage.content
     <root>/snapshots/      storage.snapshots
     <root>/containers/     writable layers (storage.snapshots) and the engine's files of containers
@@ -10,12 +11,14 @@
 ``Storage.open`` leaves nothing of a crash behind; ``close`` lets everything reach the disk.
 """
 
+import logging
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from sampan.errors import EngineError
+from sampan.storage.backup import Backup
 from sampan.storage.collect import Collected, collect
 from sampan.storage.content import ContentStore
 from sampan.storage.database import Database
@@ -23,6 +26,8 @@ from sampan.storage.images import Images
 from sampan.storage.leases import Leases
 from sampan.storage.pins import Pins
 from sampan.storage.snapshots import Snapshots, remove_path
+
+log = logging.getLogger("sampan.storage")
 
 FORMAT = "1"
 _KEEP_PARTIAL = 24 * 3600.0
@@ -36,6 +41,7 @@ class Storage:
         self.root = root
         self.temporary = root / "tmp"
         self.database = database
+        self.backup = Backup(root, database)
         self.leases = Leases()
         self.pins = Pins(database, self.leases)
         self.content = ContentStore(root / "content")
@@ -46,8 +52,8 @@ class Storage:
     def open(cls, root: Path) -> Self:
         """Open (or make) the tree at ``root`` and clean it; raises EngineError for one of a newer version."""
         root.mkdir(parents=True, exist_ok=True, mode=0o711)
-        _check_format(root / "version")
-        storage = cls(root, Database(root / "engine.db"))
+        _check_format(root)
+        storage = cls(root, Database(root / "engine.db", must_exist=_is_used(root)))
         storage._clean()
         return storage
 
@@ -66,9 +72,14 @@ class Storage:
         return collect(self.content, self.snapshots, self.images, self.leases, keep_younger)
 
     def close(self) -> None:
-        """Sync and close."""
-        self.snapshots.sync()
-        self.database.close()
+        """Sync and close; a disk that takes nothing any more ends neither the process nor what is on it."""
+        try:
+            self.snapshots.sync()
+            self.backup.save()
+        except (EngineError, OSError) as error:
+            log.warning("the last changes may not survive a power cut: %s", error)
+        finally:
+            self.database.close()
 
     def __enter__(self) -> Self:
         return self
@@ -79,11 +90,30 @@ class Storage:
         self.close()
 
 
-def _check_format(path: Path) -> None:
+def _is_used(root: Path) -> bool:
+    """Whether containers, volumes or blobs are there: then so was a database."""
+    places = (root / "containers", root / "volumes", root / "content" / "blobs" / "sha256")
+    return any(place.is_dir() and any(place.iterdir()) for place in places)
+
+
+def format_of(root: Path) -> str:
+    """The format of the tree; empty for what is no data root.
+
+    A crash or a full disk may have cut the file short: beside a database that is format 1, before there were others.
+    """
     try:
-        found = path.read_text().strip()
+        found = (root / "version").read_text().strip()
     except FileNotFoundError:
-        path.write_text(FORMAT + "\n")
-        return
+        found = ""
+    return found or ("1" if (root / "engine.db").exists() else "")
+
+
+def _check_format(root: Path) -> None:
+    found = format_of(root) or FORMAT
     if found != FORMAT:
-        raise EngineError(f"{path.parent} has format {found!r}; this version knows {FORMAT!r}")
+        raise EngineError(f"{root} has format {found!r}; this version knows {FORMAT!r}")
+    path = root / "version"
+    if not path.exists() or path.stat().st_size == 0:
+        fresh = root / "version.new"
+        fresh.write_text(FORMAT + "\n")
+        fresh.rename(path)

@@ -41,7 +41,7 @@ async def test_an_end_nobody_saw_is_on_disk(box: Any, start: Any) -> None:
     first._channel.close()
     await asyncio.wait_for(first.drained(), 10)
     assert await Monitor.reconnect(box.run, box.state) is None
-    exit_ = read_exit(box.state)
+    exit_ = read_exit(box.state, box.run)
     assert exit_ is not None and exit_.status == 6
 
 

@@ -38,7 +38,7 @@ async def test_output_goes_to_the_log_by_stream(box: Any, start: Any) -> None:
 async def test_the_exit_status_is_told_and_recorded(box: Any, start: Any, status: int) -> None:
     ended = await run(start, box.launch("sh", "-c", f"exit {status}"))
     assert ended.status == status
-    assert read_exit(box.state) == ended
+    assert read_exit(box.state, box.run) == ended
 
 
 async def test_a_signal_ends_the_process_with_128_and_its_number(box: Any, start: Any) -> None:
@@ -148,7 +148,7 @@ async def test_killing_the_monitor_kills_its_container(box: Any, start: Any) -> 
     assert ended.status == 137
     await asyncio.wait_for(wait_ended(pidfd), 10)
     os.close(pidfd)
-    assert read_exit(box.state) is None
+    assert read_exit(box.state, box.run) is None
 
 
 async def test_the_program_ignores_and_blocks_no_signal(box: Any, start: Any) -> None:

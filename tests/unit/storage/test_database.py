@@ -66,9 +66,28 @@ def test_an_unreadable_record_names_itself(tmp_path: Path) -> None:
         Records(database, "thing", Thing).get("1")
 
 
+def test_an_unreadable_record_is_set_aside_with_its_bytes_and_frees_its_name(tmp_path: Path) -> None:
+    database = Database(tmp_path / "db")
+    things = Records(database, "thing", Thing)
+    things.put("1", Thing(1), name="n")
+    things.put("2", Thing(2))
+    database.execute("UPDATE records SET value=? WHERE id='1'", b'{"a":"\xff')
+    assert list(things.all()) == [("2", Thing(2))]
+    assert things.aside() == {"1"}
+    things.put("3", Thing(3), name="n")
+    assert database.rows("SELECT value FROM records WHERE kind='damaged:thing'") == [(b'{"a":"\xff',)]
+
+
+def test_an_empty_database_is_refused_where_there_was_one(tmp_path: Path) -> None:
+    with pytest.raises(DataLoss, match="has lost its content"):
+        Database(tmp_path / "db", must_exist=True)
+    Database(tmp_path / "db").close()
+    Database(tmp_path / "db", must_exist=True).close()
+
+
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "db").write_bytes(b"garbage" * 1000)
-    with pytest.raises(DataLoss, match="not a usable database"):
+    with pytest.raises(DataLoss, match="is damaged"):
         Database(tmp_path / "db")
 
 

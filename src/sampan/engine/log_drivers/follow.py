@@ -97,7 +97,7 @@ def mark_path(container: Container) -> Path:
 
 def read_mark(path: Path) -> Mark:
     """How far forwarding has come; the beginning if nothing was sent."""
-    with suppress(FileNotFoundError, msgspec.DecodeError):
+    with suppress(FileNotFoundError, ValueError):
         return msgspec.json.decode(path.read_bytes(), type=Mark)
     return Mark()
 
