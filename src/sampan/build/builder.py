@@ -16,7 +16,9 @@ import msgspec
 
 from sampan.build import stages
 from sampan.build.cache import Cache, Entry
+from sampan.build.conversion import dated
 from sampan.build.executor import Executor
+from sampan.build.provenance import Material, image_uri
 from sampan.build.request import ImageSource, Observer, Request, Step
 from sampan.build.squash import squashed
 from sampan.build.stage import StageBuilder
@@ -99,6 +101,9 @@ class Build:
         self._group: asyncio.TaskGroup | None = None
         self.used: dict[str, Entry] = {}
         self.cache_mounts: dict[str, Path] = {}
+        self.materials: dict[str, Material] = {}
+        self.secrets: set[str] = set()
+        self.agents: set[str] = set()
 
     async def run(self) -> State:
         """Build and return the target's last state. Raises the first error of any step."""
@@ -132,6 +137,10 @@ class Build:
         self.used[key] = entry
         self.workshop.cache.put(key, entry, state.stack() if entry.layer else ())
 
+    def made_from(self, uri: str, digest: str) -> None:
+        """Note that something from elsewhere goes into the result."""
+        self.materials[uri] = Material(uri, digest)
+
     def _task(self, index: int) -> "asyncio.Task[State]":
         assert self._group is not None
         if index not in self._tasks:
@@ -142,6 +151,7 @@ class Build:
         """The state of an image, with its layers unpacked and kept until the build ends."""
         meant = self.request.named_images.get(name.lower(), name)
         image = await self.workshop.images.image(meant, platform, pull=self.request.pull)
+        self.made_from(image_uri(meant, platform), image.manifest.digest)
         self.lease.hold(*(layer.digest for layer in image.manifest.value.layers))
         state = from_image(image)
         self.lease.hold(*state.stack())
@@ -181,13 +191,23 @@ class Outcome:
     """A build's image, without a name yet, and what it was made of.
 
     ``own`` are the keys of the image's own steps; ``used`` are the results of all steps, by key; ``mounts`` are the
-    directories of cache mounts, by ID.
+    directories of cache mounts, by ID; ``secrets`` and ``agents`` are the IDs of what steps were shown;
+    ``epoch`` is SOURCE_DATE_EPOCH in seconds.
     """
 
     image: Image
     own: tuple[str, ...]
     used: Mapping[str, Entry]
     mounts: Mapping[str, Path]
+    materials: tuple[Material, ...]
+    secrets: tuple[str, ...]
+    agents: tuple[str, ...]
+    epoch: int | None
+
+    @property
+    def own_layers(self) -> int:
+        """How many of the image's layers are the build's, the last ones."""
+        return sum(key in self.used and self.used[key].layer is not None for key in self.own)
 
 
 async def build_image(workshop: Workshop, request: Request, observer: Observer) -> Outcome:
@@ -199,7 +219,16 @@ async def build_image(workshop: Workshop, request: Request, observer: Observer) 
             image = await squashed(build, state, ACTIVE_PREFIX)
         else:
             image = await in_thread(_final_image, workshop.storage, state, request)
-        return Outcome(image, state.steps, build.used, build.cache_mounts)
+        return Outcome(
+            image,
+            state.steps,
+            build.used,
+            build.cache_mounts,
+            tuple(build.materials.values()),
+            tuple(sorted(build.secrets)),
+            tuple(sorted(build.agents)),
+            request.epoch,
+        )
 
 
 def _final_image(storage: Storage, state: State, request: Request) -> Image:
@@ -212,6 +241,8 @@ def _final_image(storage: Storage, state: State, request: Request) -> Image:
     if request.labels:
         config = msgspec.structs.replace(config, labels={**(config.labels or {}), **request.labels})
     final = msgspec.structs.replace(state.image_config(with_steps=request.inline_cache), config=config)
+    if request.epoch is not None:
+        final = dated(final, request.epoch)
     return storage.images.create(final, state.layers, state.base)
 
 

@@ -76,6 +76,10 @@ async def copy_step(builder: "StageBuilder", written: ins.Copy, state: State) ->
         words += [f"{name} {data!r}" for name, data in sources.inline]
         words += [f"{c.remote.url} {c.commit} {c.remote.directory} {c.remote.keep_git_dir}" for c in sources.checkouts]
         words += [selection.path for selection in sources.selections]
+        for download in sources.downloads:
+            builder.build.made_from(download.url, download.digest)
+        for checkout in sources.checkouts:
+            builder.build.made_from(f"{checkout.remote.url}#{checkout.remote.ref}", f"sha1:{checkout.commit}")
         description = f"{_described(step)} # buildkit"
 
         async def work(rootfs: int) -> None:

@@ -56,6 +56,8 @@ async def run_step(builder: "StageBuilder", run: ins.Run, state: State, step: St
     variables = builder.variables(state)
     mounts = [parse_mount(text, lambda word: expand(word, variables, builder.escape)) for text in run.mounts]
     note_caches(builder, mounts)
+    build.secrets.update(_secret_id(mount) for mount in mounts if mount.type == "secret")
+    build.agents.update(_agent_id(mount) for mount in mounts if mount.type == "ssh")
     arguments = {name: value for name, value in state.arguments.items() if name not in environment(state.config)}
     words = [f"{name}={value}" for name, value in sorted(arguments.items())]
     network = run.network if run.network not in ("", "default") else build.request.network
@@ -156,7 +158,7 @@ async def _agent(builder: "StageBuilder", mount: RunMount, prepared: Prepared, h
     directory = private_directory(builder.build.workshop.private, held.enter_context(ExitStack()))
     path = directory / "agent"
     try:
-        await held.enter_async_context(builder.build.request.agents.forward(mount.id or "default", path))
+        await held.enter_async_context(builder.build.request.agents.forward(_agent_id(mount), path))
     except NotFound:
         if mount.required:
             raise
@@ -195,8 +197,16 @@ async def _bind(builder: "StageBuilder", mount: RunMount, opened: ExitStack) -> 
     return StepMount(target_of(mount), fd, read_only=True)
 
 
+def _secret_id(mount: RunMount) -> str:
+    return mount.id or mount.source or posixpath.basename(mount.target)
+
+
+def _agent_id(mount: RunMount) -> str:
+    return mount.id or "default"
+
+
 async def _secret(builder: "StageBuilder", mount: RunMount, prepared: Prepared, opened: ExitStack) -> None:
-    name = mount.id or mount.source or posixpath.basename(mount.target)
+    name = _secret_id(mount)
     value = await builder.build.request.secrets.secret(name)
     if value is None:
         if mount.required:

@@ -154,8 +154,8 @@ class Builder:
         self._context.storage.images.tag(reference, target)
         self._context.events.publish("image", "tag", image.id, {"name": reference.familiar})
 
-    async def _push(self, reference: Reference, session: Session) -> None:
-        await self._images.asking(session.credentials).push(reference)
+    async def _push(self, reference: Reference, target: Descriptor, session: Session) -> None:
+        await self._images.asking(session.credentials).push(reference, target)
 
 
 def _reference(tag: str) -> Reference:

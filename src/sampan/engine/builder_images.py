@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 
 from sampan.api.descriptor import OCIPlatform
-from sampan.api.images import AuthConfig, PullOptions, PushOptions
+from sampan.api.images import AuthConfig, PullOptions
 from sampan.api.progress import Discard
 from sampan.engine.registry import Registries
 from sampan.errors import NoSuchImage
@@ -11,7 +11,7 @@ from sampan.oci.descriptor import Descriptor
 from sampan.oci.document import Document
 from sampan.oci.manifest import Index, Manifest
 from sampan.oci.platform import Platform
-from sampan.oci.reference import DEFAULT_TAG, Reference
+from sampan.oci.reference import Reference
 from sampan.storage.images import Image
 from sampan.storage.store import Storage
 
@@ -76,8 +76,6 @@ class BaseImages:
         """See ``build.buildkit.caches.Registry``."""
         await self._registries.put(reference, document, await self._credentials(reference.domain))
 
-    async def push(self, reference: Reference) -> None:
-        """Send what ``reference`` means here to its registry."""
-        auth = await self._credentials(reference.domain)
-        options = PushOptions(name=reference.name, tag=reference.tag or DEFAULT_TAG, auth=auth)
-        await self._registries.push(options, Discard())
+    async def push(self, reference: Reference, target: Descriptor) -> None:
+        """Send the image or the index ``target`` to the registry of ``reference``, under its tag or its digest."""
+        await self._registries.push_target(reference, target, await self._credentials(reference.domain))

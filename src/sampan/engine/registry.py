@@ -99,6 +99,11 @@ class Registries:
             await self._pusher.push(remote, reference, _platform(options.platform), progress)
             self._announce("push", reference.familiar, reference.familiar_name, None)
 
+    async def push_target(self, reference: Reference, target: Descriptor, auth: AuthConfig | None) -> None:
+        """Send ``target`` under the tag of ``reference``, or under its digest where that has none. As ``push``."""
+        await self._pusher.push_target(self._remote(reference, auth), reference, target)
+        self._announce("push", reference.familiar, reference.familiar_name, None)
+
     async def manifest(self, reference: Reference, auth: AuthConfig | None) -> Document[Manifest] | Document[Index]:
         """What the registry has under ``reference``; nothing is kept. Raises as ``pull``."""
         remote = self._remote(reference, auth)

@@ -37,7 +37,7 @@ LLB_CAPS = (
     "exec.mount.ssh", "exec.meta.ulimit", "exec.meta.cgroup.parent", "exec.secretenv", "exporter.image.annotations",
     "exporter.multiple", "source.image", "source.image.resolvemode", "source.http", "gc.freespacefilter",
     "source.http.checksum", "source.git", "source.git.keepgitdir", "source.git.fullurl", "source.git.subdir",
-    "source.git.checksum", "source.ocilayout",
+    "source.git.checksum", "source.ocilayout", "exporter.image.attestations", "exporter.sourcedateepoch",
 )  # fmt: skip
 REFUSED = (
     "ResolveImageConfig", "ResolveSourceMeta", "Inputs", "NewContainer", "ReleaseContainer", "ExecProcess",

@@ -15,8 +15,8 @@ from typing import Any, Protocol
 import msgspec
 
 from sampan.build.builder import Outcome
+from sampan.build.buildkit.attributes import FALSE, TRUE
 from sampan.build.buildkit.content import ClientContent
-from sampan.build.buildkit.exporters import FALSE, TRUE
 from sampan.build.buildkit.session import Session
 from sampan.build.buildkit.status import StatusLog
 from sampan.build.cache import Entry

@@ -7,7 +7,7 @@
 Each call names its store in metadata. Source: containerd api/services/content/v1/content.proto.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Any
 
 from grpclib.client import Channel, StreamStreamMethod, UnaryStreamMethod, UnaryUnaryMethod
@@ -63,6 +63,13 @@ class ClientContent:
             async for piece in self._pieces(descriptor.digest, descriptor.size):
                 await in_thread(ingest.write, piece)
             await in_thread(ingest.commit, descriptor.digest, descriptor.size)
+
+    async def send_blobs(self, storage: Storage, digests: Collection[Digest]) -> None:
+        """Put blobs there that are here. Raises EngineError."""
+        for digest in digests:
+            if not await self._has(digest):
+                size = storage.content.size(digest)
+                await self._write(storage, Descriptor(media_type="", digest=digest, size=size))
 
     async def send(self, storage: Storage, document: Document[Manifest]) -> None:
         """Put a manifest there, after the blobs that it points to. Raises EngineError."""

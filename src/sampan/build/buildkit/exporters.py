@@ -1,51 +1,49 @@
 """Exporters: where the result of a build goes, by the type that the client names.
 
     moby, image      this engine's store, under names; a registry too with push=true
-    docker, oci      an image archive sent to the client
-    local, tar       the files sent to the client, as a tree or as a tar
+    docker, oci      an image archive sent to the client, or (oci, tar=false) a layout in a directory of the client's
+    local, tar       the files sent to the client, as a tree or as a tar: see ``export_files``
 
 What an exporter's attributes ask for and this builder does not do is refused, never passed over.
 """
 
 import base64
-import os
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 
-from sampan.archive.copy import export as write_tree
+from sampan.build.buildkit.attributes import FALSE, TRUE, Export, form_of
+from sampan.build.buildkit.export_files import export_tar, export_tree
 from sampan.build.buildkit.product import Product, annotations_of, assemble
-from sampan.build.buildkit.sending import Tree
 from sampan.build.buildkit.session import Session
-from sampan.build.buildkit.status import Activity, StatusLog
-from sampan.build.copying import DIRECTORY
+from sampan.build.buildkit.status import StatusLog
+from sampan.build.conversion import COMPRESSIONS, convert
 from sampan.build.threads import in_thread
-from sampan.errors import InvalidParameter, Unsupported
-from sampan.linux.openat2 import open_in_root
+from sampan.errors import Unsupported
+from sampan.oci import descriptor as types
 from sampan.oci.descriptor import Descriptor
 from sampan.oci.reference import Reference
 from sampan.storage import save
 from sampan.storage.images import Image
 from sampan.storage.store import Storage
 
-TRUE = frozenset({"true", "1", "t", "T", "TRUE", "True"})
-FALSE = frozenset({"", "false", "0", "f", "F", "FALSE", "False"})
-REFUSED: Mapping[str, frozenset[str]] = {
-    "compression": frozenset({"", "gzip"}),
-    "force-compression": FALSE,
-    "rewrite-timestamp": FALSE,
-    "push-by-digest": FALSE,
-    "tar": TRUE,
-    "mode": frozenset({"", "copy"}),
-    "name-canonical": FALSE,
-    "store": TRUE,
+ACCEPTED: Mapping[str, frozenset[str]] = {
+    "compression": frozenset({"", *COMPRESSIONS}),
+    "compression-level": frozenset(),
+    "mode": frozenset({"", "copy", "delete"}),
+    "oci-mediatypes": TRUE,
+    "oci-artifact": FALSE,
+    "prefer-nondist-layers": FALSE,
     "unpack": TRUE | FALSE,
+    "registry.insecure": FALSE,
 }
-"""Attribute → the values that mean what happens anyway."""
-
+"""Attribute → the values that can be had."""
+IMAGE_EXPORTERS = frozenset({"moby", "image"})
+"""Exporters whose images stay here."""
+LAYOUT_STORE = "export"
+"""How a client calls the directory that it wants a layout in."""
 SHOWN: Mapping[str, str] = {
     "moby": "exporting to image",
     "image": "exporting to image",
@@ -55,35 +53,11 @@ SHOWN: Mapping[str, str] = {
     "tar": "exporting to client tarball",
 }
 """Exporter → what progress calls its work."""
-SENDING = "sending tarball"
 
 TagImage = Callable[[Reference, Descriptor, Image], None]
 """``tag(reference, target, image)``: let a name mean the target, and announce it."""
-Push = Callable[[Reference, Session], Awaitable[None]]
-"""``await push(reference, session)``: send what the name means to its registry, with the session's credentials."""
-
-
-@dataclass(frozen=True)
-class Export:
-    """One exporter's work: ``id`` is its position, by which the client knows it."""
-
-    id: int
-    attributes: Mapping[str, str]
-    product: Product
-    session: Session
-    activity: Activity
-
-    def flag(self, name: str) -> bool:
-        """An attribute that is true or false. Raises InvalidParameter."""
-        value = self.attributes.get(name, "")
-        if value not in TRUE | FALSE:
-            raise InvalidParameter(f"non-bool value {value!r} specified for {name}")
-        return value in TRUE
-
-    def references(self) -> list[Reference]:
-        """The names in ``name``. Raises InvalidParameter."""
-        names = self.attributes.get("name", "").split(",")
-        return [Reference.parse(name).tagged() for name in names if name]
+Push = Callable[[Reference, Descriptor, Session], Awaitable[None]]
+"""``await push(reference, target, session)``: send the target to the name's registry, as the session's user."""
 
 
 class Exporters:
@@ -97,42 +71,56 @@ class Exporters:
             "moby": self._image,
             "image": self._image,
             "docker": self._docker,
-            "oci": self._archive,
+            "oci": self._oci,
             "local": self._local,
             "tar": self._tar,
         }
 
     def check(self, exporters: Any) -> None:
-        """Refuse before the build what could not be exported after it. Raises Unsupported."""
+        """Refuse before the build what could not be exported after it. Raises Unsupported, InvalidParameter."""
         for exporter in exporters:
             if exporter.Type not in self._kinds:
                 raise Unsupported(f"exporter {exporter.Type!r} is not supported")
-            for name, accepted in REFUSED.items():
+            for name, accepted in ACCEPTED.items():
                 value = exporter.Attrs.get(name)
                 if value is not None and value not in accepted:
                     raise Unsupported(f"exporter {exporter.Type!r}: {name}={value} is not supported")
+            annotations_of(exporter.Attrs)
 
     async def run(self, exporters: Any, product: Product, session: Session, log: StatusLog) -> dict[str, str]:
         """Run all of them, in order; returns what the client is told. Raises EngineError."""
         answer: dict[str, str] = {}
         for number, exporter in enumerate(exporters):
-            async with log.vertex(SHOWN[exporter.Type], id=f"exporter {number}") as activity:
-                export = Export(number, dict(exporter.Attrs), product, session, activity)
-                answer |= await self._kinds[exporter.Type](export)
+            shown = log.vertex(SHOWN[exporter.Type], id=f"exporter {number}")
+            async with shown as activity:
+                with self._storage.leases.take() as lease:
+                    export = Export(number, dict(exporter.Attrs), product, session, activity, lease)
+                    export = replace(export, product=await self._converted(export))
+                    answer |= await self._kinds[exporter.Type](export)
+                    self._forget_other(exporter.Type, product, export.product)
         return answer
 
+    def _forget_other(self, kind: str, product: Product, converted: Product) -> None:
+        """Of an image and what was made of it for an exporter, only what is meant to stay here stays."""
+        for image, other in zip(product.images, converted.images, strict=True):
+            goes = image if kind in IMAGE_EXPORTERS else other
+            if image.id != other.id and not self._storage.images.references_of(goes.id):
+                self._storage.images.forget(goes.id)
+
     async def _image(self, export: Export) -> dict[str, str]:
-        product, target = await self._assembled(export)
-        references = export.references()
-        for reference in references:
-            async with export.activity.task(f"naming to {reference}"):
-                self._tag(reference, target, product.first)
-        if export.flag("push"):
+        pushes = export.flag("push")
+        product, target = await self._assembled(export, inline=pushes)
+        references = export.references(target)
+        if export.flag("store", default=True):
             for reference in references:
-                async with export.activity.task(f"pushing {reference}"):
-                    await self._push(reference, export.session)
+                async with export.activity.task(f"naming to {reference}"):
+                    self._tag(reference, target, product.first)
+        if pushes:
+            for reference in export.push_references(target):
+                async with export.activity.task(f"pushing manifest for {reference}@{target.digest}"):
+                    await self._push(reference, target, export.session)
         answer = _told(product, target, references)
-        if len(product.images) == 1 and not export.flag("push"):
+        if target.media_type in types.MANIFEST_TYPES and not pushes:
             # The digest of what stays here is the image's ID: compose compares it with what inspect says.
             answer["containerimage.digest"] = product.first.id
         return answer
@@ -140,65 +128,54 @@ class Exporters:
     async def _docker(self, export: Export) -> dict[str, str]:
         if len(export.product.images) > 1:
             raise Unsupported("docker exporter does not support exporting manifest lists, use the oci exporter instead")
-        return await self._archive(export)
+        # Docker's archives have no place for statements.
+        return await self._archive(replace(export, product=replace(export.product, predicates=())))
+
+    async def _oci(self, export: Export) -> dict[str, str]:
+        if export.flag("tar", default=True):
+            return await self._archive(export)
+        product, target = await self._assembled(export, inline=True)
+        content = export.session.content(LAYOUT_STORE)
+        async with export.activity.task("copying files"):
+            plan = await in_thread(save.plan_of, self._storage, product.images, target, [])
+            await content.send_blobs(self._storage, plan.blobs)
+        return _told(product, target, export.references(target))
 
     async def _archive(self, export: Export) -> dict[str, str]:
-        product, target = await self._assembled(export)
-        references = export.references()
+        product, target = await self._assembled(export, inline=True)
+        references = export.references(target)
         plan = await in_thread(save.plan_of, self._storage, product.images, target, references)
-        async with export.activity.task(SENDING):
+        async with export.activity.task("sending tarball"):
             await export.session.send_file(export.id, lambda sink: save.save(self._storage, plan, sink))
         return _told(product, target, references)
 
-    async def _assembled(self, export: Export) -> tuple[Product, Descriptor]:
-        """The images with what the attributes want of them, and what a name shall mean."""
+    async def _assembled(self, export: Export, *, inline: bool) -> tuple[Product, Descriptor]:
+        """The images as the attributes want them, and what a name shall mean; ``inline``: with all statements."""
+        product = export.product
+        if not inline:
+            stated = tuple(tuple(one for one in of if not one.inline_only) for of in product.predicates)
+            product = replace(product, predicates=stated)
         async with export.activity.task("exporting layers"):
-            product, target = await in_thread(
-                assemble, self._storage, export.product, annotations_of(export.attributes)
-            )
+            annotations, names = annotations_of(export.attributes), export.references()
+            product, target = await in_thread(assemble, self._storage, export.lease, product, annotations, names)
         for image in product.images:
             await export.activity.done(f"writing image {image.id}")
-        if len(product.images) > 1:
+        if target.media_type in types.INDEX_TYPES:
             await export.activity.done(f"exporting manifest list {target.digest}")
         return product, target
 
+    async def _converted(self, export: Export) -> Product:
+        images = []
+        for image, outcome in zip(export.product.images, export.product.outcomes, strict=True):
+            form = form_of(export, outcome.epoch)
+            images.append(await in_thread(convert, self._storage, export.lease, image, outcome.own_layers, form))
+        return replace(export.product, images=tuple(images))
+
     async def _local(self, export: Export) -> dict[str, str]:
-        split = _is_split(export)
-        with ExitStack() as held:
-            trees = [
-                Tree(self._view(image, held), _directory(image) if split else "") for image in export.product.images
-            ]
-            async with export.activity.task("copying files"):
-                await export.session.send_trees(export.id, trees)
-        return {}
+        return await export_tree(self._storage, export)
 
     async def _tar(self, export: Export) -> dict[str, str]:
-        if len(export.product.images) > 1:
-            raise Unsupported("exporter 'tar': several platforms in one tar are not supported")
-        with ExitStack() as held:
-            root = self._view(export.product.first, held)
-            async with export.activity.task(SENDING):
-                await export.session.send_file(export.id, lambda sink: write_tree(root, sink))
-        return {}
-
-    def _view(self, image: Image, held: ExitStack) -> int:
-        """The image's files; the fd closes with ``held``."""
-        view = self._storage.snapshots.view(image.chain_id)
-        held.callback(os.close, view)
-        root = open_in_root(view, ".", DIRECTORY)
-        held.callback(os.close, root)
-        return root
-
-
-def _is_split(export: Export) -> bool:
-    """Whether each platform has a directory of its own: asked for, or else when there are several."""
-    if "platform-split" in export.attributes:
-        return export.flag("platform-split")
-    return len(export.product.images) > 1
-
-
-def _directory(image: Image) -> str:
-    return str(image.platform).replace("/", "_")
+        return await export_tar(self._storage, export)
 
 
 def _told(product: Product, target: Descriptor, references: list[Reference]) -> dict[str, str]:

@@ -29,7 +29,7 @@ from sampan.build.request import Request
 from sampan.dockerfile.ignore import read_patterns
 from sampan.dockerfile.instructions import Dockerfile
 from sampan.dockerfile.parser import SIZE_LIMIT, parse
-from sampan.errors import Forbidden, InvalidParameter, Unsupported
+from sampan.errors import Forbidden, InvalidParameter
 from sampan.linux.openat2 import open_in_root
 from sampan.oci import digest as digests
 from sampan.oci.platform import Platform, host
@@ -94,7 +94,6 @@ class Frontend:
     @asynccontextmanager
     async def requests(self, asked: Asked, session: Session) -> AsyncIterator[list[Request]]:
         """A request for each platform, contexts held until the end of the block. Raises EngineError, ParseError."""
-        _refuse(asked.options)
         contexts = named_contexts(asked.options, asked.inputs)
         async with AsyncExitStack() as held:
             source = await held.enter_async_context(self._source(asked, session))
@@ -231,12 +230,6 @@ def _read(root: int, name: str) -> str | None:
         return None
     with os.fdopen(fd, "rb") as file:
         return file.read(SIZE_LIMIT).decode(errors="replace")
-
-
-def _refuse(options: Mapping[str, str]) -> None:
-    for name in options:
-        if name.startswith("attest:"):
-            raise Unsupported(f"--attest type={name.removeprefix('attest:')}: attestations are not supported")
 
 
 def platforms_of(options: Mapping[str, str]) -> list[Platform]:

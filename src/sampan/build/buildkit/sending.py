@@ -7,11 +7,13 @@ The client tells its exporters apart by their position, which every call carries
 """
 
 import asyncio
+import io
 import os
 import stat
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
 
 from sampan.archive.copy import go_file_mode
 from sampan.archive.stream import Sink
@@ -27,10 +29,15 @@ CHUNK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """A directory to send: its fd, and the directory of the client that it goes to (empty: the top)."""
+    """A directory to send: its fd, and the directory of the client that it goes to (empty: the top).
+
+    ``files`` are sent beside what is there; ``epoch`` (seconds) is the time of all, None leaves their own.
+    """
 
     root: int
     into: str = ""
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    epoch: int | None = None
 
 
 class StreamSink:
@@ -74,7 +81,7 @@ class TreeSender:
     def __init__(self, stream: Any, trees: Sequence[Tree]) -> None:
         self._stream = stream
         self._trees = trees
-        self._files: dict[int, tuple[int, str]] = {}
+        self._files: dict[int, tuple[int, str] | bytes] = {}
         self._sending = asyncio.Lock()
 
     async def name_all(self) -> None:
@@ -86,7 +93,7 @@ class TreeSender:
                 count += 1
             for named in await in_thread(_statuses, tree):
                 if stat.S_ISREG(named.kind):
-                    self._files[count] = (tree.root, named.path)
+                    self._files[count] = (tree.root, named.path) if named.data is None else named.data
                 await self._say(m.Packet(type=STAT, stat=named.message))
                 count += 1
         await self._say(m.Packet(type=STAT))
@@ -106,8 +113,8 @@ class TreeSender:
     async def _send(self, number: int) -> None:
         if number not in self._files:
             raise InvalidParameter(f"invalid file id {number}")
-        root, path = self._files.pop(number)
-        with os.fdopen(open_in_root(root, path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+        content = self._files.pop(number)
+        with _opened(content) as file:
             while data := await in_thread(file.read, CHUNK):
                 await self._say(m.Packet(type=DATA, ID=number, data=data))
         await self._say(m.Packet(type=DATA, ID=number))
@@ -120,15 +127,36 @@ class TreeSender:
 DIRECTORY_MODE = go_file_mode(stat.S_IFDIR | 0o755)
 
 
+def _opened(content: tuple[int, str] | bytes) -> BinaryIO:
+    if isinstance(content, bytes):
+        return io.BytesIO(content)
+    return os.fdopen(open_in_root(*content, os.O_RDONLY | os.O_NOFOLLOW), "rb")
+
+
 @dataclass(frozen=True, slots=True)
 class _Named:
     path: str
     kind: int
     message: Any
+    data: bytes | None = None
 
 
 def _statuses(tree: Tree) -> list[_Named]:
-    return [_named(found, tree.into) for found in walk(tree.root) if not stat.S_ISSOCK(found.status.st_mode)]
+    """What a tree has, a directory before what is in it, names in their bytes' order."""
+    here = [_named(found, tree.into) for found in walk(tree.root) if not stat.S_ISSOCK(found.status.st_mode)]
+    here = [named for named in here if named.path not in tree.files]
+    beside = [_beside(name, data, tree.into) for name, data in tree.files.items()]
+    named = sorted([*here, *beside], key=lambda named: [os.fsencode(part) for part in named.path.split("/")])
+    if tree.epoch is not None:
+        for one in named:
+            one.message.modTime = tree.epoch * 1_000_000_000
+    return named
+
+
+def _beside(name: str, data: bytes, into: str) -> _Named:
+    path = f"{into}/{name}" if into else name
+    message = m.Stat(path=path, mode=0o600, size=len(data), modTime=time.time_ns())
+    return _Named(name, stat.S_IFREG, message, data)
 
 
 def _named(found: Found, into: str) -> _Named:

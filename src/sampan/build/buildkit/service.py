@@ -15,13 +15,15 @@ from typing import Any
 from grpclib.const import Cardinality, Handler, Status
 from grpclib.exceptions import GRPCError
 
-from sampan.build.builder import Workshop, build_image
+from sampan.build.attestations import Predicate, wanted
+from sampan.build.builder import Outcome, Workshop, build_image
 from sampan.build.buildkit import messages as m
 from sampan.build.buildkit.caches import Caches, Registry, check_exports, is_inline
 from sampan.build.buildkit.calls import answer_call, warnings_of
 from sampan.build.buildkit.definition import tree_in
-from sampan.build.buildkit.exporters import Exporters
+from sampan.build.buildkit.exporters import IMAGE_EXPORTERS, Exporters
 from sampan.build.buildkit.frontend import Asked, Frontend
+from sampan.build.buildkit.predicates import predicates_of
 from sampan.build.buildkit.product import Product
 from sampan.build.buildkit.records import pruned, records
 from sampan.build.buildkit.session import Session, Sessions
@@ -36,7 +38,6 @@ from sampan.oci.platform import Platform, host
 from sampan.storage.images import Image
 
 CONTROL = "/moby.buildkit.v1.Control/"
-IMAGE_EXPORTERS = frozenset({"moby", "image"})
 HOST_GATEWAY_LABEL = "org.mobyproject.buildkit.worker.moby.host-gateway-ip"
 """Where buildx finds the address that ``--add-host name:host-gateway`` means."""
 SNAPSHOTTER_LABEL = "org.mobyproject.buildkit.worker.snapshotter"
@@ -104,13 +105,17 @@ class Service:
             await caches.load([*cache_imports, *solve.request.Cache.Imports]),
             is_inline(solve.request.Cache.Exports, options),
         )
-        outcomes = []
+        asked_for, outcomes, predicates = wanted(options), list[Outcome](), list[tuple[Predicate, ...]]()
         async with self.frontend.requests(asked, session) as requests:
             await self._warn(solve, options, requests[0])
             for request in requests:
                 solve.log.platform = str(request.platform) if len(requests) > 1 else ""
-                outcomes.append(await build_image(workshop, request, solve.log))
-        return Product(tuple(outcome.image for outcome in outcomes), tuple(outcomes))
+                outcome = await build_image(workshop, request, solve.log)
+                outcomes.append(outcome)
+                predicates.append(
+                    await predicates_of(workshop.storage, solve, dict(options), request, outcome, asked_for)
+                )
+        return Product(tuple(outcome.image for outcome in outcomes), tuple(outcomes), tuple(predicates))
 
     async def call(self, solve: Solve, options: Mapping[str, str], inputs: Mapping[str, Any]) -> dict[str, bytes]:
         """Answer ``--call``, without a build. Raises EngineError."""

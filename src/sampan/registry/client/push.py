@@ -58,6 +58,13 @@ class Pusher:
         if plan.top.digest == target.digest:
             self._storage.images.tag(reference.with_digest(target.digest), target)
 
+    async def push_target(self, remote: Remote, reference: Reference, target: Descriptor) -> None:
+        """Push ``target``, which is wholly here, under the tag of ``reference`` or by digest. Raises as ``push``."""
+        try:
+            await self._send(remote, reference, self._plan(target, None), Discard())
+        except RegistryFailure as failure:
+            raise general_failure(failure) from failure
+
     async def send(self, remote: Remote, reference: Reference, document: Document[Manifest]) -> None:
         """Push a manifest that no name means here, and the blobs that it points to. Raises as ``push``."""
         try:
@@ -95,7 +102,7 @@ class Pusher:
             await self._send_blobs(remote, member.value, progress)
             if member.digest != plan.top.digest:
                 await remote.put_manifest(member.digest, member.raw, describe(member).media_type)
-        tag = reference.tag or ""
+        tag = reference.tag or plan.top.digest
         await remote.put_manifest(tag, plan.top.raw, describe(plan.top).media_type)
         top = plan.top
         await progress.send(status(f"{tag}: digest: {top.digest} size: {top.size}"))
