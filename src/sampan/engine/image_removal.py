@@ -92,7 +92,7 @@ class Removal:
     def _untag(self, image: Image, reference: Reference) -> None:
         self.storage.images.untag(reference)
         self.items.append(ImageDeleteItem(untagged=reference.familiar))
-        self.events.append(("untag", image.id, {"name": image.id}))
+        self.events.append(("untag", image.id, {**(image.config.value.config.labels or {}), "name": image.id}))
 
     def _delete(self, id: Digest, *, force: bool, prune: bool, quiet: bool) -> None:
         """Delete an image, then its parent if nothing else needs it. ``quiet`` lets a user's image live on."""

@@ -97,7 +97,9 @@ class Registries:
         await progress.send(status(f"The push refers to repository [{name.name}]"))
         for reference in wanted:
             await self._pusher.push(remote, reference, _platform(options.platform), progress)
-            self._announce("push", reference.familiar, reference.familiar_name, None)
+            named = self._storage.images.target(reference)
+            members = self._storage.images.members(named.digest) if named else []
+            self._announce("push", reference.familiar, reference.familiar_name, members[0] if members else None)
 
     async def push_target(self, reference: Reference, target: Descriptor, auth: AuthConfig | None) -> None:
         """Send ``target`` under the tag of ``reference``, or under its digest where that has none. As ``push``."""

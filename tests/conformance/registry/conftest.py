@@ -1,17 +1,10 @@
 """Registries in processes of their own (ours and Debian's), one that misbehaves, engines to pull and push with."""
 
 import asyncio
-import contextlib
 import io
 import json
 import os
-import signal
-import socket
-import subprocess
-import sys
 import tarfile
-import urllib.error
-import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -20,6 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
+from registry_process import Process, free_port, ours_in
 
 from sampan.api.images import PullOptions, PushOptions
 from sampan.api.progress import Record
@@ -34,58 +28,13 @@ from sampan.storage.layers import import_layer
 from sampan.storage.store import Storage
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
-class Process:
-    """A registry in a process of its own, on a loopback port; ``start`` again after ``kill``."""
-
-    def __init__(self, argv: list[str], port: int, log: Path) -> None:
-        self.argv = argv
-        self.address = f"127.0.0.1:{port}"
-        self._log = log
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Start, and return once it answers."""
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(self.argv, stdout=log, stderr=log)
-        while not self._answers():
-            assert self._process.poll() is None, self._log.read_text()
-            # The port is not open yet: give the process a moment.
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(0.05)
-
-    def _answers(self) -> bool:
-        try:
-            urllib.request.urlopen(f"http://{self.address}/v2/").close()
-        except urllib.error.HTTPError:
-            return True
-        except OSError:
-            return False
-        return True
-
-    def kill(self, number: int = signal.SIGKILL) -> None:
-        """End it, by default as a crash would."""
-        if self._process is not None:
-            self._process.send_signal(number)
-            self._process.wait()
-            self._process = None
-
-
 @pytest.fixture
 def serve_ours(tmp_path: Path) -> Iterator[Callable[..., Process]]:
     """``sampan registry serve`` with further arguments."""
     started: list[Process] = []
 
     def serve(*arguments: str) -> Process:
-        port = free_port()
-        argv = [sys.executable, "-m", "sampan.registry.server.main", "serve"]
-        root = tmp_path / f"ours{len(started) or ''}"
-        argv += ["--root", str(root), "--listen", f"127.0.0.1:{port}", *arguments]
-        process = Process(argv, port, tmp_path / "ours.log")
+        process = ours_in(tmp_path / f"ours{len(started) or ''}", *arguments)
         started.append(process)
         process.start()
         return process

@@ -42,7 +42,7 @@ async def test_nobody_in_particular_is_refused(guarded: Any, engine: Any, layer:
     here.make(f"{guarded.address}/app:1", layer(a=b"one"))
     with pytest.raises(EngineError, match=r"^(no basic auth credentials|unauthorized: authentication required)$"):
         await here.push(f"{guarded.address}/app", tag="1")
-    with pytest.raises(EngineError, match=r"^(no basic auth credentials|pull access denied for .*)"):
+    with pytest.raises(EngineError, match=r"^(Head .*: no basic auth credentials|pull access denied for .*)"):
         await here.pull(f"{guarded.address}/other:1")
 
 

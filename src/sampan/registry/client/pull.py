@@ -31,7 +31,7 @@ from sampan.oci.manifest import Index, Manifest
 from sampan.oci.platform import Platform, host
 from sampan.oci.reference import Reference
 from sampan.registry.client.download import Download, Downloads
-from sampan.registry.client.failures import NoPlatform, RegistryFailure, pull_failure
+from sampan.registry.client.failures import NoCredentials, NoPlatform, RegistryFailure, pull_failure
 from sampan.registry.client.remote import Fetched, Remote
 from sampan.storage.images import Image
 from sampan.storage.leases import Lease
@@ -76,6 +76,9 @@ class Puller:
                 pulled = await self._bring(remote, reference, resolved, lease, progress, platform)
         except RegistryFailure as failure:
             raise pull_failure(failure, reference) from failure
+        except NoCredentials as error:
+            # Not its own class: on a 401 docker's CLI would ask for a login, also where nobody sits.
+            raise EngineError(f'Head "{remote.hosts[-1].url}/{reference.path}/manifests/{name}": {error}') from error
         await progress.send(status(f"Digest: {resolved.target.digest}"))
         return pulled
 

@@ -97,7 +97,7 @@ async def login(transport: Transport, hosts: Hosts, auth: AuthConfig) -> str:
             return transport.authorizer(host, auth).refresh_token
     except RegistryFailure as failure:
         if failure.status == 401 and not failure.errors:
-            raise Unauthorized(f"login attempt to {host.url}/ failed with status: 401 Unauthorized") from failure
+            raise Unauthorized(f"login attempt to {failure.url} failed with status: 401 Unauthorized") from failure
         if failure.status == 401:
-            raise Unauthorized(f'Get "{host.url}/": {failure}') from failure
+            raise Unauthorized(f'Get "{failure.url}": {failure}') from failure
         raise general_failure(failure) from failure
