@@ -134,3 +134,24 @@ def test_prune_removes_what_is_stopped(client: docker.DockerClient, run: Run) ->
     report = client.containers.prune(filters={"label!": ["keep"]})
     assert report["ContainersDeleted"] == [goes.id]
     assert {each.id for each in client.containers.list(all=True)} == {stays.id, kept.id}
+
+
+def test_exposed_ranges_are_their_ports(client: docker.DockerClient) -> None:
+    body = {"Image": "busybox", "Cmd": ["true"], "ExposedPorts": {"8000": {}, "9000-9002": {}, "53/udp": {}}}
+    made = client.api.create_container_from_config(body)
+    inspected = client.api.inspect_container(made["Id"])
+    assert sorted(inspected["Config"]["ExposedPorts"]) == ["53/udp", "8000/tcp", "9000/tcp", "9001/tcp", "9002/tcp"]
+    client.api.start(made["Id"])
+
+
+def test_published_ports_are_single_ones(client: docker.DockerClient) -> None:
+    host_config = {"PortBindings": {"9000-9001/tcp": [{"HostPort": ""}]}}
+    with pytest.raises(APIError, match="a single port was expected"):
+        client.api.create_container_from_config({"Image": "busybox", "Cmd": ["true"], "HostConfig": host_config})
+
+
+def test_who_shares_a_network_has_its_host_name(run: Run) -> None:
+    donor = run("sleep 60", hostname="donor", domainname="example.test")
+    guest = run("sh -c 'hostname; cat /proc/sys/kernel/domainname'", network_mode=f"container:{donor.id}")
+    guest.wait()
+    assert guest.logs() == b"donor\nexample.test\n"

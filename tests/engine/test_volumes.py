@@ -52,6 +52,9 @@ def test_a_subpath_shows_a_part(daemon: Any, run: Run, shell: Shell) -> None:
     mount = "type=volume,source=data,target=/m,volume-subpath={}"
     shown = daemon.cli("run", "--rm", "--mount", mount.format("part"), "busybox", "cat", "/m/file")
     assert shown.stdout == b"x\n", shown.stderr
+    beside = ("-v", "/etc:/etc-of-host:ro", "-v", "data:/whole", "--mount", mount.format("part"))
+    shown = daemon.cli("run", "--rm", *beside, "busybox", "cat", "/m/file", "/whole/part/file")
+    assert shown.stdout == b"x\nx\n", shown.stderr
     missing = daemon.cli("run", "--rm", "--mount", mount.format("nothing"), "busybox", "true")
     assert b"cannot access path" in missing.stderr
 

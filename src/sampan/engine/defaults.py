@@ -3,8 +3,13 @@
 After this a record says all of itself: inspect shows it as it is, start reads it without asking anybody.
 """
 
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
 from sampan.api.containers import ContainerConfig, HealthConfig
 from sampan.api.host_config import HostConfig, LogConfig
+from sampan.api.ports import parse_port, parse_ports
 from sampan.config import Config
 from sampan.engine.host import Host
 from sampan.engine.log_drivers.forward import check_driver
@@ -34,7 +39,7 @@ def parse_size(text: str | int) -> int:
 def merge_image(config: ContainerConfig, image: RunConfig) -> None:
     """Fill what ``config`` leaves open from the image (moby daemon/commit.go, merge)."""
     config.user = config.user or image.user
-    config.exposed_ports = {**(image.exposed_ports or {}), **config.exposed_ports}
+    config.exposed_ports = {**exposed_ports(image.exposed_ports or {}), **exposed_ports(config.exposed_ports)}
     config.env = merge_environment(config.env or [], image.env or [])
     config.labels = {**(image.labels or {}), **(config.labels or {})}
     if not config.entrypoint:
@@ -51,6 +56,18 @@ def merge_image(config: ContainerConfig, image: RunConfig) -> None:
     config.on_build = image.on_build
     if config.stop_timeout is None:
         config.stop_timeout = image.stop_timeout
+
+
+def exposed_ports(keys: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """One ``80/tcp`` for each port that ``keys`` name: single ones, ranges, with or without protocol.
+
+    What is no port is left out, as Docker does with an image's; a request's were checked.
+    """
+    ports: dict[str, dict[str, Any]] = {}
+    for key in keys:
+        with suppress(InvalidParameter):
+            ports.update((str(port), {}) for port in parse_ports(key))
+    return ports
 
 
 def merge_environment(own: list[str], inherited: list[str]) -> list[str]:
@@ -91,6 +108,9 @@ def finish_host_config(host_config: HostConfig, daemon: Config, host: Host) -> N
     if not host_config.cgroupns_mode:
         shared = host_config.privileged and host.cgroup_version == 1
         host_config.cgroupns_mode = "host" if shared else daemon.default_cgroupns_mode
+    if host_config.port_bindings:
+        bindings = host_config.port_bindings.items()
+        host_config.port_bindings = {str(parse_port(key)): bound for key, bound in bindings}
     host_config.network_mode = DEFAULT_NETWORK.get(host_config.network_mode, host_config.network_mode)
     if host_config.oom_kill_disable is None and host.oom_control:
         host_config.oom_kill_disable = False

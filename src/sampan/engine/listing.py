@@ -176,10 +176,7 @@ def ports_of(container: Container) -> list[PortSummary]:
     published = network_settings(container).ports if container.live else {}
     ports = []
     for key in {**container.record.config.exposed_ports, **published}:
-        port = parse_port(key) if "-" not in key else None
-        if port is None:
-            ports += [PortSummary(private_port=each.number, type=each.protocol) for each in parse_ports(key)]
-            continue
+        port = parse_port(key)
         bindings = published.get(key) or []
         ports += [
             PortSummary(binding.host_ip, port.number, int(binding.host_port or 0), port.protocol)

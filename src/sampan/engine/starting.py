@@ -99,7 +99,8 @@ class Starter:
         """Take a sandbox, or find the one that is shared."""
         record = container.record
         if donor_id := shares_network(record):
-            self._donor(donor_id, "join network of")
+            donor = self._donor(donor_id, "join network of").record.config
+            record.config.hostname, record.config.domainname = donor.hostname, donor.domainname
             return
         undo.push_async_callback(self._context.networks.leave, container.id)
         member = dataclasses.replace(member_of(record), userns=self._userns(container))

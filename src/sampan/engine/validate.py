@@ -16,7 +16,7 @@ import msgspec
 
 from sampan.api.containers import ContainerConfig, HealthConfig
 from sampan.api.host_config import HostConfig
-from sampan.api.ports import parse_ports, parse_range
+from sampan.api.ports import parse_port, parse_ports, parse_range
 from sampan.api.signals import parse_signal
 from sampan.config import OWN_RUNTIMES, Config
 from sampan.engine.host import Host
@@ -160,7 +160,7 @@ def check_extra_host(extra: str) -> None:
 def check_ports(host_config: HostConfig) -> None:
     """Published ports."""
     for key, bindings in (host_config.port_bindings or {}).items():
-        if any(port.number == 0 for port in parse_ports(key)):
+        if parse_port(key).number == 0:
             raise InvalidParameter(f'invalid port specification: "{key}"')
         for binding in bindings or ():
             try:

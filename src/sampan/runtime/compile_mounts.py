@@ -45,11 +45,12 @@ def read(
     ``trees`` are fds of detached mounts, by destination, that stand for the sources of binds.
     """
     found = []
+    given = {destination: slots.give(fd) for destination, fd in trees.items()}
     for mount in mounts:
         source = Source(mount, parse(mount.options))
-        if mount.destination in trees:
-            fd = trees[mount.destination]
-            source = Source(mount, source.options, slots.give(fd), _kind(f"/proc/self/fd/{fd}"), given=True)
+        if mount.destination in given:
+            kind = _kind(f"/proc/self/fd/{trees[mount.destination]}")
+            source = Source(mount, source.options, given[mount.destination], kind, given=True)
         elif source.bind:
             path = os.path.join(bundle, mount.source)  # noqa: PTH118  an absolute source stands for itself
             source = Source(_with_source(mount, path), source.options, slots.take(), _kind(path))
