@@ -70,7 +70,19 @@ def test_an_exec_is_inspected_and_runs_once(client: docker.DockerClient, run: Ru
     shown = client.api.exec_inspect(made["Id"])
     assert (shown["ExitCode"], shown["ProcessConfig"]["user"], shown["ContainerID"]) == (3, "app", container.id)
     with pytest.raises(APIError, match="has already run"):
-        client.api.exec_start(made["Id"])
+        client.api.exec_start(made["Id"], detach=True)
+    told = client.api.exec_start(made["Id"], demux=True)
+    assert told == (f"exec command {made['Id']} has already run\r\n".encode(), None)
+
+
+def test_a_second_start_of_an_exec_leaves_the_first_alone(client: docker.DockerClient, run: Run) -> None:
+    container = run()
+    made = client.api.exec_create(container.id, "cat", stdin=True)
+    first = client.api.exec_start(made["Id"], socket=True)
+    assert client.api.exec_start(made["Id"]) == f"exec command {made['Id']} is already running\r\n".encode()
+    first._sock.sendall(b"goes on\n")
+    assert b"goes on\n" in first.read(8 + 8)
+    first._sock.close()
 
 
 def test_a_detached_exec_goes_on(run: Run, eventually: Callable[..., None], shell: Shell) -> None:

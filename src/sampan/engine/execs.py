@@ -114,9 +114,13 @@ class Execs:
     async def start(self, exec_id: str, request: ExecStartRequest, accept: Accept | None) -> None:
         """Run it; with ``accept`` the client's connection becomes its stdio."""
         process = self._find(exec_id)
-        self._check_startable(process)
-        process.running = True
-        self._save(process)
+        self._check_reachable(process)
+        try:
+            self._claim(process)
+        except Conflict:
+            if accept is not None:
+                await accept(request.tty)  # as Docker tells it: on the connection (compose starts what it attached to)
+            raise
         try:
             await self._start(process, request, accept)
         except (EngineError, ConnectionError):
@@ -127,15 +131,19 @@ class Execs:
             self._expire_later(process)
             raise
 
-    def _check_startable(self, process: Exec) -> None:
-        container = process.container
-        if container.id not in self._catalog:
-            raise NoSuchContainer(container.id)
+    def _check_reachable(self, process: Exec) -> None:
+        if process.container.id not in self._catalog:
+            raise NoSuchContainer(process.container.id)
+        process.container.allow("exec")
+
+    def _claim(self, process: Exec) -> None:
+        """Make the start this caller's; raises Conflict when it was another's."""
         if process.exit_code is not None:
             raise Conflict(f"exec command {process.id} has already run")
         if process.running:
             raise Conflict(f"exec command {process.id} is already running")
-        container.allow("exec")
+        process.running = True
+        self._save(process)
 
     async def _start(self, process: Exec, request: ExecStartRequest, accept: Accept | None) -> None:
         streams: list[AttachedStream] = []

@@ -105,7 +105,7 @@ class Accepted:
 
     async def _tell(self, connected: socket.socket, error: EngineError) -> None:
         text = f"{error.message}\r\n".encode()
-        data = stdcopy.frame(stdcopy.Stream.STDERR, text) if self.framed else text
+        data = stdcopy.frame(stdcopy.Stream.STDOUT, text) if self.framed else text
         with suppress(ConnectionError):
             await asyncio.get_running_loop().sock_sendall(connected, data)
 
