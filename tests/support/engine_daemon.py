@@ -9,7 +9,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -101,6 +101,19 @@ def wait_for(condition: Callable[[], object], patience: float = PATIENCE) -> Non
     while not condition():
         assert time.monotonic() < deadline, f"still not: {condition}"
         time.sleep(0.02)
+
+
+def monitors_of(root: Path) -> dict[str, int]:
+    """Pids of the monitors whose files are under ``root``, by container ID."""
+    found = {}
+    for directory in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (directory / "cmdline").read_bytes().split(b"\0")
+            if words[:2] != [b"sampan-monitor", b"monitor"]:
+                continue
+            if any(str(root) in str(fd.readlink()) for fd in (directory / "fd").iterdir()):
+                found[words[2].decode()] = int(directory.name)
+    return found
 
 
 def busybox_tar() -> bytes:

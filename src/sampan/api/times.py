@@ -76,6 +76,24 @@ def _fraction(digits: str | None) -> int:
     return int((digits or "").ljust(9, "0"))
 
 
+def format_duration(nanoseconds: int) -> str:
+    """A duration as Go prints it: ``1m30s``, ``1.5s``, ``250ms``, ``0s``."""
+    seconds, rest = divmod(nanoseconds, SECOND)
+    if not seconds:
+        unit = next((unit for unit in ("ms", "µs", "ns") if rest >= UNITS[unit]), "s")
+        return f"{decimal(rest, UNITS[unit])}{unit}"
+    hours, minutes = seconds // 3600, seconds // 60 % 60
+    large = (f"{hours}h" if hours else "") + (f"{minutes}m" if seconds >= 60 else "")
+    return f"{large}{decimal(nanoseconds % UNITS['m'], SECOND)}s"
+
+
+def decimal(value: int, unit: int) -> str:
+    """``value`` in units, with no more digits than it needs."""
+    whole, rest = divmod(value, unit)
+    digits = len(str(unit)) - 1
+    return f"{whole}" + (f".{rest:0{digits}}".rstrip("0") if rest else "")
+
+
 def parse_duration(text: str) -> int:
     """Go's duration, ``1h30m`` or ``-1.5s``, in nanoseconds; raises InvalidParameter."""
     match = _DURATION.fullmatch(text)

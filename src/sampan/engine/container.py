@@ -122,7 +122,6 @@ class Container:
     watching: "asyncio.Task[None] | None" = None
     checking: "asyncio.Task[None] | None" = None
     backoff: float = 0.0
-    restarts: int = 0
     restart_on_exit: bool = False
 
     @property

@@ -108,7 +108,7 @@ class Execs:
         process = Exec(identifiers.generate(), container, request, keys)
         self._all[process.id] = container.execs[process.id] = process
         self._save(process)
-        self._announce(process, f"exec_create: {' '.join(request.cmd)}")
+        self.announce(process, f"exec_create: {' '.join(request.cmd)}")
         return ExecCreateResponse(id=process.id)
 
     async def start(self, exec_id: str, request: ExecStartRequest, accept: Accept | None) -> None:
@@ -171,7 +171,7 @@ class Execs:
         """Start the process of an exec with ``streams`` as its stdio; raises EngineError."""
         container = process.container
         command = process.request.cmd or []
-        self._announce(process, f"exec_start: {' '.join(command)}")
+        self.announce(process, f"exec_start: {' '.join(command)}")
         process.running = True
         try:
             if container.monitor is None:
@@ -245,7 +245,7 @@ class Execs:
         monitor = process.container.monitor
         self._ended(process, status)
         if any(stream.done and stream.done.done() and stream.done.result() == Ending.DETACHED for stream in streams):
-            self._announce(process, "exec_detach")
+            self.announce(process, "exec_detach")
         if monitor is not None:
             await monitor.forget(process.handle)
         await self._expire(process)
@@ -255,7 +255,7 @@ class Execs:
         process.running, process.exit_code, process.finished = False, status, now()
         process.container.execs.pop(process.id, None)
         self._save(process)
-        self._announce(process, "exec_die", exitCode=str(status))
+        self.announce(process, "exec_die", exitCode=str(status))
 
     def _expire_later(self, process: Exec) -> None:
         self._context.supervisor.spawn(self._expire(process), f"expiry of exec {process.id[:12]}")
@@ -305,7 +305,7 @@ class Execs:
             raise NoSuchExec(exec_id)
         return process
 
-    def _announce(self, process: Exec, action: str, **attributes: str) -> None:
+    def announce(self, process: Exec, action: str, **attributes: str) -> None:
         container = process.container
         self._context.events.publish(
             "container", action, container.id, container.attributes(execID=process.id, **attributes)

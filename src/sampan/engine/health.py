@@ -17,7 +17,7 @@ from typing import Any
 from sampan.api import containers as c
 from sampan.api import identifiers
 from sampan.api.exec import ExecCreateRequest
-from sampan.api.times import format_time
+from sampan.api.times import format_duration, format_time
 from sampan.engine.catalog import Catalog
 from sampan.engine.container import Container, Exec, now
 from sampan.engine.context import Context
@@ -25,11 +25,14 @@ from sampan.engine.execs import Execs
 from sampan.engine.states import Status
 from sampan.errors import EngineError, InvalidParameter
 from sampan.runtime.launch import AttachedStream, MonitorGone
+from sampan.runtime.monitor import ExecHandle
 
 SECOND = 1_000_000_000
 INTERVAL, TIMEOUT, START_INTERVAL, RETRIES = 30 * SECOND, 30 * SECOND, 5 * SECOND, 3
 RESULTS = 5
 MAXIMUM_OUTPUT = 4096
+DYING = 10.0
+"""Seconds that a killed check has to be gone."""
 ON_FAILURE = "io.sampan.health-on-failure"
 ACTIONS = ("none", "kill", "restart", "stop")
 SHELL = ["/bin/sh", "-c"]
@@ -54,7 +57,8 @@ class Health:
         if not command:
             container.record.state.health = None
             return
-        container.record.state.health = c.Health(status="starting", log=[])
+        before = container.record.state.health
+        container.record.state.health = c.Health(status="starting", log=(before.log if before else None) or [])
         container.checking = self._context.supervisor.spawn(
             self._check_for_ever(container, command), f"health of {container.id[:12]}"
         )
@@ -84,10 +88,11 @@ class Health:
             await asyncio.sleep(wait / SECOND)
             if container.status != Status.RUNNING:
                 continue
-            result = await self._check(container, command, (config.timeout or TIMEOUT) / SECOND)
-            self._record(container, result, config.retries or RETRIES, in_period=now() < period_ends)
+            begun = now()
+            result = await self._check(container, command, config.timeout or TIMEOUT)
+            self._record(container, result, config.retries or RETRIES, in_period=begun < period_ends)
 
-    async def _check(self, container: Container, command: list[str], timeout: float) -> c.HealthcheckResult:
+    async def _check(self, container: Container, command: list[str], timeout: int) -> c.HealthcheckResult:
         """Run the check once."""
         begun = now()
         try:
@@ -96,28 +101,39 @@ class Health:
             code, output = -1, error.message
         return c.HealthcheckResult(start=format_time(begun), end=format_time(now()), exit_code=code, output=output)
 
-    async def _run(self, container: Container, command: list[str], timeout: float) -> tuple[int, str]:
-        """Exit status and output of the check's command; it is killed after ``timeout`` seconds."""
+    async def _run(self, container: Container, command: list[str], timeout: int) -> tuple[int, str]:
+        """Exit status and output of the check's command; it is killed after ``timeout`` nanoseconds."""
         request = ExecCreateRequest(cmd=command, attach_stdout=True, attach_stderr=True)
         process = Exec(identifiers.generate(), container, request)
+        self._execs.announce(process, f"exec_create: {' '.join(command)}")
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
+        output = bytearray()
         try:
             stream = AttachedStream(fd=theirs.fileno(), stdin=False, framed=False)
             handle = await self._execs.run(process, [stream])
             theirs.close()
             try:
-                output = await asyncio.wait_for(read_all(ours), timeout)
-                ended = await asyncio.wait_for(handle.wait(), timeout)
+                async with asyncio.timeout(timeout / SECOND):
+                    await read_all(ours, output)
+                    ended = await handle.wait()
             except TimeoutError:
-                if container.monitor is not None:
-                    with suppress(MonitorGone):
-                        await container.monitor.signal(signal.SIGKILL, process.id)
-                return -1, f"Health check exceeded timeout ({timeout:g}s)"
-            return ended.status, output.decode(errors="replace")
+                await self._kill(container, process.id, handle)
+                said = f": {shown(output)}" if output else ""
+                return -1, f"Health check exceeded timeout ({format_duration(timeout)}){said}"
+            return ended.status, shown(output)
         finally:
             theirs.close()
             ours.close()
+
+    async def _kill(self, container: Container, exec_id: str, handle: ExecHandle) -> None:
+        """End a check that takes too long, so that checks do not pile up."""
+        if container.monitor is None:
+            return
+        with suppress(MonitorGone, TimeoutError):
+            await container.monitor.signal(signal.SIGKILL, exec_id)
+            async with asyncio.timeout(DYING):
+                await handle.wait()
 
     def _record(self, container: Container, result: c.HealthcheckResult, retries: int, *, in_period: bool) -> None:
         """Count a result, and announce a change."""
@@ -171,10 +187,14 @@ def status_of(container: Container) -> str:
     return health.status if health else "none"
 
 
-async def read_all(connection: socket.socket) -> bytes:
-    """What comes until the end, but no more than is kept."""
+async def read_all(connection: socket.socket, kept: bytearray) -> None:
+    """Read until the end, and keep one byte more than is shown."""
     loop = asyncio.get_running_loop()
-    kept = bytearray()
     while data := await loop.sock_recv(connection, 16384):
-        kept += data[: MAXIMUM_OUTPUT - len(kept)]
-    return bytes(kept)
+        kept += data[: MAXIMUM_OUTPUT + 1 - len(kept)]
+
+
+def shown(output: bytearray) -> str:
+    """Output as results hold it; what is longer ends in dots."""
+    dots = "..." if len(output) > MAXIMUM_OUTPUT else ""
+    return output[:MAXIMUM_OUTPUT].decode(errors="replace") + dots

@@ -67,7 +67,7 @@ class Lifecycle:
         async with container.lock:
             if not container.allow("start"):
                 return False
-            container.restarts, container.backoff = 0, 0.0
+            container.record.restart_count, container.backoff = 0, 0.0
             container.record.manually_stopped = False
             await self._launch(container)
         return True
@@ -134,7 +134,7 @@ class Lifecycle:
 
     # end
 
-    async def _end(self, container: Container, ended: Exit) -> None:
+    async def _end(self, container: Container, ended: Exit, *, restarts: bool = True) -> None:
         """The process is gone: record it, give everything back, tell everybody, restart or remove."""
         record = container.record
         record.state.exit_code = ended.status
@@ -142,7 +142,7 @@ class Lifecycle:
         record.state.finished_at = int(ended.finished_at * SECOND)
         self._health.end(container)
         await self.give_back(container)
-        again = self._wants_restart(container)
+        again = restarts and self._wants_restart(container)
         record.state.status = Status.RESTARTING if again else Status.EXITED
         self._catalog.save(container)
         if ended.oom_killed:
@@ -178,12 +178,11 @@ class Lifecycle:
         record = container.record
         stopped = record.manually_stopped or container.restart_on_exit or self.closing
         return should_restart(
-            record.host_config.restart_policy, record.state.exit_code, stopped=stopped, restarts=container.restarts
+            record.host_config.restart_policy, record.state.exit_code, stopped=stopped, restarts=record.restart_count
         )
 
     def _schedule_restart(self, container: Container, run_time: float) -> None:
         container.backoff = next_delay(container.backoff, run_time)
-        container.restarts += 1
         container.record.restart_count += 1
         container.restarting = self._context.supervisor.spawn(
             self._restart_later(container), f"restart of {container.id[:12]}"
@@ -213,9 +212,9 @@ class Lifecycle:
         self._catalog.save(container)
 
     async def ended_meanwhile(self, container: Container, ended: Exit) -> None:
-        """A container that ended while there was no daemon."""
+        """A container that ended while there was no daemon; whether it starts again is not decided here."""
         async with container.lock:
-            await self._end(container, ended)
+            await self._end(container, ended, restarts=False)
 
     # stop, kill, restart
 

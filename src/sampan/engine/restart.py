@@ -31,8 +31,6 @@ def next_delay(previous: float, run_time: float) -> float:
     return min(previous * 2, LONGEST_DELAY)
 
 
-def starts_with_daemon(policy: RestartPolicy, *, was_live: bool, stopped: bool) -> bool:
-    """Whether a daemon that starts (after a reboot) starts the container too."""
-    if policy.name == "always":
-        return True
-    return policy.name in ("unless-stopped", "on-failure") and was_live and not stopped
+def starts_with_daemon(policy: RestartPolicy, exit_code: int, *, stopped: bool, restarts: int) -> bool:
+    """Whether a daemon that starts (after a reboot) starts the container too: ``always`` even what was stopped."""
+    return policy.name == "always" or should_restart(policy, exit_code, stopped=stopped, restarts=restarts)

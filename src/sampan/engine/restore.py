@@ -10,6 +10,7 @@ record set aside, or not known at all     damage: what runs is ended, for nobody
 import asyncio
 import logging
 import signal
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -33,6 +34,8 @@ from sampan.storage.snapshots import remove_path
 
 log = logging.getLogger("sampan.engine")
 
+STARTS = 4
+"""Containers that start at the same time when the daemon does."""
 PATIENCE = 5.0
 """Seconds that the monitor of a killed command has for its last words."""
 
@@ -53,13 +56,13 @@ class Restore:
             for mount in container.record.mounts:
                 if mount.point.type == "volume":
                     self._context.volumes.reference(mount.point.name, container.id)
-        was_live = {container.id for container in self._catalog if container.record.state.status in LIVE}
         await asyncio.gather(*(self._reconnect(container) for container in self._catalog))
         self._execs.restore()
         await self._restore_networks()
         for container in list(self._catalog):
-            await self._settle(container, was_live=container.id in was_live)
+            await self._settle(container)
         await self._clean()
+        self._start_again()
 
     async def _reconnect(self, container: Container) -> None:
         """Find the monitor of a container, if there is one."""
@@ -85,7 +88,7 @@ class Restore:
         for container_id, sandbox in (await self._context.networks.restore(members)).items():
             self._catalog.find(container_id).sandbox = sandbox
 
-    async def _settle(self, container: Container, *, was_live: bool) -> None:
+    async def _settle(self, container: Container) -> None:
         """Bring the record and the container in line."""
         state = container.record.state
         ended = read_exit(container.state_dir, container.run_dir) or Exit(status=137, finished_at=now() / SECOND)
@@ -102,14 +105,29 @@ class Restore:
             return
         elif state.status == Status.EXITED and container.record.host_config.auto_remove:
             await self._lifecycle.remove(container, RemoveOptions(force=True, volumes=True))
-            return
         elif state.status == Status.RESTARTING:
             state.status = Status.EXITED
             self._catalog.save(container)
-        policy, record = container.record.host_config.restart_policy, container.record
-        stopped = container.monitor is None and container.status == Status.EXITED
-        if stopped and starts_with_daemon(policy, was_live=was_live, stopped=record.manually_stopped):
-            self._context.supervisor.spawn(self._start(container), f"start of {container.id[:12]}")
+
+    def _start_again(self) -> None:
+        """Start what its policy wants started, in the order of the last starts; who joins another's network waits."""
+        wanted = [container for container in self._catalog if _starts(container)]
+        starts: dict[str, asyncio.Task[None]] = {}
+        one_by_one = asyncio.Semaphore(STARTS)
+        for container in sorted(wanted, key=lambda each: (bool(self._lenders(each)), each.record.state.started_at)):
+            needed = [starts[id] for id in self._lenders(container) if id in starts]
+            work = self._start(container, needed, one_by_one)
+            starts[container.id] = self._context.supervisor.spawn(work, f"start of {container.id[:12]}")
+
+    def _lenders(self, container: Container) -> list[str]:
+        """IDs of the containers whose namespaces this one joins."""
+        config = container.record.host_config
+        names = [mode.partition(":") for mode in (config.network_mode, config.ipc_mode, config.pid_mode)]
+        found = []
+        for kind, _, name in names:
+            with suppress(EngineError):
+                found += [self._catalog.find(name).id] if kind == "container" else []
+        return found
 
     def _clear(self, container: Container) -> None:
         """Remove what a start that a crash cut short has left of a container that does not run."""
@@ -121,9 +139,13 @@ class Restore:
         parent = container.record.host_config.cgroup_parent or self._context.config.cgroup_parent
         return open_cgroup(cgroup_path(container.id, parent))
 
-    async def _start(self, container: Container) -> None:
+    async def _start(
+        self, container: Container, needed: Sequence["asyncio.Task[None]"], one_by_one: asyncio.Semaphore
+    ) -> None:
+        await asyncio.gather(*needed, return_exceptions=True)
         try:
-            await self._lifecycle.start(container)
+            async with one_by_one:
+                await self._lifecycle.start(container)
         except EngineError as error:
             log.warning("container %s could not be started: %s", container.id, error)
 
@@ -163,3 +185,18 @@ class Restore:
                 await asyncio.wait_for(monitor.drained(), PATIENCE)
             await monitor.close()
         open_cgroup(cgroup_path(run_dir.name, self._context.config.cgroup_parent)).remove()
+
+
+def _starts(container: Container) -> bool:
+    record = container.record
+    return (
+        container.monitor is None
+        and container.status == Status.EXITED
+        and record.started_before
+        and starts_with_daemon(
+            record.host_config.restart_policy,
+            record.state.exit_code,
+            stopped=record.manually_stopped,
+            restarts=record.restart_count,
+        )
+    )

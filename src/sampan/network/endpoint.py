@@ -132,3 +132,8 @@ def asked_address(settings: EndpointSettings, version: int) -> str:
     """The address of IP ``version`` that the user asked for."""
     asked = settings.ipam_config or EndpointIPAMConfig()
     return asked.ipv4_address if version == 4 else asked.ipv6_address
+
+
+def former_address(settings: EndpointSettings, version: int) -> str:
+    """The address of IP ``version`` that the endpoint had when its container last ran."""
+    return settings.ip_address if version == 4 else settings.global_ipv6_address

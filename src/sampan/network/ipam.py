@@ -5,7 +5,7 @@
     gateway  10.0.0.1        the bridge's own
     aux      {"router": …}   never given out
 
-A lease is the lowest free address, as Docker gives it; a container that starts again mostly gets its old one.
+A lease is the lowest free address, as Docker gives it; a container that starts again gets the one it had, if free.
 """
 
 import heapq
@@ -60,6 +60,7 @@ class Pool:
         self._reserved = set(self._edges()) | set((auxiliary or {}).values()) | ({gateway} if gateway else set())
         self._leased: set[Address] = set()
         self._returned: list[int] = []
+        self._waiting: set[int] = set()  # what is in that heap
         self._next = int(self.range.network_address)
 
     def _edges(self) -> Iterator[Address]:
@@ -83,9 +84,20 @@ class Pool:
                 return address
         raise NoAddresses(self.subnet)
 
+    def lease_again(self, former: str) -> Address:
+        """Take the address that was had before if it is free, else any; raises NoAddresses."""
+        try:
+            address = ip_address(former)
+        except ValueError:
+            return self.lease()
+        taken = address in self._leased or address in self._reserved
+        return self.lease(address if address in self.range and not taken else None)
+
     def _candidates(self) -> Iterator[int]:
         while self._returned:
-            yield heapq.heappop(self._returned)
+            number = heapq.heappop(self._returned)
+            self._waiting.discard(number)
+            yield number
         last = int(self.range.broadcast_address)
         while self._next <= last:
             self._next += 1
@@ -98,8 +110,10 @@ class Pool:
         """Give ``address`` back; one that is not leased is ignored."""
         if address in self._leased:
             self._leased.discard(address)
-            if address in self.range and int(address) < self._next:
-                heapq.heappush(self._returned, int(address))
+            number = int(address)
+            if address in self.range and number < self._next and number not in self._waiting:
+                heapq.heappush(self._returned, number)
+                self._waiting.add(number)
 
     def choose_gateway(self) -> Address:
         """The gateway of a pool whose user named none: the lowest free address, from now on reserved."""

@@ -15,7 +15,7 @@ from sampan.errors import InvalidParameter
 from sampan.linux.rtnetlink import Address, Interface
 from sampan.linux.rtnetlink import Network as Subnet
 from sampan.network import endpoint_options, options, request
-from sampan.network.endpoint import Endpoint, asked_address, link_local, mac_of
+from sampan.network.endpoint import Endpoint, asked_address, former_address, link_local, mac_of
 from sampan.network.firewall import Filtered
 from sampan.network.ipam import Pool, parse_address
 from sampan.network.member import Member
@@ -139,8 +139,9 @@ class Network:
             wanted = parse_address(text, f"IPv{version} address")
             source = self._pool_of(wanted)
             return [(source, source.lease(wanted))]
+        former = former_address(asked, version)
         candidates = [candidate for candidate in self.pools if candidate.subnet.version == version]
-        return [(candidates[0], candidates[0].lease())] if candidates else []
+        return [(candidates[0], candidates[0].lease_again(former))] if candidates else []
 
     def _endpoint(
         self, member: Member, asked: EndpointSettings, interface: str, leased: list[tuple[Pool, Address]]

@@ -33,7 +33,14 @@ def test_the_delay_doubles_up_to_a_minute_and_a_long_run_resets_it() -> None:
 
 
 def test_always_starts_with_the_daemon_even_when_it_was_stopped() -> None:
-    assert starts_with_daemon(RestartPolicy(name="always"), was_live=False, stopped=True)
-    assert starts_with_daemon(RestartPolicy(name="unless-stopped"), was_live=True, stopped=False)
-    assert not starts_with_daemon(RestartPolicy(name="unless-stopped"), was_live=True, stopped=True)
-    assert not starts_with_daemon(RestartPolicy(name="no"), was_live=True, stopped=False)
+    assert starts_with_daemon(RestartPolicy(name="always"), 0, stopped=True, restarts=0)
+    assert starts_with_daemon(RestartPolicy(name="unless-stopped"), 0, stopped=False, restarts=0)
+    assert not starts_with_daemon(RestartPolicy(name="unless-stopped"), 0, stopped=True, restarts=0)
+    assert not starts_with_daemon(RestartPolicy(name="no"), 1, stopped=False, restarts=0)
+
+
+def test_on_failure_starts_with_the_daemon_what_failed_and_has_tries_left() -> None:
+    policy = RestartPolicy(name="on-failure", maximum_retry_count=2)
+    assert starts_with_daemon(policy, 137, stopped=False, restarts=1)
+    assert not starts_with_daemon(policy, 0, stopped=False, restarts=0)
+    assert not starts_with_daemon(policy, 1, stopped=False, restarts=2)

@@ -87,3 +87,26 @@ def test_exhausted_pools_say_so() -> None:
 
 def test_families_never_overlap() -> None:
     assert not overlaps(ip_network("0.0.0.0/0"), ip_network("::/0"))
+
+
+def test_a_former_address_is_leased_again_when_it_is_free() -> None:
+    pool = Pool(ip_network("10.9.0.0/29"))
+    first, second = pool.lease(), pool.lease()
+    pool.release(second)
+    pool.release(first)
+    assert pool.lease_again(str(second)) == second
+    assert pool.lease_again(str(second)) == first
+    assert pool.lease_again("") not in (first, second)
+    assert pool.lease_again("10.8.0.1") in pool.subnet
+
+
+def test_a_lease_that_comes_and_goes_is_listed_once() -> None:
+    pool = Pool(ip_network("10.9.0.0/29"))
+    first, second = pool.lease(), pool.lease()
+    for _ in range(100):
+        pool.release(second)
+        pool.lease_again(str(second))
+    pool.release(second)
+    pool.release(first)
+    leased = [pool.lease() for _ in range(6)]
+    assert len(set(leased)) == 6
