@@ -74,10 +74,6 @@ async def test_the_daemon_says_what_it_can_do(daemon: Any) -> None:
         assert worker.platforms[0].OS == "linux"
         ping = UnaryUnaryMethod(channel, BRIDGE + "Ping", m.Empty, m.PongResponse)
         assert "solve.base" in {cap.ID for cap in (await ping(m.Empty())).FrontendAPICaps}
-        history = UnaryUnaryMethod(channel, CONTROL + "ListenBuildHistory", m.Empty, m.Empty)
-        with pytest.raises(GRPCError) as caught:
-            await history(m.Empty())
-        assert caught.value.status == Status.UNIMPLEMENTED
 
 
 PLAIN = "FROM scratch\nCOPY a /dir/a\n"

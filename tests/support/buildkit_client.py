@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from grpclib.client import UnaryStreamMethod, UnaryUnaryMethod
+from grpclib.client import StreamStreamMethod, UnaryStreamMethod, UnaryUnaryMethod
 from grpclib.const import Cardinality, Handler, Status
 from grpclib.exceptions import GRPCError
 
@@ -169,6 +169,37 @@ async def control(path: Path) -> AsyncIterator[SessionChannel]:
         channel.close()
 
 
+@asynccontextmanager
+async def tunnel(channel: SessionChannel, headers: Mapping[str, str]) -> AsyncIterator[Hijacked]:
+    """A connection through ``Control.Session``."""
+    ours, theirs = socket.socketpair()
+    for end in (ours, theirs):
+        end.setblocking(False)
+    loop = asyncio.get_running_loop()
+    method = StreamStreamMethod(channel, CONTROL + "Session", m.BytesMessage, m.BytesMessage)
+    metadata = {name.lower(): value for name, value in headers.items()}
+    async with method.open(metadata=metadata) as stream:
+
+        async def send() -> None:
+            while data := await loop.sock_recv(ours, 65536):
+                await stream.send_message(m.BytesMessage(data=data))
+
+        async def receive() -> None:
+            while (message := await stream.recv_message()) is not None:
+                await loop.sock_sendall(ours, message.data)
+
+        await stream.send_request()
+        copying = [asyncio.ensure_future(work) for work in (send(), receive())]
+        try:
+            yield Hijacked(theirs)
+        finally:
+            for work in copying:
+                work.cancel()
+            await asyncio.gather(*copying, return_exceptions=True)
+            ours.close()
+            await stream.cancel()
+
+
 async def build(
     path: Path,
     client: Client,
@@ -177,15 +208,23 @@ async def build(
     key: str = "k",
     exporter: Any = None,
     caches: Any = None,
+    *,
+    tunnelled: bool = False,
 ) -> tuple[Any, Any]:
-    """Build as buildx does; returns the answer of ``Control.Solve`` and all progress."""
+    """Build as buildx does; returns the answer of ``Control.Solve`` and all progress.
+
+    A session that is ``tunnelled`` goes through ``Control.Session``, as buildx's other drivers do it.
+    """
     session, ref = uuid.uuid4().hex, uuid.uuid4().hex
     headers = {"X-Docker-Expose-Session-Uuid": session, "X-Docker-Expose-Session-Sharedkey": key}
     async with AsyncExitStack() as stack:
-        connection = await asyncio.to_thread(upgraded, path, "/session", headers)
+        channel = await stack.enter_async_context(control(path))
+        if tunnelled:
+            connection = await stack.enter_async_context(tunnel(channel, headers))
+        else:
+            connection = await asyncio.to_thread(upgraded, path, "/session", headers)
         serving = asyncio.ensure_future(serve(connection, [client]))
         stack.callback(serving.cancel)
-        channel = await stack.enter_async_context(control(path))
         solve = UnaryUnaryMethod(channel, CONTROL + "Solve", m.ControlSolveRequest, m.ControlSolveResponse)
         status = UnaryStreamMethod(channel, CONTROL + "Status", m.StatusRequest, m.StatusResponse)
         bridge = UnaryUnaryMethod(channel, BRIDGE + "Solve", m.SolveRequest, m.SolveResponse)

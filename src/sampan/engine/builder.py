@@ -11,10 +11,11 @@ from sampan.api.progress import ImageID, Message, Progress, stream
 from sampan.api.system import BuildCachePruneReport
 from sampan.build.builder import Workshop, build_image, planned_stages
 from sampan.build.buildkit.bridge import Bridge
-from sampan.build.buildkit.connection import SessionChannel, serve
+from sampan.build.buildkit.connection import serve
+from sampan.build.buildkit.control import Content, Control
 from sampan.build.buildkit.exporters import Exporters
 from sampan.build.buildkit.frontend import Frontend
-from sampan.build.buildkit.service import Control, Service
+from sampan.build.buildkit.service import Service
 from sampan.build.buildkit.session import Session
 from sampan.build.cache import Cache
 from sampan.build.classic import ClassicOutput, image_line, tag_line, warning_line
@@ -71,6 +72,7 @@ class Builder:
     def open(self) -> None:
         """Remove what builds of a killed daemon left."""
         self._workshop.clean()
+        self._service.history.clean()
 
     async def build(self, options: BuildOptions, context: AsyncIterator[bytes], progress: Progress) -> None:
         """Build the context that is the request's body or its ``remote``; tells progress in the classic words.
@@ -131,21 +133,12 @@ class Builder:
 
     async def serve_grpc(self, connection: Hijacked) -> None:
         """Serve BuildKit's control API until the connection ends."""
-        await serve(connection, [Control(self._service), Bridge(self._service)])
+        content = Content(self._context.storage.content)
+        await serve(connection, [Control(self._service), Bridge(self._service), content])
 
     async def serve_session(self, connection: Hijacked, headers: Mapping[str, str]) -> None:
         """Be a client of the session's services until the connection ends."""
-        id = headers.get("x-docker-expose-session-uuid", "")
-        if not id:
-            raise InvalidParameter("no session ID in the request")
-        channel = SessionChannel(connection)
-        await channel.adopt()
-        try:
-            await self._service.sessions.keep(
-                id, Session(channel, headers.get("x-docker-expose-session-sharedkey") or id), channel
-            )
-        finally:
-            channel.close()
+        await self._service.keep_session(connection, headers)
 
     def _tag(self, image: Image, name: str) -> None:
         self._name(_reference(name), image.descriptor, image)

@@ -67,6 +67,16 @@ DiskUsageResponse      record 1 *UsageRecord
 PruneRequest           filter 1 *string, all 2 bool, keepDuration 3 int64, reservedSpace 4 int64, maxUsedSpace 5
                        int64, minFreeSpace 6 int64
 
+Descriptor             media_type 1 string, digest 2 string, size 3 int64, annotations 5 <string,string>
+BuildResultInfo        Attestations 2 *Descriptor
+BuildHistoryRequest    ActiveOnly 1 bool, Ref 2 string, EarlyExit 3 bool, Filter 4 *string, Limit 5 int32
+BuildHistoryRecord     Ref 1 string, Frontend 2 string, FrontendAttrs 3 <string,string>, Exporters 4 *Exporter, error 5
+                       Status, CreatedAt 6 Timestamp, CompletedAt 7 Timestamp, ExporterResponse 9 <string,string>,
+                       Result 10 BuildResultInfo, Results 11 <string,BuildResultInfo>, pinned 14 bool, numCachedSteps
+                       15 int32, numTotalSteps 16 int32, numCompletedSteps 17 int32, numWarnings 19 int32
+BuildHistoryEvent      type 1 int32, record 2 BuildHistoryRecord
+UpdateBuildHistoryRequest Ref 1 string, Pinned 2 bool, Delete 3 bool, Finalize 4 bool
+
 APICap                 ID 1 string, Enabled 2 bool
 PongResponse           FrontendAPICaps 1 *APICap, LLBCaps 2 *APICap, Workers 3 *WorkerRecord
 OpInput                digest 1 string, index 2 int64

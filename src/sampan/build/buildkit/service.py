@@ -1,8 +1,4 @@
-"""``moby.buildkit.v1.Control``, and what its methods and those of the bridge do. A method decodes, does one thing,
-encodes.
-
-Methods in ``REFUSED`` answer UNIMPLEMENTED, which clients take as "this daemon cannot do that".
-"""
+"""What the methods of ``Control`` and of the bridge do: builds for clients, from their options to their outputs."""
 
 import os
 import secrets
@@ -15,17 +11,19 @@ from typing import Any
 from grpclib.const import Cardinality, Handler, Status
 from grpclib.exceptions import GRPCError
 
+from sampan.api.hijack import Hijacked
 from sampan.build.attestations import Predicate, wanted
 from sampan.build.builder import Outcome, Workshop, build_image
 from sampan.build.buildkit import messages as m
 from sampan.build.buildkit.caches import Caches, Registry, check_exports, is_inline
 from sampan.build.buildkit.calls import answer_call, warnings_of
+from sampan.build.buildkit.connection import SessionChannel
 from sampan.build.buildkit.definition import tree_in
 from sampan.build.buildkit.exporters import IMAGE_EXPORTERS, Exporters
 from sampan.build.buildkit.frontend import Asked, Frontend
-from sampan.build.buildkit.predicates import predicates_of
+from sampan.build.buildkit.history import History
+from sampan.build.buildkit.predicates import note_provenance, predicates_of, told_of
 from sampan.build.buildkit.product import Product
-from sampan.build.buildkit.records import pruned, records
 from sampan.build.buildkit.session import Session, Sessions
 from sampan.build.buildkit.solves import Solve, Solves
 from sampan.build.buildkit.status import StatusLog
@@ -33,23 +31,20 @@ from sampan.build.remote_tree import open_tree
 from sampan.build.request import ImageSource, Request
 from sampan.build.stage import full_name
 from sampan.build.threads import in_thread
-from sampan.errors import EngineError, NotFound, Unsupported
+from sampan.errors import EngineError, InvalidParameter, NotFound, Unsupported
 from sampan.oci.platform import Platform, host
 from sampan.storage.images import Image
 
-CONTROL = "/moby.buildkit.v1.Control/"
 HOST_GATEWAY_LABEL = "org.mobyproject.buildkit.worker.moby.host-gateway-ip"
 """Where buildx finds the address that ``--add-host name:host-gateway`` means."""
 SNAPSHOTTER_LABEL = "org.mobyproject.buildkit.worker.snapshotter"
 """Tells buildx that archives, pushes and several platforms are done here and need no help of its own."""
-REFUSED = ("Session", "ListenBuildHistory", "UpdateBuildHistory")
-"""Methods that clients may try and can do without; grpclib's own refusal lacks the content type."""
 Registries = Callable[[Session], Registry]
 """Registries and their images, with the credentials of a session."""
 
 
 class Service:
-    """Both services of one engine; a connection's handlers are made of ``Control`` and ``Bridge`` below."""
+    """Both services of one engine; a connection's handlers are made of ``Control`` and ``Bridge``."""
 
     def __init__(
         self,
@@ -68,7 +63,8 @@ class Service:
         self.data_root = data_root
         self._labels = {SNAPSHOTTER_LABEL: "overlayfs"} | ({HOST_GATEWAY_LABEL: host_gateway} if host_gateway else {})
         self.sessions = Sessions()
-        self.solves = Solves()
+        self.solves = Solves(workshop.storage.leases)
+        self.history = History(workshop.storage, data_root / "build" / "history")
         self._registries = registries
 
     def worker(self) -> Any:
@@ -93,6 +89,7 @@ class Service:
         self, solve: Solve, options: Mapping[str, str], inputs: Mapping[str, Any], cache_imports: Any
     ) -> Product:
         """Build a Dockerfile for a client, for each platform in turn. Raises EngineError."""
+        solve.options = dict(options)
         session = await self.sessions.get(solve.request.Session)
         registry = self._registries(session)
         workshop = replace(self.workshop, images=ToldImages(registry, solve.log))
@@ -112,10 +109,23 @@ class Service:
                 solve.log.platform = str(request.platform) if len(requests) > 1 else ""
                 outcome = await build_image(workshop, request, solve.log)
                 outcomes.append(outcome)
-                predicates.append(
-                    await predicates_of(workshop.storage, solve, dict(options), request, outcome, asked_for)
-                )
+                told = told_of(solve, request, outcome)
+                predicates.append(await predicates_of(workshop.storage, solve, told, outcome, asked_for))
+                await in_thread(note_provenance, workshop.storage, solve, told, outcome)
         return Product(tuple(outcome.image for outcome in outcomes), tuple(outcomes), tuple(predicates))
+
+    async def keep_session(self, connection: Hijacked, headers: Mapping[str, str]) -> None:
+        """Be a client of the session's services until the connection ends. Raises InvalidParameter."""
+        id = headers.get("x-docker-expose-session-uuid", "")
+        if not id:
+            raise InvalidParameter("no session ID in the request")
+        channel = SessionChannel(connection)
+        await channel.adopt()
+        try:
+            shared = headers.get("x-docker-expose-session-sharedkey") or id
+            await self.sessions.keep(id, Session(channel, shared), channel)
+        finally:
+            channel.close()
 
     async def call(self, solve: Solve, options: Mapping[str, str], inputs: Mapping[str, Any]) -> dict[str, bytes]:
         """Answer ``--call``, without a build. Raises EngineError."""
@@ -198,76 +208,3 @@ async def refuse(stream: Any) -> None:
 def refused(service: str, methods: Iterable[str]) -> dict[str, Handler]:
     """Handlers of the ``methods`` of ``service`` that are refused."""
     return {service + name: Handler(refuse, Cardinality.UNARY_STREAM, m.Empty, m.Empty) for name in methods}
-
-
-class Control:
-    """``moby.buildkit.v1.Control``."""
-
-    def __init__(self, service: Service) -> None:
-        self._service = service
-
-    async def solve(self, stream: Any) -> None:
-        """Blocks until the client returns a result through the bridge, then exports it."""
-        request = await stream.recv_message()
-        solves = self._service.solves
-        solve = await solves.begin(request.Ref, request)
-        try:
-            self._service.check(request)
-            if request.Frontend:
-                solve.result = await self._service.build(solve, request.FrontendAttrs, {}, ())
-            elif (error := await solve.returned) is not None:
-                raise GRPCError(Status.UNKNOWN, error)
-            await stream.send_message(m.ControlSolveResponse(ExporterResponse=await self._service.export(solve)))
-        except EngineError as error:
-            raise grpc_error(error) from error
-        finally:
-            await solves.end(solve)
-
-    async def status(self, stream: Any) -> None:
-        """Progress until the build ends."""
-        request = await stream.recv_message()
-        try:
-            solve = await self._service.solves.get(request.Ref)
-        except NotFound as error:
-            raise grpc_error(error) from error
-        await stream.send_initial_metadata()
-        async for response in solve.log.follow():
-            await stream.send_message(response)
-
-    async def list_workers(self, stream: Any) -> None:
-        await stream.recv_message()
-        await stream.send_message(m.ListWorkersResponse(record=[self._service.worker()]))
-
-    async def info(self, stream: Any) -> None:
-        await stream.recv_message()
-        await stream.send_message(m.InfoResponse(buildkitVersion=self._service.buildkit_version()))
-
-    async def disk_usage(self, stream: Any) -> None:
-        """What builds keep on disk."""
-        await stream.recv_message()
-        service = self._service
-        found = await in_thread(records, service.workshop.storage, service.data_root)
-        await stream.send_message(m.DiskUsageResponse(record=found))
-
-    async def prune(self, stream: Any) -> None:
-        """Remove what is meant; tells what went."""
-        request, service = await stream.recv_message(), self._service
-        try:
-            gone = await in_thread(pruned, service.workshop.storage, service.data_root, request)
-        except EngineError as error:
-            raise grpc_error(error) from error
-        await stream.send_initial_metadata()
-        for record in gone:
-            await stream.send_message(record)
-
-    def __mapping__(self) -> dict[str, Handler]:
-        one, many = Cardinality.UNARY_UNARY, Cardinality.UNARY_STREAM
-        return {
-            **refused(CONTROL, REFUSED),
-            CONTROL + "Solve": Handler(self.solve, one, m.ControlSolveRequest, m.ControlSolveResponse),
-            CONTROL + "Status": Handler(self.status, many, m.StatusRequest, m.StatusResponse),
-            CONTROL + "ListWorkers": Handler(self.list_workers, one, m.Empty, m.ListWorkersResponse),
-            CONTROL + "Info": Handler(self.info, one, m.Empty, m.InfoResponse),
-            CONTROL + "DiskUsage": Handler(self.disk_usage, one, m.Empty, m.DiskUsageResponse),
-            CONTROL + "Prune": Handler(self.prune, many, m.PruneRequest, m.UsageRecord),
-        }

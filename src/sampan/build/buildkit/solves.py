@@ -7,6 +7,7 @@ Control.Solve(Ref) ──────────────── blocks ─�
 
 import asyncio
 import time
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 from sampan.build.buildkit.product import Product
 from sampan.build.buildkit.status import StatusLog
 from sampan.errors import NotFound
+from sampan.oci.descriptor import Descriptor
+from sampan.storage.leases import Lease, Leases
 
 ARRIVAL_SECONDS = 10.0
 REMEMBERED = 64
@@ -22,9 +25,10 @@ REMEMBERED = 64
 
 @dataclass(eq=False)
 class Solve:
-    """One build: ``products`` and ``trees`` (fds) by reference, the latter until ``held`` closes.
+    """One build: ``products`` and ``trees`` (fds) by reference, the latter until ``held`` closes, as does ``lease``.
 
-    ``returned`` gets None, or the error that the client reports. ``began`` in nanoseconds since 1970.
+    ``returned`` gets None, or the error that the client reports. ``began`` in nanoseconds since 1970. ``options`` are
+    the frontend's; ``results`` are descriptors of what is said of each platform's image.
     """
 
     ref: str
@@ -35,20 +39,26 @@ class Solve:
     products: dict[str, Product] = field(default_factory=dict)
     trees: dict[str, int] = field(default_factory=dict)
     held: AsyncExitStack = field(default_factory=AsyncExitStack)
+    lease: Lease = field(kw_only=True)
     result: Product | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+    results: dict[str, list[Descriptor]] = field(default_factory=dict)
 
 
 class Solves:
     """All builds under way and the last that ended, by their reference."""
 
-    def __init__(self) -> None:
+    def __init__(self, leases: Leases) -> None:
         self._solves: dict[str, Solve] = {}
+        self._leases = leases
         self._changed = asyncio.Condition()
 
     async def begin(self, ref: str, request: Any) -> Solve:
         """A new build."""
         async with self._changed:
-            solve = self._solves[ref] = Solve(ref, request)
+            held = AsyncExitStack()
+            lease = held.enter_context(self._leases.take())
+            solve = self._solves[ref] = Solve(ref, request, held=held, lease=lease)
             ended = [known.ref for known in self._solves.values() if known.log.ended]
             for old in ended[: max(0, len(ended) - REMEMBERED)]:
                 del self._solves[old]
@@ -59,6 +69,9 @@ class Solves:
         """The build is over; those that follow its status see the end."""
         await solve.log.end()
         solve.trees.clear()
+
+    async def release(self, solve: Solve) -> None:
+        """What the build held is needed no more."""
         await solve.held.aclose()
 
     async def get(self, ref: str) -> Solve:

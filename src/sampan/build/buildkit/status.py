@@ -108,6 +108,16 @@ class StatusLog:
         vertex.cached, vertex.error = cached, error
         await self.say(m.StatusResponse(vertexes=[vertex]))
 
+    @property
+    def responses(self) -> list[Any]:
+        """Everything that was told."""
+        return self._responses
+
+    @property
+    def vertices(self) -> list[Any]:
+        """Each vertex as it is now."""
+        return list(self._vertices.values())
+
     def _digest(self, step: Step) -> str:
         """The name of a step's vertex within its build."""
         return digest_of_text(f"{self.platform} {step.number} {step.trigger} {step.text}")
