@@ -34,6 +34,10 @@ class EngineError(Exception):
     def __str__(self) -> str:
         return self.message
 
+    def within(self, operation: str) -> None:
+        """Say in front of the message what was being done."""
+        self.message = f"{operation}: {self.message}"
+
 
 class InvalidParameter(EngineError):
     """The request is wrong; the message names the field and what was expected."""

@@ -1,6 +1,8 @@
 """A container's endpoints: which combinations are refused and in which words, and what the driver options of one do."""
 
+import re
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -127,3 +129,53 @@ def test_a_parameter_that_the_kernel_lacks_leaves_no_endpoint(run: Run, shell: S
     assert attached(one) == {"bridge"}
     web.connect(one)
     assert "eth1" in shell(one, "ip link")
+
+
+def test_a_created_container_keeps_its_network_when_it_is_connected_to_another(
+    client: Any, run: Run, shell: Shell, network: Any
+) -> None:
+    web, data = network("web"), network("data")
+    one = client.containers.create("busybox", "sleep 60", network_mode="web", stop_signal="SIGKILL")
+    data.connect(one)
+    assert set(attached(one)) == {"web", "data"}
+    one.start()
+    assert set(attached(one)) == {"web", "data"}
+    one.stop()
+    web.disconnect(one)
+    data.disconnect(one)
+    assert attached(one) == set()
+    one.start()
+    assert shell(one, "ls /sys/class/net").split() == ["lo"]
+
+
+REFUSALS = (
+    ("/networks/web/connect", {}, 400, 'invalid name or ID supplied: ""'),
+    ("/networks/web/connect", {"Container": "nosuch"}, 404, "No such container: nosuch"),
+    ("/networks/nosuch/connect", {"Container": "one"}, 404, "network nosuch not found"),
+    (
+        "/networks/none/connect",
+        {"Container": "one"},
+        400,
+        "container cannot be connected to multiple networks with one of the networks in private (none) mode",
+    ),
+    ("/networks/web/disconnect", {"Container": "nosuch"}, 404, "No such container: nosuch"),
+    ("/networks/web/disconnect", {"Container": "nosuch", "Force": True}, 404, "endpoint nosuch not found"),
+    ("/networks/data/disconnect", {"Container": "one"}, 500, "is not connected to network data"),
+)
+
+
+@pytest.mark.parametrize(("path", "body", "status", "said"), REFUSALS)
+def test_connections_are_refused_in_dockers_words(
+    daemon: Any, run: Run, network: Any, path: str, body: dict[str, Any], status: int, said: str
+) -> None:
+    network("web")
+    network("data")
+    run(name="one", network_mode="web")
+    assert post(daemon, path, body) == (status, said)
+
+
+def post(daemon: Any, path: str, body: dict[str, Any]) -> tuple[int, str]:
+    """Status and message of a request, the container's ID left out of it."""
+    with closing(daemon.client()) as client:
+        answer = client.api._post_json(client.api._url(path), data=body)
+        return answer.status_code, re.sub(r"^container [0-9a-f]{64} ", "", answer.json()["message"])

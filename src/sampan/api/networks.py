@@ -111,7 +111,7 @@ class SubnetStatus(Wire):
 class IPAMStatus(Wire):
     """How full the pools are, by subnet."""
 
-    subnets: dict[str, SubnetStatus] = present_map()
+    subnets: dict[str, SubnetStatus] = omitted_map("Subnets")
 
 
 class NetworkStatus(Wire):

@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "push": ("images", "Upload an image to a registry"),
     "tag": ("images", "Create a tag that refers to an image"),
     "rmi": ("images", "Remove one or more images"),
+    "volume": ("volumes", "Manage volumes: create, clone, snapshot, export, import, …"),
     "inspect": ("system", "Return low-level information on objects"),
     "version": ("system", "Show the version information"),
     "info": ("system", "Display system-wide information"),

@@ -10,6 +10,7 @@ noted in the container's directory first, so that the next start knows them from
 import asyncio
 import os
 import posixpath
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from sampan.api.containers import ContainerConfig, ContainerCreateRequest, Conta
 from sampan.api.descriptor import OCIPlatform
 from sampan.api.host_config import HostConfig
 from sampan.api.mounts import Mount, VolumeOptions
+from sampan.api.networks import EndpointSettings
 from sampan.api.volumes import VolumeCreateRequest
 from sampan.engine import names, unfinished
 from sampan.engine.catalog import Catalog
@@ -31,7 +33,7 @@ from sampan.engine.host import architecture, host
 from sampan.engine.membership import member_of, shares_network
 from sampan.engine.mount_points import parse_bind, parse_mount, parse_volumes_from
 from sampan.engine.remap import check_remapped
-from sampan.engine.validate import check_create
+from sampan.engine.validate import check_create, layer_size
 from sampan.engine.volumes import ANONYMOUS
 from sampan.errors import InvalidParameter, NameInUse, NoSuchContainer
 from sampan.linux.openat2 import open_in_root
@@ -68,7 +70,7 @@ class Creation:
         if image is not None and platform is None:
             warnings += platform_warnings(image)
         record = self._decide(config, host_config, name, image)
-        record.endpoints = {DEFAULT_NETWORK.get(network, network): each for network, each in endpoints.items()}
+        record.endpoints = self._endpoints(record, endpoints)
         if not shares_network(record):
             self._context.networks.check(member_of(record))
         if host_config.links and host_config.network_mode == "bridge":
@@ -102,6 +104,12 @@ class Creation:
         )
         record.mounts = self._mount_records(record)
         return record
+
+    def _endpoints(self, record: Record, asked: Mapping[str, EndpointSettings]) -> dict[str, EndpointSettings]:
+        """The endpoints by the networks' names; without any asked for, one on the network of the mode."""
+        if not asked and not shares_network(record):
+            asked = {record.host_config.network_mode: EndpointSettings()}
+        return {self._context.networks.name_of(DEFAULT_NETWORK.get(name, name)): each for name, each in asked.items()}
 
     def _settle_references(self, host_config: HostConfig) -> None:
         """Names of other containers become IDs, so that renaming breaks nothing."""
@@ -170,13 +178,14 @@ class Creation:
     async def _make(self, record: Record, image: Image | None) -> None:
         """Make what was decided; all or nothing."""
         snapshots, images = self._context.storage.snapshots, self._context.storage.images
+        size = layer_size(record.host_config.storage_opt, has_quotas=snapshots.quotas.supported)
         loop = asyncio.get_running_loop()
         async with AsyncExitStack() as undo:
             chain = image.chain_id if image else None
             if chain is not None and chain not in snapshots and image is not None:
                 chain = await loop.run_in_executor(self._context.threads, images.unpack, image)
             undo.callback(snapshots.remove, record.id)
-            snapshots.prepare(record.id, chain)
+            snapshots.prepare(record.id, chain, size=size)
             await self._make_volumes(record, undo)
             container = self._catalog.add(record)
             undo.pop_all()

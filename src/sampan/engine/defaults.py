@@ -3,6 +3,7 @@
 After this a record says all of itself: inspect shows it as it is, start reads it without asking anybody.
 """
 
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
@@ -16,7 +17,8 @@ from sampan.engine.log_drivers.forward import check_driver
 from sampan.errors import InvalidParameter
 from sampan.oci.image_config import Healthcheck, RunConfig
 
-SIZES = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kmgtp]?)i?b?", re.ASCII)
+SIZES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
 MASKED_PATHS = [
     "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
     "/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats",
@@ -28,12 +30,11 @@ DEFAULT_NETWORK = {"": "bridge", "default": "bridge"}
 
 
 def parse_size(text: str | int) -> int:
-    """``64m`` → bytes; raises InvalidParameter."""
-    digits = str(text).lower().removesuffix("b")
-    number, unit = (digits[:-1], digits[-1]) if digits[-1:].isalpha() else (digits, "")
-    if unit not in SIZES or not number.isdecimal():
+    """``64m``, ``1.5GiB`` → bytes; raises InvalidParameter."""
+    found = SIZE.fullmatch(str(text).lower())
+    if found is None:
         raise InvalidParameter(f"invalid size: '{text}'")
-    return int(number) * SIZES[unit]
+    return int(float(found[1]) * SIZES[found[2]]) if "." in found[1] else int(found[1]) * SIZES[found[2]]
 
 
 def merge_image(config: ContainerConfig, image: RunConfig) -> None:

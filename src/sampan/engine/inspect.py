@@ -74,8 +74,6 @@ def network_settings(container: Container) -> NetworkSettings:
         )
     record = container.record
     networks = {} if shares_network(record) else {name: idle(each) for name, each in record.endpoints.items()}
-    if not networks and not shares_network(record):
-        networks = {record.host_config.network_mode: EndpointSettings()}
     return NetworkSettings(networks=networks)
 
 

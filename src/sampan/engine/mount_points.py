@@ -20,7 +20,7 @@ MODES = {
     **dict.fromkeys(("z", "Z"), "label"),
     **dict.fromkeys(("private", "rprivate", "slave", "rslave", "shared", "rshared"), "propagation"),
     **dict.fromkeys(("copy", "nocopy"), "copy"),
-    **dict.fromkeys(("consistent", "cached", "delegated", "default"), "consistency"),
+    **dict.fromkeys(("consistent", "cached", "delegated"), "consistency"),
 }
 PROPAGATIONS = frozenset(mode for mode, kind in MODES.items() if kind == "propagation")
 TMPFS_OPTIONS = frozenset({"exec", "noexec"})
@@ -37,7 +37,7 @@ OPTIONS_OF = {
 def parse_mode(mode: str) -> dict[str, str]:
     """Options of a mode by kind; raises InvalidParameter for unknown ones and two of a kind."""
     options: dict[str, str] = {}
-    for option in filter(None, mode.split(",")) if mode else ():
+    for option in mode.split(",") if mode else ():
         kind = MODES.get(option)
         if kind is None or kind in options:
             raise InvalidParameter(f"invalid mode: {mode}")
@@ -67,10 +67,11 @@ def parse_bind(raw: str, volume_driver: str = "") -> MountRecord:
         target=target,
         read_only=options.get("access") == "ro",
     )
-    if request.type == "bind":
-        propagation = options.get("propagation", "")
-        request.bind_options = BindOptions(propagation=propagation, create_mountpoint=True)
-    else:
+    if request.type == "bind" or "propagation" in options:
+        request.bind_options = BindOptions(
+            propagation=options.get("propagation", ""), create_mountpoint=request.type == "bind"
+        )
+    if request.type == "volume" or "copy" in options:
         request.volume_options = VolumeOptions(
             no_copy=options.get("copy") == "nocopy",
             driver_config=DriverConfig(name=volume_driver) if volume_driver else None,
@@ -113,7 +114,7 @@ def check_mount(request: Mount) -> None:
             raise InvalidParameter(f"field {name} must not be specified")
     if not request.target:
         raise InvalidParameter("field Target must not be empty")
-    if posixpath.normpath(request.target) in ("/", "//", "."):
+    if posixpath.normpath(request.target) in ("/", "//"):
         raise InvalidParameter("invalid specification: destination can't be '/'")
     require_absolute(request.target)
     match request.type:
@@ -159,7 +160,7 @@ def check_volume(request: Mount) -> None:
 
 def check_subpath(subpath: str) -> None:
     """A subpath stays below what it is a path of."""
-    if subpath and (subpath.startswith("/") or ".." in subpath.split("/")):
+    if subpath.startswith("/") or posixpath.normpath(subpath).split("/")[0] == "..":
         raise InvalidParameter("subpath must be a relative path within the volume")
 
 

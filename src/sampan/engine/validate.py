@@ -10,7 +10,7 @@ The sentences are Docker's (moby daemon/container.go, daemon_unix.go, runconfig)
 import ipaddress
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
@@ -19,6 +19,7 @@ from sampan.api.host_config import HostConfig
 from sampan.api.ports import parse_port, parse_ports, parse_range
 from sampan.api.signals import parse_signal
 from sampan.config import OWN_RUNTIMES, Config
+from sampan.engine.defaults import parse_size
 from sampan.engine.host import Host
 from sampan.engine.limits import check_resources
 from sampan.engine.mount_points import parse_mount
@@ -219,10 +220,19 @@ def check_refused(host_config: HostConfig) -> None:
             raise Unsupported(sentence)
 
 
+def layer_size(storage_opt: Mapping[str, str], *, has_quotas: bool) -> int:
+    """The quota of the writable layer in bytes, 0 for none; raises InvalidParameter."""
+    if unknown := [key for key in storage_opt if key.lower() != "size"]:
+        raise InvalidParameter(f"unknown option {unknown[0]}")
+    if storage_opt and not has_quotas:
+        raise InvalidParameter(
+            "--storage-opt is supported only for overlay over xfs with 'pquota' mount option or ext4 with 'prjquota'"
+        )
+    return sum(parse_size(text) for text in storage_opt.values())
+
+
 def refusals(host_config: HostConfig) -> Iterator[tuple[bool, str]]:
     """Wishes and the sentences that refuse them."""
-    yield "size" in host_config.storage_opt, "--storage-opt size is not supported: writable layers have no quota"
-    yield bool(host_config.storage_opt), "--storage-opt is not supported by the overlay2 driver"
     yield bool(host_config.cgroup), "HostConfig.Cgroup is not supported: use CgroupParent"
 
 

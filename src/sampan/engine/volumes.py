@@ -16,26 +16,31 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import TypeVar
 
 import msgspec
 
 from sampan.api.filters import Filters
+from sampan.api.output import Bytes
 from sampan.api.times import format_time
 from sampan.api.volumes import Volume, VolumeCreateRequest, VolumeListResponse, VolumesPruneReport, VolumeUsage
 from sampan.archive import copy as archive
+from sampan.archive.compression import decompressed
+from sampan.engine.blocking import BodySource, apart, stream_of
+from sampan.engine.security import BOOLEANS
 from sampan.engine.volume_plugins import Plugins
 from sampan.engine.volumes_copy import copy_tree, is_empty, usage
-from sampan.engine.volumes_local import LocalDriver, temporary
+from sampan.engine.volumes_local import LocalDriver, needs_mount, temporary
 from sampan.errors import Conflict, EngineError, InvalidParameter, NoSuchVolume, Unsupported
 from sampan.linux.openat2 import open_in_root
 from sampan.storage.database import Database
 from sampan.storage.records import Records
 
 ANONYMOUS = "com.docker.volume.anonymous"
+SNAPSHOT_OF = "com.sampan.volume.snapshot-of"
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 MAXIMUM_NAME = 255
-LIST_FILTERS = ("dangling", "driver", "label", "label!", "name")
+LIST_FILTERS = ("dangling", "driver", "label", "name")
 PRUNE_FILTERS = ("all", "label", "label!")
 
 Announce = Callable[[str, str, str, Mapping[str, str]], None]
@@ -80,28 +85,36 @@ class Volumes:
 
     async def create(self, request: VolumeCreateRequest) -> Volume:
         """The volume of that name, made if there is none; Conflict for another driver."""
-        if request.cluster_volume_spec:
-            raise Unsupported("cluster volumes need a swarm, which this engine has not")
         name = request.name or secrets.token_hex(32)
         labels = {**request.labels, **({} if request.name else {ANONYMOUS: ""})}
         driver = request.driver or "local"
-        check_name(name)
         async with self._locks[name]:
             record = self._store.get(name)
-            if record is None:
-                record = VolumeRecord(
-                    name=name, driver=driver, options=request.driver_opts, labels=labels, created=time.time_ns()
-                )
-                await self._make(record)
-            elif request.driver and record.driver != request.driver:
-                raise Conflict(f"create {name}: conflict: volume name must be unique")
+            try:
+                if record is None:
+                    record = VolumeRecord(
+                        name=name, driver=driver, options=request.driver_opts, labels=labels, created=time.time_ns()
+                    )
+                    await self._make(record)
+                elif request.driver and record.driver != request.driver:
+                    await self._refuse_driver(record, request.driver)
+            except EngineError as error:
+                error.within(f"create {name}")
+                raise
         return await self._describe(record)
+
+    async def _refuse_driver(self, record: VolumeRecord, driver: str) -> None:
+        """A volume of that name has another driver; a driver that there is not is the worse mistake."""
+        if driver != "local":
+            await self._plugins.find(driver)
+        raise Conflict(f"driver '{record.driver}' already has volume '{record.name}': volume name must be unique")
 
     async def _make(self, record: VolumeRecord) -> None:
         name = record.name
         if record.driver == "local":
-            self._local.check(name, record.options)
-            self._local.create(name)
+            check_name(name)
+            self._local.check(record.options)
+            self._local.create(name, record.options)
         else:
             plugin = await self._plugins.find(record.driver)
             await plugin.create(name, record.options)
@@ -159,13 +172,14 @@ class Volumes:
         self._announce("volume", "destroy", record.name, {"driver": record.driver})
 
     async def prune(self, filters: Filters) -> VolumesPruneReport:
-        """Remove unused anonymous volumes, with ``all=true`` the named ones too."""
+        """Remove unused anonymous volumes, with ``all=true`` the named ones too; those with options stay."""
         filters.validate(PRUNE_FILTERS)
-        everything = filters.flag("all")
+        everything = wants_all(filters)
         removed, reclaimed = [], 0
         for name, record in tuple(self._store.all()):
             wanted = everything or ANONYMOUS in record.labels
-            if record.driver != "local" or not wanted or not filters.labels(record.labels):
+            plain = record.driver == "local" and not record.options
+            if not plain or not wanted or not filters.labels(record.labels):
                 continue
             if self._references.get(name):
                 continue
@@ -187,7 +201,7 @@ class Volumes:
 
     async def _size(self, record: VolumeRecord) -> int:
         """Bytes of a local volume; -1 where only a plugin, or what is mounted, could tell."""
-        if record.driver != "local" or record.options:
+        if record.driver != "local" or needs_mount(record.options):
             return -1
         return await self._in_thread(self._with_directory, record.name, usage)
 
@@ -277,66 +291,87 @@ class Volumes:
     # beyond Docker
 
     async def clone(self, name: str, to: str, labels: Mapping[str, str] | None = None) -> Volume:
-        """A new volume ``to`` with the content of ``name`` as it is now; Conflict if ``to`` exists."""
+        """A new volume ``to`` with the content of ``name`` as it is now, and its quota; Conflict if ``to`` exists."""
         source = self._plain(name)
-        kept = source.labels if labels is None else labels
+        record = msgspec.structs.replace(source, name=to, labels=dict(source.labels if labels is None else labels))
         copy = partial(self._with_directory, name)
-        return await self._new(to, kept, lambda target: copy(lambda fd: copy_tree(fd, target)))
+        return await self._new(record, lambda target: copy(lambda fd: copy_tree(fd, target)))
 
     async def snapshot(self, name: str) -> Volume:
         """A clone named after the volume and the moment: ``data-20261123T203105Z``."""
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        return await self.clone(name, f"{name}-{stamp}", {"com.sampan.volume.snapshot-of": name})
+        return await self.clone(name, f"{name}-{stamp}", {SNAPSHOT_OF: name})
 
     async def rename(self, name: str, to: str) -> Volume:
         """Give an unreferenced volume another name; Conflict if that is taken."""
         record = self._plain(name)
         check_name(to)
-        async with self._locks[name], self._locks[to]:
+        if name == to:
+            raise InvalidParameter("Renaming a volume with the same name as its current name")
+        first, second = sorted((name, to))
+        async with self._locks[first], self._locks[second]:
             if self._store.get(to):
                 raise Conflict(f"rename {name}: a volume named {to} exists")
             if users := sorted(self._references.get(name, ())):
                 raise VolumeInUse(name, users)
-            renamed = msgspec.structs.replace(record, name=to)
-            self._store.put(to, renamed)
-            self._local.rename(name, to)
+            renamed = msgspec.structs.replace(record, name=to, labels=without_anonymous(record.labels))
+            self._place(renamed, name)
             self._store.delete(name)
+        self._announce("volume", "rename", to, {"driver": record.driver, "oldName": name})
         return await self._describe(renamed)
 
-    async def export(self, name: str, sink: BinaryIO) -> None:
-        """Write the volume's content as a tar stream."""
+    async def export(self, name: str) -> Bytes:
+        """The volume's content as a tar stream."""
         self._plain(name)
-        await self._in_thread(self._with_directory, name, partial(archive.export, sink=sink))
+        return stream_of(lambda sink: self._with_directory(name, lambda fd: archive.export(fd, sink)))
 
-    async def import_(self, name: str, source: BinaryIO) -> Volume:
-        """A new volume with the content of an (uncompressed) tar stream; Conflict if it exists."""
-        return await self._new(name, {}, partial(archive.unpack, source))
+    async def import_(self, name: str, body: Bytes) -> Volume:
+        """A new volume with the content of a tar stream, compressed or not; Conflict if it exists."""
+        source = BodySource(body)
+
+        def fill_in(target: int) -> None:
+            archive.unpack(decompressed(source), target)
+
+        try:
+            return await self._new(VolumeRecord(name=name), fill_in)
+        finally:
+            source.close()
 
     def _plain(self, name: str) -> VolumeRecord:
         """The record of a volume whose directory is all there is of it."""
         record = self._find(name)
-        if record.driver != "local" or record.options:
-            raise Unsupported(f"volume {name}: only local volumes without options can be copied or renamed")
+        if record.driver != "local" or needs_mount(record.options):
+            raise Unsupported(
+                f"volume {name}: only local volumes without a mount of their own can be copied or renamed"
+            )
         return record
 
-    async def _new(self, name: str, labels: Mapping[str, str], fill_in: Callable[[int], object]) -> Volume:
-        """A new local volume, which nobody sees before ``fill_in`` has filled its directory."""
+    async def _new(self, record: VolumeRecord, fill_in: Callable[[int], object]) -> Volume:
+        """A new local volume like ``record``, which nobody sees before ``fill_in`` has filled its directory."""
+        name, staged = record.name, temporary()
         check_name(name)
         async with self._locks[name]:
             if self._store.get(name):
                 raise Conflict(f"create {name}: a volume of this name exists")
-            staged = temporary()
             try:
-                self._local.create(staged)
-                await self._in_thread(self._with_directory, staged, fill_in)
-                self._local.rename(staged, name)
+                self._local.create(staged, record.options)
+                await apart(self._with_directory, staged, fill_in)
+                made = msgspec.structs.replace(record, labels=without_anonymous(record.labels), created=time.time_ns())
+                self._place(made, staged)
             finally:
                 await self._in_thread(self._local.remove, staged)
-            kept = {key: value for key, value in labels.items() if key != ANONYMOUS}
-            record = VolumeRecord(name=name, labels=kept, created=time.time_ns())
-            self._store.put(name, record)
         self._announce("volume", "create", name, {"driver": record.driver})
-        return await self._describe(record)
+        return await self._describe(made)
+
+    def _place(self, record: VolumeRecord, directory: str) -> None:
+        """Make ``directory`` the volume's own. The record comes first: one without directory is forgotten at a start,
+        a directory without record would be nobody's."""
+        self._store.put(record.name, record)
+        try:
+            self._local.rename(directory, record.name)
+        except BaseException:
+            self._store.delete(record.name)
+            raise
 
     # records and paths
 
@@ -375,15 +410,30 @@ class Volumes:
 
 def check_name(name: str) -> None:
     """Raise InvalidParameter for what cannot be a volume's name."""
-    if len(name) == 1 and NAME.fullmatch(name * 2):
+    if len(name.encode()) == 1:
         raise InvalidParameter("volume name is too short, names should be at least two alphanumeric characters")
     if not NAME.fullmatch(name):
         raise InvalidParameter(
-            f'create {name}: "{name}" includes invalid characters for a local volume name, only '
+            f'"{name}" includes invalid characters for a local volume name, only '
             '"[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path'
         )
     if len(name) > MAXIMUM_NAME:
-        raise InvalidParameter(f"create {name[:32]}…: volume name is too long: at most {MAXIMUM_NAME} characters")
+        raise InvalidParameter(f"volume name is too long: at most {MAXIMUM_NAME} characters")
+
+
+def without_anonymous(labels: Mapping[str, str]) -> dict[str, str]:
+    """The labels of a volume that a user has named."""
+    return {key: value for key, value in labels.items() if key != ANONYMOUS}
+
+
+def wants_all(filters: Filters) -> bool:
+    """Whether a prune is to take named volumes too; raises InvalidParameter."""
+    values = filters.get("all")
+    if len(values) > 1:
+        raise InvalidParameter(f"invalid filter 'all=[{' '.join(values)}]': only one value is expected")
+    if values and values[0].lower() not in BOOLEANS:
+        raise InvalidParameter(f"invalid filter 'all': strconv.ParseBool: parsing \"{values[0]}\": invalid syntax")
+    return bool(values) and BOOLEANS[values[0].lower()]
 
 
 def fill(root: int, path: str, volume: int) -> None:

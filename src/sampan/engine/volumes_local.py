@@ -3,23 +3,30 @@
     <data-root>/volumes/<name>/_data        the volume; with options the place of their mount
     <data-root>/volumes/.tmp-<random>       on its way in or out; swept at each start
 
-Options are those of mount(8): ``type``, ``device``, ``o``. The mount is made when the first container starts with the
-volume and goes with the last; it is in the host's mount table, so that it outlives the daemon as its users do.
+Options are those of mount(8): ``type``, ``device``, ``o``; or ``size``, a quota of the directory. The mount is made
+when the first container starts with the volume and goes with the last; it is in the host's mount table, so that it
+outlives the daemon as its users do.
 """
 
 import os
+import re
 import secrets
 import shutil
+import socket
 from collections.abc import Iterator, Mapping, Set
 from contextlib import suppress
 from pathlib import Path
 
-from sampan.errors import EngineError, InvalidParameter, Unsupported
+from sampan.engine.defaults import parse_size
+from sampan.errors import EngineError, InvalidParameter
 from sampan.linux import mount
+from sampan.storage.quota import Quotas
 
 OPTIONS = frozenset({"type", "device", "o", "size"})
 TEMPORARY = ".tmp-"
 DATA = "_data"
+NETWORKED = ("nfs", "cifs")
+PASSWORD = re.compile(r"password=[^,]*")
 
 # Flags of mount(8) that are attributes of the mount; their opposites are the default.
 ATTRIBUTES = {
@@ -42,6 +49,7 @@ class LocalDriver:
     def __init__(self, root: Path) -> None:
         self._root = root
         root.mkdir(mode=0o711, parents=True, exist_ok=True)
+        self._quotas = Quotas(root)
         for left in root.glob(f"{TEMPORARY}*"):
             shutil.rmtree(left, ignore_errors=True)
 
@@ -58,20 +66,23 @@ class LocalDriver:
         """Where the volume's content is."""
         return self._root / name / DATA
 
-    def check(self, name: str, options: Mapping[str, str]) -> None:
-        """Raise InvalidParameter or Unsupported for options that can never be mounted."""
+    def check(self, options: Mapping[str, str]) -> None:
+        """Raise InvalidParameter for options that can never be mounted, or a size that nothing would keep to."""
         if unknown := sorted(set(options) - OPTIONS):
-            raise InvalidParameter(f'create {name}: invalid option: "{unknown[0]}"')
-        if "size" in options:
-            raise Unsupported(f"create {name}: quota size requested but no quota support")
-        if options and not (options.get("device") and (options.get("type") or is_bind(options))):
-            missing = "type" if options.get("device") else "device"
-            raise InvalidParameter(f'create {name}: missing required option: "{missing}"')
+            raise InvalidParameter(f'invalid option: "{unknown[0]}"')
+        if size(options) and (needs_mount(options) or not self._quotas.supported):
+            raise InvalidParameter("quota size requested but no quota support")
+        if options.get("type") == "cifs" and has_port(options.get("device", "")):
+            raise InvalidParameter("port not allowed in CIFS device URL, include 'port' in 'o='")
+        if missing := [needed for needed in ("device", "type") if needs_mount(options) and not options.get(needed)]:
+            raise InvalidParameter(f'missing required option: "{missing[0]}"')
 
-    def create(self, name: str) -> None:
-        """Make the directory; one that is there already is kept, with its content."""
+    def create(self, name: str, options: Mapping[str, str]) -> None:
+        """Make the directory with its quota; one that is there already is kept, with its content."""
         self.path(name).mkdir(mode=0o755, parents=True, exist_ok=True)
         (self._root / name).chmod(0o711)
+        if limit := size(options):
+            self._quotas.limit([self.path(name)], limit)
 
     def exists(self, name: str) -> bool:
         """Whether the directory is there."""
@@ -80,6 +91,7 @@ class LocalDriver:
     def remove(self, name: str) -> None:
         """Take the volume away: at once out of sight, then from the disk."""
         self.unmount(name)
+        self._quotas.forget(self.path(name))
         away = self._root / temporary()
         try:
             (self._root / name).rename(away)
@@ -96,7 +108,7 @@ class LocalDriver:
     def mount(self, name: str, options: Mapping[str, str]) -> Path:
         """Make the mount that ``options`` ask for, unless it is there; returns the volume's path."""
         path = self.path(name)
-        if options and not self.is_mounted(name):
+        if needs_mount(options) and not self.is_mounted(name):
             try:
                 fd = detached(options)
                 try:
@@ -124,7 +136,7 @@ def temporary() -> str:
 
 def mount_failed(path: Path, options: Mapping[str, str], error: OSError) -> EngineError:
     """The error of a mount that did not come about."""
-    said = f"{options.get('device', '')}:{path}, data: {options.get('o', '')}"
+    said = f"{options.get('device', '')}:{path}, data: {PASSWORD.sub('password=********', options.get('o', ''))}"
     return EngineError(
         f"error while mounting volume '{path}': failed to mount local volume: mount {said}: {error.strerror}"
     )
@@ -134,6 +146,21 @@ def mount_points() -> set[str]:
     """All mount points of this mount namespace (proc_pid_mountinfo(5))."""
     lines = Path("/proc/self/mountinfo").read_text().splitlines()
     return {line.split()[4].encode().decode("unicode_escape") for line in lines}
+
+
+def needs_mount(options: Mapping[str, str]) -> bool:
+    """Whether the options describe a mount; ``size`` alone is a quota of the directory."""
+    return bool(set(options) - {"size"})
+
+
+def size(options: Mapping[str, str]) -> int:
+    """The quota asked for in bytes, 0 for none; raises InvalidParameter."""
+    return parse_size(options["size"]) if "size" in options else 0
+
+
+def has_port(device: str) -> bool:
+    """Whether the host of ``//host:port/share`` has a port."""
+    return ":" in device.removeprefix("//").partition("/")[0]
 
 
 def is_bind(options: Mapping[str, str]) -> bool:
@@ -161,11 +188,13 @@ def detached(options: Mapping[str, str]) -> int:
             os.close(fd)
             raise
         return fd
-    pairs = [("source", options["device"])] + [pair(word) for word in data]
+    pairs = [("source", options["device"])] + [pair(word, options["type"]) for word in data]
     return mount.mount_detached(options["type"], pairs, attributes)
 
 
-def pair(word: str) -> tuple[str, str | None]:
-    """``key=value``, or a flag."""
+def pair(word: str, type_: str) -> tuple[str, str | None]:
+    """``key=value``, or a flag; the server of a network file system becomes its address, as mount(8) would do."""
     key, equals, value = word.partition("=")
+    if key == "addr" and type_.startswith(NETWORKED):
+        value = str(socket.getaddrinfo(value, None)[0][4][0])
     return key, value if equals else None

@@ -102,8 +102,7 @@ class Network:
             except InvalidParameter as error:
                 reasons.append(error.message)
         if reasons:
-            listed = "\n".join(reasons)
-            raise InvalidParameter(f"invalid config for network {self.name}: invalid endpoint settings:\n{listed}")
+            raise InvalidParameter(f"invalid endpoint settings:\n{request.listed(reasons)}")
 
     def _check_addresses(self, asked: EndpointSettings) -> None:
         for version in (4, 6):

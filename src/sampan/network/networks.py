@@ -20,7 +20,16 @@ from sampan.api.filters import Filters
 from sampan.api.ports import PortMap
 from sampan.api.times import parse_moment, parse_time
 from sampan.config import Config
-from sampan.errors import Conflict, EngineError, Forbidden, InvalidParameter, NoSuchNetwork, NotFound, NotRunning
+from sampan.errors import (
+    Conflict,
+    EngineError,
+    Forbidden,
+    InvalidParameter,
+    NoSuchContainer,
+    NoSuchNetwork,
+    NotFound,
+    NotRunning,
+)
 from sampan.linux.idmap import IdMap
 from sampan.linux.netns import Namespaces
 from sampan.linux.rtnetlink import Network as Subnet
@@ -44,7 +53,7 @@ log = logging.getLogger("sampan.network")
 PREPARED = 8
 """Namespaces kept ready: enough for a burst of starts, some 0.3 MB of kernel memory each."""
 
-LIST_FILTERS = ("dangling", "driver", "id", "label", "label!", "name", "scope", "type")
+LIST_FILTERS = ("dangling", "driver", "id", "label", "name", "scope", "type")
 PRUNE_FILTERS = ("label", "label!", "until")
 LINKLESS = ("host", "none")
 SHARES = "container sharing network namespace with another container or host cannot be connected to any other network"
@@ -186,10 +195,8 @@ class Networks:
         if not name:
             return None
         found = self._by_name(name)
-        if found is None:
+        if found is None or not found.summary.config_only:
             raise NotFound(f'configuration network "{name}" does not exist')
-        if not found.summary.config_only:
-            raise Forbidden(f'network "{name}" is not a configuration network')
         request.check_dependent(request_)
         return found.summary
 
@@ -200,10 +207,11 @@ class Networks:
     def _complete(self, made: n.NetworkSummary, taken: Sequence[Subnet]) -> n.NetworkSummary:
         """Choose pools and gateways that ``made`` leaves open; raises PoolOverlaps."""
         configs = list(made.ipam.config or [])
+        has_addresses = made.ipam.driver != "null"
         for version, wanted in ((4, made.enable_ipv4), (6, made.enable_ipv6)):
-            if wanted and not any((":" in config.subnet) == (version == 6) for config in configs):
+            if wanted and has_addresses and not any((":" in config.subnet) == (version == 6) for config in configs):
                 configs.append(n.IPAMConfig(subnet=str(self._choose(version, taken))))
-        made.ipam.config = configs
+        made.ipam.config = configs = sorted(configs, key=lambda config: ":" in config.subnet)
         mode = options.parse(made.options or {})
         for config, chosen in ((config, request.pool(config)) for config in configs):
             version = chosen.subnet.version
@@ -224,11 +232,11 @@ class Networks:
         return choose_subnet(pools, version, [*routes, *taken])
 
     def _check_link(self, made: n.NetworkSummary) -> None:
-        """Raise Conflict when another network has the link that the options ask for."""
+        """Raise Forbidden when another network has the link that the options ask for."""
         link = Network(made).link
         for other in self._networks.values():
             if made.driver == "bridge" and other.driver == "bridge" and other.link == link:
-                raise Conflict(
+                raise Forbidden(
                     f"cannot create network {made.id} ({link}): conflicts with network {other.id} ({link}): "
                     "networks have same bridge name"
                 )
@@ -260,6 +268,7 @@ class Networks:
     async def list(self, filters: Filters) -> Sequence[n.NetworkSummary]:
         """All networks that ``filters`` let through."""
         filters.validate(LIST_FILTERS)
+        check_dangling(filters)
         if unknown := set(filters.get("type")) - {"custom", "builtin"}:
             raise InvalidParameter(f"invalid filter: 'type'='{sorted(unknown)[0]}'")
         return [network.summary for network in self._networks.values() if matches(network, filters)]
@@ -279,11 +288,13 @@ class Networks:
             listed = ", ".join(f'name:"{e.container}" id:"{e.id[:12]}"' for e in network.endpoints.values())
             raise Forbidden(f"error while removing network: network {network.name} has active endpoints ({listed})")
         if any(other.summary.config_from.network == network.name for other in self._networks.values()):
-            raise Forbidden(f'configuration network "{network.name}" is in use')
+            raise Forbidden(f'error while removing network: configuration network "{network.name}" is in use')
 
     async def prune(self, filters: Filters) -> n.NetworksPruneReport:
         """Remove networks without running containers."""
         filters.validate(PRUNE_FILTERS)
+        if len(filters.get("until")) > 1:
+            raise InvalidParameter("more than one until filter specified")
         until = min((parse_moment(text, time.time_ns()) for text in filters.get("until")), default=None)
         removed = []
         for network in tuple(self._networks.values()):
@@ -292,11 +303,13 @@ class Networks:
                 with suppress(Forbidden):
                     await self.remove(network.id)
                     removed.append(network.name)
-        return n.NetworksPruneReport(networks_deleted=removed)
+        self._announce("network", "prune", "", {"reclaimed": "0"})
+        return n.NetworksPruneReport(networks_deleted=removed or None)
 
     async def connect(self, reference: str, request_: n.NetworkConnectRequest) -> None:
         """Give a container, running or not, an endpoint."""
         network = self._find(reference)
+        check_container(request_.container)
         member = self.directory.member(request_.container)
         asked = request_.endpoint_config or n.EndpointSettings()
         self._check_connectable(network, member, asked)
@@ -305,7 +318,10 @@ class Networks:
             if network.id in live.plugged:
                 name = member.name.removeprefix("/")
                 raise Forbidden(f"endpoint with name {name} already exists in network {network.name}")
-            await self._sandboxes.connect(live, network, asked)
+            if network.name in LINKLESS:
+                live.sandbox.endpoints[network.name] = self._linkless_endpoint(network.name)
+            else:
+                await self._sandboxes.connect(live, network, asked)
             settings = live.sandbox.endpoints[network.name]
             self._tell("connect", network, member.container_id)
         await self.directory.set_endpoint(member.container_id, network.name, settings)
@@ -325,7 +341,13 @@ class Networks:
     async def disconnect(self, reference: str, request_: n.NetworkDisconnectRequest) -> None:
         """Take a container's endpoint away; EngineError if it has none there."""
         network = self._find(reference)
-        member = self.directory.member(request_.container)
+        check_container(request_.container)
+        try:
+            member = self.directory.member(request_.container)
+        except NoSuchContainer:
+            if request_.force:
+                raise NotFound(f"endpoint {request_.container} not found") from None
+            raise
         live = self._sandboxes.live.get(member.container_id)
         if network.name == "host" and member.container_id in self._hosts:
             raise InvalidParameter(
@@ -344,8 +366,7 @@ class Networks:
     @staticmethod
     def _connected_to(member: Member) -> set[str]:
         """The names and IDs of a container's networks."""
-        mode = {"none"} & {member.network_mode} if not member.endpoints else set()
-        return mode | set(member.endpoints) | {s.network_id for s in member.endpoints.values() if s.network_id}
+        return set(member.endpoints) | {s.network_id for s in member.endpoints.values() if s.network_id}
 
     # containers
 
@@ -356,7 +377,11 @@ class Networks:
         """
         with suppress(NoSuchNetwork):
             for wish in self._wishes(member):
-                self._check_wish(wish)
+                try:
+                    self._check_wish(wish)
+                except InvalidParameter as error:
+                    error.within(f"invalid config for network {wish[0].name}")
+                    raise
         wanted_ports(member.ports, member.exposed, publish_all=False, default=(), labels=member.labels)
 
     def _check_wish(self, wish: Wish) -> None:
@@ -484,6 +509,13 @@ class Networks:
     def _by_name(self, name: str) -> Network | None:
         return next((network for network in self._networks.values() if network.name == name), None)
 
+    def name_of(self, reference: str) -> str:
+        """The name of the network that ``reference`` (name, ID or its beginning) means; itself if there is none."""
+        try:
+            return self._find(reference).name
+        except EngineError:
+            return reference
+
     def _by_reference(self, reference: str) -> Network | None:
         return self._networks.get(reference) or self._by_name(reference)
 
@@ -503,11 +535,26 @@ class Networks:
         self._announce("network", action, network.id, attributes)
 
 
+def check_container(reference: str) -> None:
+    """Raise InvalidParameter for a container that was not named."""
+    if not reference:
+        raise InvalidParameter('invalid name or ID supplied: ""')
+
+
 def check_combination(names: Collection[str]) -> None:
     """Raise InvalidParameter for ``none`` or ``host`` beside another network."""
     for name, why in (("none", PRIVATE), ("host", SHARES)):
         if name in names and len(names) > 1:
             raise InvalidParameter(why)
+
+
+def check_dangling(filters: Filters) -> None:
+    """Raise InvalidParameter in Docker's words for what is no boolean, or more than one."""
+    values = filters.get("dangling")
+    if len(values) > 1:
+        raise InvalidParameter('got more than one value for filter key "dangling"')
+    if values and values[0] not in ("0", "false", "1", "true"):
+        raise InvalidParameter('invalid value for filter \'dangling\', must be "true" (or "1"), or "false" (or "0")')
 
 
 def matches(network: Network, filters: Filters) -> bool:

@@ -17,11 +17,11 @@ parent, ipvlan_mode, ipvlan_flag               of ipvlan
 import re
 from collections.abc import Mapping
 from enum import StrEnum
+from ipaddress import IPv4Address
 
 import msgspec
 
 from sampan.errors import InvalidParameter
-from sampan.network.ipam import parse_address
 
 BRIDGE = "com.docker.network.bridge."
 MTU = "com.docker.network.driver.mtu"
@@ -33,6 +33,7 @@ FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
 MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8, "": 4}
 IPVLAN_MODES = {"l2": 0, "l3": 1, "l3s": 2, "": 0}
 IPVLAN_FLAGS = {"bridge": 0, "private": 1, "vepa": 2, "": 0}
+NUMBER = re.compile(r"[+-]?[0-9]{1,9}")
 LINK_NAME = re.compile(r"[^\s/:]{1,15}")
 
 
@@ -81,7 +82,7 @@ def parse(options: Mapping[str, str], *, proxied: bool = False) -> Options:
     """The meaning of ``options``; ``proxied`` is the daemon's default way to publish. Raises InvalidParameter."""
     binding = options.get(BRIDGE + "host_binding_ipv4", "")
     if binding:
-        parse_address(binding, BRIDGE + "host_binding_ipv4")
+        check_binding(binding)
     if options.get("parent") == "lo":
         raise InvalidParameter("loopback interface is not a valid parent link")
     return Options(
@@ -100,6 +101,14 @@ def parse(options: Mapping[str, str], *, proxied: bool = False) -> Options:
         ipvlan_mode=word(options, "ipvlan_mode", IPVLAN_MODES, "'l2' mode is the ipvlan driver default"),
         ipvlan_flag=word(options, "ipvlan_flag", IPVLAN_FLAGS, "'bridge' is the ipvlan driver default"),
     )
+
+
+def check_binding(text: str) -> None:
+    """Raise InvalidParameter unless ``text`` is an IPv4 address."""
+    try:
+        IPv4Address(text)
+    except ValueError:
+        raise unreadable(BRIDGE + "host_binding_ipv4", text, "nil ip") from None
 
 
 def word(options: Mapping[str, str], key: str, meanings: Mapping[str, int], default: str) -> int:
@@ -127,9 +136,11 @@ def mtu(text: str) -> int:
     """Raises InvalidParameter unless ``text`` is empty, 0, or a size the kernel takes."""
     if not text:
         return 0
-    number = int(text) if text.isascii() and text.isdigit() else -1
+    if not NUMBER.fullmatch(text):
+        raise unreadable(MTU, text, f'strconv.Atoi: parsing "{text}": invalid syntax')
+    number = int(text)
     if number != 0 and not 68 <= number <= 65535:
-        raise InvalidParameter(f"invalid {MTU}: {text!r}: expected a number from 68 to 65535")
+        raise InvalidParameter(f"invalid MTU number: {number}")
     return number
 
 

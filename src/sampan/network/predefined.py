@@ -96,7 +96,6 @@ def none(stored: NetworkSummary | None) -> NetworkSummary:
 
 
 def _linkless(made: NetworkSummary) -> NetworkSummary:
-    made.enable_ipv4 = False
     made.ipam = IPAM(driver="default", config=[])
     return made
 

@@ -5,16 +5,17 @@ Nothing here touches the kernel; the pools of a network whose user named none ar
 
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 
 from msgspec.structs import replace
 
 from sampan.api.networks import IPAM, ConfigReference, IPAMConfig, NetworkCreateRequest, NetworkSummary
 from sampan.api.times import format_time
 from sampan.errors import Forbidden, InvalidParameter, NotFound
-from sampan.linux.rtnetlink import Network
+from sampan.linux.rtnetlink import Address, Network
 from sampan.network import options
-from sampan.network.ipam import Pool, overlaps, parse_address, parse_network
+from sampan.network.ipam import Pool, PoolOverlaps, overlaps, parse_address, parse_network
 
 PREDEFINED = ("bridge", "host", "none")
 MAXIMUM_NAME = 255
@@ -31,7 +32,7 @@ def check_name(name: str) -> None:
     if not name.strip():
         raise InvalidParameter("invalid name: name is empty")
     if name in PREDEFINED or name == "default" or name.startswith("container:"):
-        raise Forbidden(f"operation is not permitted on predefined {name} network")
+        raise Forbidden(f"operation is not permitted on predefined {name} network ")
     if len(name) > MAXIMUM_NAME:
         raise InvalidParameter(f"invalid network name: {len(name)} characters, expected at most {MAXIMUM_NAME}")
 
@@ -44,7 +45,7 @@ def check_driver(driver: str) -> None:
         raise Forbidden(f'only one instance of "{driver}" network is allowed')
     if driver == "overlay":
         raise Forbidden(SWARM)
-    raise NotFound(f'could not find plugin {driver} in v1 plugin registry: plugin "{driver}" not found')
+    raise NotFound(f'plugin "{driver}" not found')
 
 
 def check_request(request: NetworkCreateRequest) -> None:
@@ -55,9 +56,15 @@ def check_request(request: NetworkCreateRequest) -> None:
     else:
         check_driver(request.driver or "bridge")
         check_scope(request)
-    driver = request.ipam.driver if request.ipam else ""
-    if driver not in ("", "default", "null"):
-        raise InvalidParameter(f'invalid ipam driver: "{driver}"')
+    check_ipam_driver(request.ipam or IPAM())
+
+
+def check_ipam_driver(ipam: IPAM) -> None:
+    """Raise NotFound for an address management that there is not, InvalidParameter for pools of none at all."""
+    if ipam.driver not in ("", "default", "null"):
+        raise NotFound(f'plugin "{ipam.driver}" not found')
+    if ipam.driver == "null" and ipam.config:
+        raise InvalidParameter("null ipam driver does not handle specific address pool requests")
 
 
 def check_template(request: NetworkCreateRequest) -> None:
@@ -117,7 +124,9 @@ def summary(
         enable_ipv4=enabled[4],
         enable_ipv6=enabled[6],
         ipam=IPAM(
-            driver=ipam.driver or "default", options=ipam.options, config=[replace(c) for c in ipam.config or []]
+            driver=ipam.driver or "default",
+            options=ipam.options,
+            config=wanted_pools(ipam.config or (), enabled),
         ),
         internal=request.internal,
         attachable=request.attachable,
@@ -129,6 +138,15 @@ def summary(
     check_modes(options.parse(made.options or {}), made)
     check_pools(pools(made), made)
     return made
+
+
+def wanted_pools(given: Iterable[IPAMConfig], enabled: Mapping[int, bool]) -> list[IPAMConfig]:
+    """The pools of the families that the network has, IPv4 first; all must make sense, and what is wrong is told."""
+    reasons = list(chain.from_iterable(pool_errors(config) for config in given))
+    if reasons:
+        raise InvalidParameter(f"invalid network config:\n{listed(reasons)}")
+    found = [replace(config) for config in given if enabled[6 if ":" in config.subnet else 4]]
+    return sorted(found, key=lambda config: ":" in config.subnet)
 
 
 def family(version: int, asked: bool | None, given: Mapping[str, str]) -> bool:
@@ -160,46 +178,67 @@ def check_pools(pools: list[Pool], network: NetworkSummary) -> None:
     """Raise for pools that overlap each other, and for a bridge with two of one family."""
     for number, one in enumerate(pools):
         if any(overlaps(one.subnet, other.subnet) for other in pools[:number]):
-            raise InvalidParameter(f"invalid subnet {one.subnet}: it overlaps another subnet of the same network")
+            raise PoolOverlaps
     versions = [one.subnet.version for one in pools]
     if network.driver == "bridge" and len(versions) > len(set(versions)):
         raise Forbidden("bridge driver doesn't support multiple subnets")
 
 
 def pool(config: IPAMConfig) -> Pool:
-    """The pool that one element of IPAM.Config describes; raises InvalidParameter naming what does not fit."""
+    """The pool that one element of IPAM.Config describes; raises InvalidParameter for what is no address."""
+    return Pool(
+        parse_network(config.subnet, "subnet"),
+        range_=parse_network(config.ip_range, "ip-range") if config.ip_range else None,
+        gateway=parse_gateway(config),
+        auxiliary={
+            name: parse_address(text, f"auxiliary address {name}") for name, text in config.auxiliary_addresses.items()
+        },
+    )
+
+
+def parse_gateway(config: IPAMConfig) -> Address | None:
+    """The gateway of a pool, None where it is left open."""
+    return parse_address(config.gateway.partition("/")[0], "gateway address") if config.gateway else None
+
+
+def pool_errors(config: IPAMConfig) -> Iterator[str]:
+    """What does not fit in one element of IPAM.Config; raises InvalidParameter for what is no address."""
     if not config.subnet:
-        raise InvalidParameter("invalid network config:\nno subnet specified for the given range or gateway")
+        yield "no subnet specified for the given range or gateway"
+        return
     subnet = parse_network(config.subnet, "subnet")
     if parse_address(config.subnet.partition("/")[0], "subnet") != subnet.network_address:
-        raise InvalidParameter(f"invalid network config:\ninvalid subnet {config.subnet}: it should be {subnet}")
-    given = parse_network(config.ip_range, "ip-range") if config.ip_range else None
-    if given:
-        check_range(config.ip_range, given, subnet)
-    gateway = parse_address(config.gateway.partition("/")[0], "gateway address") if config.gateway else None
-    auxiliary = {
-        name: parse_address(text, f"auxiliary address {name}") for name, text in config.auxiliary_addresses.items()
-    }
-    for what, address in [("gateway", gateway), *((f"auxiliary address {name}", a) for name, a in auxiliary.items())]:
-        if address is not None and address not in subnet:
-            shown = f"{what} {address}" if what == "gateway" else what
-            reason = f"parent subnet {subnet} doesn't contain this address"
-            if address.version != subnet.version:
-                reason = f"parent subnet is an IPv{subnet.version} block"
-            raise InvalidParameter(f"invalid network config:\ninvalid {shown}: {reason}")
-    return Pool(subnet, range_=given, gateway=gateway, auxiliary=auxiliary)
+        yield f"invalid subnet {config.subnet}: it should be {subnet}"
+    if config.ip_range:
+        reasons = range_errors(config.ip_range, parse_network(config.ip_range, "ip-range"), subnet)
+        yield from (f"invalid ip-range {config.ip_range}: {reason}" for reason in reasons)
+    if (gateway := parse_gateway(config)) and (reason := address_error(gateway, subnet)):
+        yield f"invalid gateway {gateway}: {reason}"
+    for name, text in config.auxiliary_addresses.items():
+        if reason := address_error(parse_address(text, f"auxiliary address {name}"), subnet):
+            yield f"invalid auxiliary address {name}: {reason}"
 
 
-def check_range(text: str, given: Network, subnet: Network) -> None:
-    """Raise InvalidParameter for an ip-range that is no part of its subnet."""
-    reason = ""
+def range_errors(text: str, given: Network, subnet: Network) -> Iterator[str]:
+    """Why an ip-range is no part of its subnet."""
     if given.version != subnet.version:
-        reason = f"parent subnet is an IPv{subnet.version} block"
-    elif given.prefixlen < subnet.prefixlen:
-        reason = f"CIDR block is bigger than its parent subnet {subnet}"
-    elif parse_address(text.partition("/")[0], "ip-range") != given.network_address:
-        reason = f"it should be {given}"
-    elif not overlaps(subnet, given):
-        reason = f"parent subnet {subnet} doesn't contain ip-range"
-    if reason:
-        raise InvalidParameter(f"invalid network config:\ninvalid ip-range {text}: {reason}")
+        yield f"parent subnet is an IPv{subnet.version} block"
+        return
+    if given.prefixlen < subnet.prefixlen:
+        yield f"CIDR block is bigger than its parent subnet {subnet}"
+    if parse_address(text.partition("/")[0], "ip-range") != given.network_address:
+        yield f"it should be {given}"
+    if not overlaps(subnet, given):
+        yield f"parent subnet {subnet} doesn't contain ip-range"
+
+
+def address_error(address: Address, subnet: Network) -> str:
+    """Why an address is none of ``subnet``; empty if it is."""
+    if address.version != subnet.version:
+        return f"parent subnet is an IPv{subnet.version} block"
+    return "" if address in subnet else f"parent subnet {subnet} doesn't contain this address"
+
+
+def listed(reasons: Sequence[str]) -> str:
+    """One reason as it is, several as a list."""
+    return reasons[0] if len(reasons) == 1 else "* " + "\n* ".join(reasons)

@@ -239,6 +239,21 @@ class Volumes(Protocol):
     async def prune(self, filters: Filters) -> v.VolumesPruneReport:
         """Remove unused anonymous volumes, with ``all=true`` the named ones too."""
 
+    async def clone(self, name: str, to: str) -> v.Volume:
+        """A new volume with the content of another. Conflict if it exists."""
+
+    async def snapshot(self, name: str) -> v.Volume:
+        """A clone named after the volume and the moment."""
+
+    async def rename(self, name: str, to: str) -> v.Volume:
+        """Another name for a volume. Conflict if that is taken, or a container uses the volume."""
+
+    async def export(self, name: str) -> Bytes:
+        """The content as a tar stream."""
+
+    async def import_(self, name: str, body: Bytes) -> v.Volume:
+        """A new volume with the content of a tar stream. Conflict if it exists."""
+
 
 class Events(Protocol):
     """What happened."""

@@ -3,21 +3,37 @@
 from aiohttp import web
 
 from sampan.api.networks import NetworkConnectRequest, NetworkCreateRequest, NetworkDisconnectRequest
+from sampan.errors import InvalidParameter
 from sampan.server.answers import answer, done
 from sampan.server.call import Call
 from sampan.server.compat import networks as compat
 from sampan.server.compat.change import for_client
 from sampan.server.routes import changes, reads
 
+BOOLEANS = frozenset({"", "1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False"})
+
 
 async def network_list(call: Call) -> web.StreamResponse:
-    return answer(await call.engine.networks.list(call.filters()))
+    networks = call.engine.networks
+    found = await networks.list(call.filters())
+    if call.since(1, 28):
+        return answer(found)
+    inspected = [await networks.inspect(network.id, verbose=False, scope="") for network in found]
+    return answer(for_client(compat.INSPECTION, inspected, call.version))
+
+
+def verbose(call: Call) -> bool:
+    """The parameter, which Docker reads more strictly than others; raises InvalidParameter."""
+    text = call.text("verbose")
+    if text not in BOOLEANS:
+        raise InvalidParameter(
+            f'invalid value for verbose: {text}: strconv.ParseBool: parsing "{text}": invalid syntax'
+        )
+    return call.flag("verbose")
 
 
 async def network_inspect(call: Call) -> web.StreamResponse:
-    inspection = await call.engine.networks.inspect(
-        call.reference, verbose=call.flag("verbose"), scope=call.text("scope")
-    )
+    inspection = await call.engine.networks.inspect(call.reference, verbose=verbose(call), scope=call.text("scope"))
     return answer(for_client(compat.INSPECTION, inspection, call.version))
 
 
@@ -34,7 +50,10 @@ async def network_create(call: Call) -> web.StreamResponse:
 
 
 async def network_connect(call: Call) -> web.StreamResponse:
-    await call.engine.networks.connect(call.reference, await call.body(NetworkConnectRequest))
+    request = await call.body(NetworkConnectRequest)
+    if request.endpoint_config and not call.since(1, 54):
+        request.endpoint_config.mac_address = ""
+    await call.engine.networks.connect(call.reference, request)
     return done(200)
 
 

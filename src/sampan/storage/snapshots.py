@@ -39,6 +39,7 @@ from sampan.oci import digest as digests
 from sampan.oci.digest import ChainID, DiffID
 from sampan.storage.database import Database
 from sampan.storage.leases import Leases
+from sampan.storage.quota import Quotas
 
 _NEW = ".new-"
 _GONE = ".gone-"
@@ -79,6 +80,7 @@ class Snapshots:
         self._empty = (self._layers / _EMPTY / "1", self._layers / _EMPTY / "2")
         for directory in (*self._empty, self._actives):
             directory.mkdir(parents=True, exist_ok=True, mode=0o755)
+        self.quotas = Quotas(self._actives)
 
     # Committed layers.
 
@@ -191,8 +193,11 @@ class Snapshots:
 
     # Active layers.
 
-    def prepare(self, key: str, parent: ChainID | None) -> Active:
-        """Make the writable layer ``key`` (a container ID) on ``parent``; raises NotFound, Conflict."""
+    def prepare(self, key: str, parent: ChainID | None, *, size: int = 0) -> Active:
+        """Make the writable layer ``key`` (a container ID) on ``parent``; raises NotFound, Conflict.
+
+        ``size`` is its quota in bytes, 0 for none; only where ``quotas.supported``.
+        """
         with self._leases.lock:  # the collector must see the row, or not yet have swept
             self.chain(parent)
             try:
@@ -202,6 +207,8 @@ class Snapshots:
         directory = self._actives / key
         for name in ("upper", "work"):
             (directory / name).mkdir(parents=True, exist_ok=True, mode=0o755)
+        if size:
+            self.quotas.limit([directory / "upper", directory / "work"], size)
         return Active(key, parent)
 
     def active(self, key: str) -> Active:
@@ -286,6 +293,7 @@ class Snapshots:
     def remove(self, key: str) -> None:
         """Remove a writable layer; nothing happens when there is none. Its directory stays if others use it."""
         directory = self._actives / key
+        self.quotas.forget(directory / "upper")
         for name in ("upper", "work"):
             remove_path(directory / name)
         self._database.execute("DELETE FROM actives WHERE key=?", key)

@@ -345,6 +345,27 @@ class FakeVolumes(Recorder):
         self.note("prune", filters)
         return v.VolumesPruneReport()
 
+    async def clone(self, name: str, to: str) -> v.Volume:
+        self.note("clone", name, to)
+        return v.Volume(name=to, driver="local")
+
+    async def snapshot(self, name: str) -> v.Volume:
+        return v.Volume(name=f"{name}-now", driver="local")
+
+    async def rename(self, name: str, to: str) -> v.Volume:
+        self.note("rename", name, to)
+        return v.Volume(name=to, driver="local")
+
+    async def export(self, name: str) -> AsyncIterator[bytes]:
+        return self._content(name)
+
+    async def _content(self, name: str) -> AsyncIterator[bytes]:
+        yield name.encode()
+
+    async def import_(self, name: str, body: AsyncIterator[bytes]) -> v.Volume:
+        self.note("import", name, b"".join([chunk async for chunk in body]))
+        return v.Volume(name=name, driver="local")
+
 
 class FakeEvents(Recorder):
     async def subscribe(self, options: EventsOptions) -> AsyncIterator[EventMessage]:

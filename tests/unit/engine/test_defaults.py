@@ -74,12 +74,14 @@ def test_an_unknown_log_driver_and_option_are_refused() -> None:
             finish_host_config(HostConfig(log_config=wanted), Config(), host())
 
 
-@pytest.mark.parametrize(("text", "size"), [("64m", 64 << 20), ("1gb", 1 << 30), ("10", 10), ("5kB", 5 << 10)])
+@pytest.mark.parametrize(
+    ("text", "size"), [("64m", 64 << 20), ("1gb", 1 << 30), ("10", 10), ("5kB", 5 << 10), ("1.5GiB", 3 << 29)]
+)
 def test_sizes_are_read(text: str, size: int) -> None:
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "m", "-1m", "1x", "1.5g"])
+@pytest.mark.parametrize("text", ["", "m", "-1m", "1x", "1.g"])
 def test_other_sizes_are_refused(text: str) -> None:
     with pytest.raises(InvalidParameter):
         parse_size(text)

@@ -1,5 +1,7 @@
 """A create request: what is refused, and in which words."""
 
+import re
+
 import pytest
 
 from sampan.api.containers import ContainerConfig, HealthConfig
@@ -8,7 +10,7 @@ from sampan.api.ports import PortBinding
 from sampan.config import Config
 from sampan.engine.host import host
 from sampan.engine.security import DEFAULT_CAPABILITIES, capabilities_of, parse_security
-from sampan.engine.validate import check_config, check_conflicts, check_create, check_host_config
+from sampan.engine.validate import check_config, check_conflicts, check_create, check_host_config, layer_size
 from sampan.errors import InvalidParameter, Unsupported
 
 
@@ -69,13 +71,25 @@ def test_a_host_config_without_sense_is_refused(fields: dict[str, object], sente
 @pytest.mark.parametrize(
     "fields",
     [
-        {"storage_opt": {"size": "1g"}},
         {"security_opt": ["apparmor=strict"]},
     ],
 )
 def test_what_is_not_done_is_refused_by_name(fields: dict[str, object]) -> None:
     with pytest.raises(Unsupported):
         check_host_config(HostConfig(**fields), Config(), host())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("storage_opt", "has_quotas", "said"),
+    [
+        ({"size": "1g"}, False, "--storage-opt is supported only for overlay over xfs with 'pquota' mount option"),
+        ({"foo": "1g"}, True, "unknown option foo"),
+        ({"size": "x"}, True, "invalid size: 'x'"),
+    ],
+)
+def test_a_quota_that_cannot_be_kept_is_refused(storage_opt: dict[str, str], has_quotas: bool, said: str) -> None:
+    with pytest.raises(InvalidParameter, match=re.escape(said)):
+        layer_size(storage_opt, has_quotas=has_quotas)
 
 
 @pytest.mark.parametrize(

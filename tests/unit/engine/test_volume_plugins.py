@@ -95,7 +95,9 @@ async def test_the_plugins_own_words_reach_the_user(volumes: Volumes) -> None:
 
 async def test_a_name_has_one_driver(volumes: Volumes) -> None:
     await volumes.create(VolumeCreateRequest(name="data", driver="array"))
-    with pytest.raises(Conflict, match="create data: conflict: volume name must be unique"):
+    with pytest.raises(
+        Conflict, match="create data: driver 'array' already has volume 'data': volume name must be unique"
+    ):
         await volumes.create(VolumeCreateRequest(name="data", driver="local"))
 
 
