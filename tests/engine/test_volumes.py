@@ -1,7 +1,11 @@
 """Volumes end to end: the docker CLI's flags and docker-py's calls on real containers."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -111,3 +115,72 @@ def test_errors_are_sentences(daemon: Any, arguments: tuple[str, ...], said: str
     result = daemon.cli(*arguments)
     assert result.returncode != 0
     assert said in result.stderr.decode()
+
+
+def test_a_bind_shows_its_files_as_other_owners(run: Run, shell: Shell, daemon: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    os.chown(tmp_path / "file", 1000, 1001)
+    os.chown(tmp_path, 1000, 1001)
+    bind = f"{tmp_path}:/m:idmap=uids=1000-0-1;gids=1001-0-1"
+    shown = daemon.cli("run", "--rm", "-v", bind, "busybox", "sh", "-c", "stat -c %u:%g /m/file && touch /m/new")
+    assert (shown.stdout, shown.returncode) == (b"0:0\n", 0), shown.stderr
+    made = (tmp_path / "new").stat()
+    assert (made.st_uid, made.st_gid) == (1000, 1001)
+    refused = daemon.cli("run", "--rm", "-v", f"{tmp_path}:/m:idmap=uids=1000", "busybox", "true")
+    assert b"invalid idmap range: 1000" in refused.stderr
+
+
+def test_a_volume_is_copied_renamed_and_carried(daemon: Any, run: Run, shell: Shell, client: Any) -> None:
+    one = run(volumes={"data": {"bind": "/m"}})
+    shell(one, "echo kept > /m/file && chown 7:8 /m/file && ln -s file /m/link")
+    for words in (("clone", "data", "copy"), ("rename", "copy", "moved")):
+        assert sampan(daemon, "volume", *words).returncode == 0
+    archive = sampan(daemon, "volume", "export", "data").stdout
+    assert sampan(daemon, "volume", "import", "there", input=archive).returncode == 0
+    (taken,) = sampan(daemon, "volume", "snapshot", "data").stdout.decode().split()
+    assert client.volumes.get(taken).attrs["Labels"] == {"com.sampan.volume.snapshot-of": "data"}
+    for name in ("moved", "there", taken):
+        two = run(volumes={name: {"bind": "/m", "mode": "ro"}})
+        assert shell(two, "cat /m/link; stat -c %u:%g /m/file") == "kept\n7:8"
+    assert {volume.name for volume in client.volumes.list()} == {"data", "moved", "there", taken}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("clone", "nosuch", "x2"), "get nosuch: no such volume"),
+        (("clone", "data", "data"), "a volume of this name exists"),
+        (("clone", "data", "a/b"), "includes invalid characters"),
+        (("rename", "data", "other"), "volume is in use"),
+        (("snapshot", "mounted"), "only local volumes without a mount of their own"),
+        (("import", "data"), "a volume of this name exists"),
+    ],
+)
+def test_copies_are_refused_and_leave_nothing(
+    daemon: Any, run: Run, client: Any, words: tuple[str, ...], said: str
+) -> None:
+    run(volumes={"data": {"bind": "/m"}})
+    client.volumes.create("mounted", driver_opts={"type": "tmpfs", "device": "tmpfs"})
+    result = sampan(daemon, "volume", *words, input=b"")
+    assert (result.returncode, said in result.stderr.decode()) == (1, True), result.stderr
+    assert {volume.name for volume in client.volumes.list()} == {"data", "mounted"}
+    assert not list((daemon.root / "data" / "volumes").glob(".tmp-*"))
+
+
+def sampan(daemon: Any, *words: str, input: bytes | None = None) -> "subprocess.CompletedProcess[bytes]":
+    """Run our own command line."""
+    command = [sys.executable, "-m", "sampan.cli.main", "-H", daemon.url, *words]
+    return subprocess.run(command, input=input, capture_output=True, timeout=60, check=False)
+
+
+def test_prune_leaves_volumes_with_options(client: Any) -> None:
+    client.volumes.create("mounted", driver_opts={"type": "tmpfs", "device": "tmpfs"})
+    assert client.volumes.prune({"all": ["true"]})["VolumesDeleted"] == []
+
+
+def test_a_quota_is_refused_where_the_file_system_has_none(daemon: Any, client: Any) -> None:
+    result = daemon.cli("run", "--rm", "--storage-opt", "size=1g", "busybox", "true")
+    assert b"--storage-opt is supported only for overlay over xfs with 'pquota' mount option" in result.stderr
+    result = daemon.cli("volume", "create", "-o", "size=1g", "data")
+    assert b"create data: quota size requested but no quota support" in result.stderr
+    assert client.volumes.list() == []

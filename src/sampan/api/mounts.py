@@ -1,16 +1,17 @@
 """Mounts: as requested in ``HostConfig.Mounts`` and as reported in ``Mounts`` of a container."""
 
-from sampan.api.wire import Wire, omitted_list, omitted_map, present, present_named
+from sampan.api.wire import Wire, named, omitted_list, omitted_map, present, present_named
 
 
 class BindOptions(Wire):
-    """Options of a bind mount."""
+    """Options of a bind mount; ``id_map`` is ours (docs/volumes.md)."""
 
     propagation: str = ""
     non_recursive: bool = False
     create_mountpoint: bool = False
     read_only_non_recursive: bool = False
     read_only_force_recursive: bool = False
+    id_map: str = named("IDMap", "")
 
 
 class DriverConfig(Wire):

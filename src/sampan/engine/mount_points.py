@@ -2,6 +2,7 @@
 
     bind    = [source ":"] target [":" mode]      source: a path (bind), a name (volume); none: anonymous
     mode    = option *("," option)                ro|rw · z|Z · [r]private|slave|shared · [no]copy · consistency
+                                                  idmap=… (bind_idmap)
     from    = container [":" ro|rw|z|Z]
 
 A later mount at the same destination replaces an inherited one; two at the same place in one request are an error.
@@ -12,6 +13,7 @@ import posixpath
 from pathlib import Path
 
 from sampan.api.mounts import BindOptions, DriverConfig, Mount, MountPoint, TmpfsOptions, VolumeOptions
+from sampan.engine.bind_idmap import parse_idmap
 from sampan.engine.container import MountRecord
 from sampan.errors import InvalidParameter
 
@@ -22,6 +24,7 @@ MODES = {
     **dict.fromkeys(("copy", "nocopy"), "copy"),
     **dict.fromkeys(("consistent", "cached", "delegated"), "consistency"),
 }
+IDMAP = "idmap="
 PROPAGATIONS = frozenset(mode for mode, kind in MODES.items() if kind == "propagation")
 TMPFS_OPTIONS = frozenset({"exec", "noexec"})
 # Options that belong to one type of mount only.
@@ -38,7 +41,7 @@ def parse_mode(mode: str) -> dict[str, str]:
     """Options of a mode by kind; raises InvalidParameter for unknown ones and two of a kind."""
     options: dict[str, str] = {}
     for option in mode.split(",") if mode else ():
-        kind = MODES.get(option)
+        kind = "idmap" if option.startswith(IDMAP) else MODES.get(option)
         if kind is None or kind in options:
             raise InvalidParameter(f"invalid mode: {mode}")
         options[kind] = option
@@ -67,9 +70,11 @@ def parse_bind(raw: str, volume_driver: str = "") -> MountRecord:
         target=target,
         read_only=options.get("access") == "ro",
     )
-    if request.type == "bind" or "propagation" in options:
+    if request.type == "bind" or {"propagation", "idmap"} & options.keys():
         request.bind_options = BindOptions(
-            propagation=options.get("propagation", ""), create_mountpoint=request.type == "bind"
+            propagation=options.get("propagation", ""),
+            create_mountpoint=request.type == "bind",
+            id_map=options.get("idmap", "").removeprefix(IDMAP),
         )
     if request.type == "volume" or "copy" in options:
         request.volume_options = VolumeOptions(
@@ -140,6 +145,8 @@ def check_bind(request: Mount) -> None:
     if options.propagation and options.propagation not in PROPAGATIONS:
         raise InvalidParameter(f"invalid propagation mode: {options.propagation}")
     require_absolute(request.source)
+    if options.id_map:
+        parse_idmap(options.id_map)
     if not options.create_mountpoint and not Path(request.source).exists():
         raise InvalidParameter(f"bind source path does not exist: {request.source}")
     if not request.read_only and options.read_only_non_recursive:

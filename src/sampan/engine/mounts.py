@@ -14,7 +14,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from sampan.api.mounts import BindOptions, ImageOptions, TmpfsOptions, VolumeOptions
+from sampan.engine.bind_idmap import Mappings, parse_idmap
 from sampan.engine.container import Container, MountRecord
 from sampan.engine.volumes import Volumes
 from sampan.errors import InvalidParameter
@@ -60,7 +63,7 @@ class Mounter:
                 case "tmpfs":
                     taken.mounts.append(tmpfs_mount(record))
                 case _:
-                    taken.mounts.append(bind_mount(record))
+                    taken.mounts.append(bind_mount(record, mapped))
         taken.mounts += tmpfs_mounts(container.record.host_config.tmpfs.items())
         return taken
 
@@ -101,7 +104,7 @@ def detached(fd: int, held: ExitStack) -> int:
     return tree
 
 
-def bind_mount(record: MountRecord) -> oci.Mount:
+def bind_mount(record: MountRecord, mapped: Mapped | None = None) -> oci.Mount:
     """A bind of the host's path; ``--volume`` makes a missing directory, ``--mount`` wants it there."""
     source = Path(record.point.source)
     options = record.request.bind_options or BindOptions()
@@ -109,7 +112,22 @@ def bind_mount(record: MountRecord) -> oci.Mount:
         if not options.create_mountpoint:
             raise InvalidParameter(f'invalid mount config for type "bind": bind source path does not exist: {source}')
         source.mkdir(parents=True, exist_ok=True)
-    return oci.Mount(record.point.destination, "bind", str(source), bind_options(record))
+    uids, gids = id_maps(options.id_map, mapped)
+    chosen = [*bind_options(record), *["idmap"] * bool(uids)]
+    return oci.Mount(record.point.destination, "bind", str(source), chosen, uids, gids)
+
+
+def id_maps(text: str, mapped: Mapped | None) -> tuple[Mappings, Mappings]:
+    """The maps of a bind as the kernel takes them: what the container's users are on the host, if ``mapped``."""
+    if not text:
+        return (), ()
+    uids, gids = parse_idmap(text)
+    if mapped is None:
+        return uids, gids
+    return (
+        [replace(one, host_id=mapped.maps.outside(one.host_id, 0)[0]) for one in uids],
+        [replace(one, host_id=mapped.maps.outside(0, one.host_id)[1]) for one in gids],
+    )
 
 
 def bind_options(record: MountRecord) -> list[str]:

@@ -71,12 +71,12 @@ ROUTES = (
     reads("GET", "/volumes", volume_list),
     changes("POST", "/volumes/create", volume_create),
     changes("POST", "/volumes/prune", volume_prune),
+    reads("GET", "/volumes/{name}/export", volume_export),
     reads("GET", "/volumes/{name}", volume_inspect),
     reads("PUT", "/volumes/{name}", volume_update),
     changes("DELETE", "/volumes/{name}", volume_delete),
     changes("POST", "/volumes/{name}/clone", volume_clone),
     changes("POST", "/volumes/{name}/snapshot", volume_snapshot),
     changes("POST", "/volumes/{name}/rename", volume_rename),
-    reads("GET", "/volumes/{name}/export", volume_export),
     changes("POST", "/volumes/{name}/import", volume_import),
 )
