@@ -169,7 +169,7 @@ def _open() -> socket.socket:
 
 
 def _read_acknowledgement(channel: socket.socket, about: str) -> None:
-    for kind, flags, payload in messages(channel.recv(_BUFFER)):
+    for kind, flags, _, payload in messages(channel.recv(_BUFFER)):
         if kind == NLMSG_ERROR:
             raise_error("nftables", about, flags, payload)
 
@@ -204,7 +204,7 @@ class Monitor:
             yield from self._examine(datagram)
 
     def _examine(self, datagram: bytes) -> Iterator[int]:
-        for kind, _, payload in messages(datagram):
+        for kind, _, _, payload in messages(datagram):
             found = dict(attributes(payload[_GENERIC.size :]))
             if kind == SUBSYSTEM | NEWGEN:
                 if self._hurt:

@@ -10,6 +10,10 @@ A message is a header, a fixed struct of its family, and attributes; an attribut
     nlmsghdr   length:u32 type:u16 flags:u16 sequence:u32 port:u32
     rtattr     length:u16 type:u16 payload, padded to 4 bytes
 
+        with rt.batch():                          # one exchange with the kernel for all of them
+            rt.link_set(index, mac=…, up=True)
+            rt.port_set(index, master=bridge)
+
 A socket keeps working on its own namespace wherever its owner's threads go. Requests are answered before ``send``
 returns, so a call takes some tens of microseconds and never waits on anything but the kernel's own lock.
 
@@ -17,11 +21,13 @@ Source: rtnetlink(7), netlink(7), include/uapi/linux/{netlink,rtnetlink,if_link,
 """
 
 import errno
+import fcntl
 import os
 import socket
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network, ip_address
 from typing import NamedTuple, Self
 
@@ -56,12 +62,14 @@ RT_TABLE_MAIN, RTPROT_BOOT, RTN_UNICAST = 254, 3, 1
 RT_SCOPE_UNIVERSE, RT_SCOPE_LINK = 0, 253
 NLA_F_NESTED = 0x8000
 IFF_UP = 1
+SIOCGIFINDEX = 0x8933
 
 _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
 _LINK = struct.Struct("=BxHiII")  # ifinfomsg: family, type, index, flags, change
 _ADDRESS = struct.Struct("=BBBBI")  # ifaddrmsg: family, prefix length, flags, scope, index
 _ROUTE = struct.Struct("=BBBBBBBBI")  # rtmsg: family, dst len, src len, tos, table, protocol, scope, type, flags
+_IFREQ = struct.Struct("=16si20x")  # ifreq: name, index
 _BUFFER = 1 << 17
 
 
@@ -132,12 +140,12 @@ def message(kind: int, flags: int, sequence: int, payload: bytes) -> bytes:
     return _HEADER.pack(_HEADER.size + len(payload), kind, flags, sequence, 0) + payload
 
 
-def messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """Type, flags and payload of each message in a datagram."""
+def messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+    """Type, flags, sequence and payload of each message in a datagram."""
     offset = 0
     while offset + _HEADER.size <= len(data):
-        length, kind, flags, _, _ = _HEADER.unpack_from(data, offset)
-        yield kind, flags, data[offset + _HEADER.size : offset + length]
+        length, kind, flags, sequence, _ = _HEADER.unpack_from(data, offset)
+        yield kind, flags, sequence, data[offset + _HEADER.size : offset + length]
         offset += (length + 3) & ~3
 
 
@@ -153,6 +161,7 @@ class Rtnetlink:
         self._socket.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
         self._socket.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
         self._sequence = 0
+        self._batch: list[_Request] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -162,6 +171,21 @@ class Rtnetlink:
 
     def close(self) -> None:
         self._socket.close()
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """Perform the changes made in the block together when it ends; questions may not be asked in it.
+
+        The kernel goes on after one that fails; the first failure is raised once all are done.
+        """
+        self._batch = []
+        try:
+            yield
+            requests = self._batch
+        finally:
+            self._batch = None
+        if requests:
+            self._exchange(requests)
 
     # links
 
@@ -190,9 +214,9 @@ class Rtnetlink:
         data = u32(IFLA_BR_STP_STATE, 0) + u32(IFLA_BR_FORWARD_DELAY, 0)
         self.link_add(name, "bridge", data=data, mac=mac, mtu=mtu)
 
-    def veth_add(self, name: str, peer: str, peer_netns: int, *, mtu: int = 0, peer_mac: str = "") -> None:
+    def veth_add(self, name: str, peer: str, peer_netns: int, *, mtu: int = 0) -> None:
         """Make a pair: ``name`` here, ``peer`` in the namespace of the fd ``peer_netns``."""
-        other = _LINK.pack(0, 0, 0, 0, 0) + self._link_parts(peer, peer_mac, mtu) + u32(IFLA_NET_NS_FD, peer_netns)
+        other = _LINK.pack(0, 0, 0, 0, 0) + self._link_parts(peer, "", mtu) + u32(IFLA_NET_NS_FD, peer_netns)
         self.link_add(name, "veth", data=nested(VETH_INFO_PEER, other), mtu=mtu)
 
     def macvlan_add(self, name: str, parent: int, mode: int, *, mac: str, netns: int) -> None:
@@ -232,12 +256,13 @@ class Rtnetlink:
             parts.append(u32(IFLA_MASTER, master))
         self._do("link_set", str(index), RTM_SETLINK, 0, *parts)
 
-    def link_raise(self, index: int, *, mtu: int = 0) -> None:
+    def link_raise(self, name: str) -> None:
         """Set a link up without an IPv6 address of its own making."""
         no_address = attribute(IFLA_INET6_ADDR_GEN_MODE, bytes([IN6_ADDR_GEN_MODE_NONE]))
         silent = nested(IFLA_AF_SPEC, nested(socket.AF_INET6, no_address))
-        header = _LINK.pack(0, 0, index, IFF_UP, IFF_UP)
-        self._do("link_raise", str(index), RTM_SETLINK, 0, header, self._link_parts("", "", mtu), silent)
+        self._do(
+            "link_raise", name, RTM_SETLINK, 0, _LINK.pack(0, 0, 0, IFF_UP, IFF_UP), text(IFLA_IFNAME, name), silent
+        )
 
     def port_set(self, index: int, *, master: int, isolated: bool = False) -> None:
         """Make a link a port of the bridge ``master``; one that is up and has a carrier forwards at once.
@@ -253,6 +278,16 @@ class Rtnetlink:
     def link_delete(self, index: int) -> None:
         """Remove a link (of a veth pair: both ends, which takes the kernel 10 ms and more)."""
         self._do("link_delete", str(index), RTM_DELLINK, 0, _LINK.pack(0, 0, index, 0, 0))
+
+    def index(self, name: str) -> int:
+        """The index of the link of this name, 0 if there is none: cheaper than ``link``."""
+        try:
+            answer = fcntl.ioctl(self._socket, SIOCGIFINDEX, _IFREQ.pack(name.encode(), 0))
+        except OSError as error:
+            if error.errno == errno.ENODEV:
+                return 0
+            raise
+        return int(_IFREQ.unpack(answer)[1])
 
     def link(self, name: str) -> Link | None:
         """The link of this name."""
@@ -331,36 +366,73 @@ class Rtnetlink:
     # the exchange
 
     def _do(self, call: str, about: str, kind: int, flags: int, *parts: bytes) -> None:
-        for _ in self._ask(call, about, kind, flags, *parts):
-            pass
+        request = _Request(call, about, kind, flags, b"".join(parts))
+        if self._batch is not None:
+            self._batch.append(request)
+            return
+        self._exchange([request])
 
     def _ask(self, call: str, about: str, kind: int, flags: int, *parts: bytes) -> list[tuple[int, bytes]]:
-        """Send one request, collect the messages up to its acknowledgement; raises OSError with the kernel's words."""
-        self._sequence += 1
-        self._socket.send(message(kind, flags | NLM_F_REQUEST | NLM_F_ACK, self._sequence, b"".join(parts)))
+        if self._batch is not None:
+            raise RuntimeError(f"{call}: a batch holds changes only")
+        return self._exchange([_Request(call, about, kind, flags, b"".join(parts))])
+
+    def _exchange(self, requests: "Sequence[_Request]") -> list[tuple[int, bytes]]:
+        """Send requests, collect the messages up to the last one's acknowledgement.
+
+        Raises OSError with the kernel's words on the first that failed; it answers the others only if they fail.
+        """
+        first, last = self._sequence + 1, self._sequence + len(requests)
+        self._sequence = last
+        packed = [
+            message(one.kind, one.flags | NLM_F_REQUEST | (NLM_F_ACK if number == last else 0), number, one.payload)
+            for number, one in enumerate(requests, first)
+        ]
+        self._socket.send(b"".join(packed))
         answer: list[tuple[int, bytes]] = []
+        failed: OSError | None = None
         while True:
-            for type_, flags_, payload in messages(self._socket.recv(_BUFFER)):
+            for type_, flags, sequence, payload in messages(self._socket.recv(_BUFFER)):
                 if type_ == NLMSG_ERROR:
-                    raise_error(call, about, flags_, payload)
+                    about = requests[sequence - first]
+                    failed = failed or error_of(about.call, about.about, flags, payload)
+                elif type_ != NLMSG_DONE:
+                    answer.append((type_, payload))
+                    continue
+                if sequence == last:
+                    if failed:
+                        raise failed
                     return answer
-                if type_ == NLMSG_DONE:
-                    return answer
-                answer.append((type_, payload))
+
+
+class _Request(NamedTuple):
+    """A message to be sent, and the words for its failure."""
+
+    call: str
+    about: str
+    kind: int
+    flags: int
+    payload: bytes
 
 
 def raise_error(call: str, about: str, flags: int, payload: bytes) -> None:
-    """Raise the OSError that an NLMSG_ERROR carries; 0 is an acknowledgement."""
+    """Raise what ``error_of`` finds."""
+    if error := error_of(call, about, flags, payload):
+        raise error
+
+
+def error_of(call: str, about: str, flags: int, payload: bytes) -> OSError | None:
+    """The OSError that an NLMSG_ERROR carries; None is an acknowledgement."""
     number = -struct.unpack_from("=i", payload)[0]
     if number == 0:
-        return
+        return None
     said = ""
     if flags & NLM_F_ACK_TLVS:
         original = struct.unpack_from("=I", payload, 4)[0]
         skipped = 4 + (_HEADER.size if flags & NLM_F_CAPPED else original)
         found = dict(attributes(payload[(skipped + 3) & ~3 :]))
         said = found.get(NLMSGERR_ATTR_MSG, b"").rstrip(b"\0").decode(errors="replace")
-    raise OSError(number, f"{call}: {os.strerror(number)}" + (f" ({said})" if said else ""), about or None)
+    return OSError(number, f"{call}: {os.strerror(number)}" + (f" ({said})" if said else ""), about or None)
 
 
 def parse_link(payload: bytes) -> Link:

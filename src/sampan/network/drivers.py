@@ -15,7 +15,7 @@ from sampan.linux.netns import Namespaces
 from sampan.linux.rtnetlink import Link, Rtnetlink, mac_bytes
 from sampan.network.endpoint import Endpoint
 from sampan.network.network import Network
-from sampan.network.pool import PLUG, Prepared, make_pair, sysctl
+from sampan.network.pool import SPARE, Prepared, make_pair, rename, sysctl
 
 MACVLAN = "macvlan0"
 """The name of a macvlan until it gets its real one; the prepared pair may still have its own."""
@@ -38,7 +38,7 @@ class Bridge:
             raise InvalidParameter(f"bridge {network.link} is not a bridge: another link has this name")
         self._configure(network, bridge)
         for endpoint in network.endpoints.values():
-            self._plug_port(network, bridge, endpoint.veth)
+            self._plug_port(network, bridge.ifindex, endpoint.veth)
         return bridge
 
     def _configure(self, network: Network, bridge: Link) -> None:
@@ -60,18 +60,21 @@ class Bridge:
 
     async def plug(self, network: Network, endpoint: Endpoint, into: Prepared) -> None:
         """Give the namespace its interface; takes the prepared pair if there still is one."""
-        bridge = self._rtnetlink.link(network.link) or self.make(network)
-        if into.veth:
-            endpoint.veth, into.veth = into.veth, ""
-        else:
-            endpoint.veth = make_pair(self._rtnetlink, into)
-        self._plug_port(network, bridge, endpoint.veth)
-        await furnish(self._namespaces, network, endpoint, into, PLUG)
+        bridge = self._rtnetlink.index(network.link) or self.make(network).ifindex
+        pair = into.take_pair() or make_pair(self._rtnetlink, into, SPARE)
+        endpoint.veth = pair.outer
+        self._plug_port(network, bridge, pair.outer)
+        await furnish(self._namespaces, network, endpoint, into, pair.inner)
 
-    def _plug_port(self, network: Network, bridge: Link, veth: str) -> None:
-        if port := self._rtnetlink.link(veth):
-            self._rtnetlink.link_raise(port.ifindex, mtu=network.options.mtu)
-            self._rtnetlink.port_set(port.ifindex, master=bridge.ifindex, isolated=not network.options.icc)
+    def _plug_port(self, network: Network, bridge: int, veth: str) -> None:
+        """Make the outer end of a pair, which is up, a port of the bridge."""
+        port = self._rtnetlink.index(veth)
+        if not port:
+            return
+        with self._rtnetlink.batch():
+            if network.options.mtu:
+                self._rtnetlink.link_set(port, mtu=network.options.mtu)
+            self._rtnetlink.port_set(port, master=bridge, isolated=not network.options.icc)
 
 
 def bridge_mac(network: Network) -> str:
@@ -139,28 +142,19 @@ Driver = Bridge | Macvlan
 async def furnish(namespaces: Namespaces, network: Network, endpoint: Endpoint, into: Prepared, plug: str) -> None:
     """Name, number and raise the new inner link ``plug``."""
     inner = into.rtnetlink
-    link = inner.link(plug)
-    if link is None:
+    index = inner.index(plug)
+    if not index:
         raise EngineError(f"the new interface of {endpoint.container} went away")
-    rename(inner, link.ifindex, endpoint.interface)
-    inner.link_set(link.ifindex, mtu=network.options.mtu)
+    if endpoint.interface != plug:
+        into.give_way(endpoint.interface)
+        rename(inner, index, endpoint.interface)
     if endpoint.ipv6:
         await namespaces.call(lambda: enable_ipv6(endpoint.interface), into.netns)
-    for interface in endpoint.link_interfaces:
-        inner.address_add(link.ifindex, interface)
-    # Coming up, and getting a MAC, make the link tell its neighbours about its addresses: both come last.
-    inner.link_set(link.ifindex, mac=endpoint.mac, up=True)
-
-
-def rename(inner: Rtnetlink, ifindex: int, name: str) -> None:
-    """Give a link its name; before Linux 6.2 it must be down for that."""
-    try:
-        inner.link_set(ifindex, name=name)
-    except OSError as error:
-        if error.errno != errno.EBUSY:
-            raise
-        inner.link_set(ifindex, up=False)
-        inner.link_set(ifindex, name=name)
+    with inner.batch():
+        for interface in endpoint.link_interfaces:
+            inner.address_add(index, interface)
+        # Coming up, and getting a MAC, make the link tell its neighbours about its addresses: both come last.
+        inner.link_set(index, mtu=network.options.mtu, mac=endpoint.mac, up=True)
 
 
 def enable_ipv6(interface: str) -> None:

@@ -94,7 +94,7 @@ class Networks:
         self._networks: dict[str, Network] = {}
         self._namespaces = Namespaces()
         self._rtnetlink = Rtnetlink()
-        self._pool = Pool(self._namespaces, self._rtnetlink, PREPARED, maps)
+        self._pool = Pool(self._namespaces, PREPARED, maps)
         self._firewall = Firewall(predefined.table(config), enabled=config.iptables)
         self._drivers: dict[str, Driver] = {
             "bridge": Bridge(self._rtnetlink, self._namespaces),

@@ -4,15 +4,18 @@
                                                             the other end lies in the host, in no bridge yet
 
 Both ends are up, so the kernel, which notices carriers in its own time, has noticed this one: plugged into a
-bridge, the pair forwards at once.
+bridge, the pair forwards at once. The inner end has the name that nearly every container wants: to rename a link
+costs as much as all else that is done to it.
 
 Where the daemon remaps users, those in the pool belong to user namespaces made along with them.
 
-Taking one costs a hand-over; the pool refills itself in the background. Nothing but open descriptors holds a
-prepared namespace: when the daemon dies, however it dies, the kernel removes it and both ends of its pair.
+Taking one costs a hand-over; the pool refills itself in the background, a little later: not while a start waits.
+Nothing but open descriptors holds a prepared namespace: when the daemon dies, however it dies, the kernel removes it
+and both ends of its pair.
 """
 
 import asyncio
+import errno
 import logging
 import os
 import secrets
@@ -20,6 +23,7 @@ import socket
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from sampan.linux import nftables, userns
 from sampan.linux.idmap import IdMap
@@ -31,11 +35,22 @@ log = logging.getLogger("sampan.network")
 
 DNS_ADDRESS = "127.0.0.11"
 DNS_TABLE = "sampan_dns"
-PLUG = "plug0"
-"""The name of the prepared pair's inner end until it gets its real one."""
+PLUG = "eth0"
+"""The name of the prepared pair's inner end."""
+SPARE = "plug0"
+"""The name of an inner end, until it gets its real one, where ``PLUG`` may be another's."""
+REFILL_AFTER = 0.01
+"""Seconds from the taking of a namespace to the making of another: about what a start takes."""
 
 # Inherited by every link that comes to the namespace later. A new owner of an address tells its neighbours at once.
 SYSCTLS = {"ipv4/conf/default/arp_notify": "1", "ipv6/conf/default/disable_ipv6": "1"}
+
+
+class Pair(NamedTuple):
+    """The names of a veth pair's ends: in the host, and in the namespace."""
+
+    outer: str
+    inner: str
 
 
 @dataclass
@@ -46,8 +61,8 @@ class Prepared:
     rtnetlink: Rtnetlink
     dns: tuple[socket.socket, socket.socket]
     """UDP and TCP (listening), both non-blocking."""
-    veth: str = ""
-    """The outer end of the prepared pair; empty where there is none."""
+    pair: Pair | None = None
+    """The prepared pair, until an endpoint takes it."""
     user: int | None = None
     """The user namespace it belongs to; None is the host's."""
 
@@ -55,6 +70,17 @@ class Prepared:
     def userns(self) -> str:
         """A path of the user namespace, as long as this is not closed; "" is the host's."""
         return "" if self.user is None else f"/proc/{os.getpid()}/fd/{self.user}"
+
+    def take_pair(self) -> Pair | None:
+        """The prepared pair, which is the taker's from now on."""
+        pair, self.pair = self.pair, None
+        return pair
+
+    def give_way(self, name: str) -> None:
+        """Another link will be called ``name``: a prepared pair of that name gets another."""
+        if self.pair and self.pair.inner == name:
+            rename(self.rtnetlink, self.rtnetlink.index(name), SPARE)
+            self.pair = Pair(self.pair.outer, SPARE)
 
     def close(self) -> None:
         self.rtnetlink.close()
@@ -75,14 +101,25 @@ def prepare() -> Prepared:
     return Prepared(netns, rtnetlink, open_dns(replace=False))
 
 
-def make_pair(rtnetlink: Rtnetlink, into: Prepared) -> str:
-    """A pair that is up, its inner end ``PLUG``; returns the name of the outer one."""
-    name = "veth" + secrets.token_hex(4)
-    rtnetlink.veth_add(name, PLUG, into.netns)
-    for side, end in ((rtnetlink, name), (into.rtnetlink, PLUG)):
-        if link := side.link(end):
-            side.link_raise(link.ifindex)
-    return name
+def make_pair(rtnetlink: Rtnetlink, into: Prepared, inner: str) -> Pair:
+    """A pair that is up, one end in the namespace of ``rtnetlink``, the other, ``inner``, in the prepared one."""
+    pair = Pair("veth" + secrets.token_hex(4), inner)
+    with rtnetlink.batch():
+        rtnetlink.veth_add(pair.outer, inner, into.netns)
+        rtnetlink.link_raise(pair.outer)
+    into.rtnetlink.link_raise(pair.inner)
+    return pair
+
+
+def rename(inner: Rtnetlink, ifindex: int, name: str) -> None:
+    """Give a link its name; before Linux 6.2 it must be down for that."""
+    try:
+        inner.link_set(ifindex, name=name)
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        inner.link_set(ifindex, up=False)
+        inner.link_set(ifindex, name=name)
 
 
 def open_dns(*, replace: bool) -> tuple[socket.socket, socket.socket]:
@@ -130,13 +167,14 @@ def sysctl(name: str, value: str) -> None:
 class Pool:
     """Up to ``size`` prepared namespaces; with ``maps`` each in a user namespace of its own."""
 
-    def __init__(self, namespaces: Namespaces, rtnetlink: Rtnetlink, size: int, maps: IdMap | None = None) -> None:
+    def __init__(self, namespaces: Namespaces, size: int, maps: IdMap | None = None) -> None:
         self._namespaces = namespaces
-        self._rtnetlink = rtnetlink
+        self._rtnetlink = Rtnetlink()  # of the host, for the thread that visits namespaces
         self._size = size
         self._maps = maps
         self._usual = NEW_USERNS if maps else ""
         self._ready: deque[Prepared] = deque()
+        self._due: asyncio.TimerHandle | None = None
         self._refill: asyncio.Task[None] | None = None
 
     async def take(self, owner: str = "", *, pair: bool = True) -> Prepared:
@@ -147,21 +185,23 @@ class Pool:
         if owner != self._usual or not pair:
             return await self._make(owner, pair=pair)
         prepared = self._ready.popleft() if self._ready else await self._make(owner)
-        self._start_refill()
+        if self._due is None:
+            self._due = asyncio.get_running_loop().call_later(REFILL_AFTER, self._start_refill)
         return prepared
 
     async def _make(self, owner: str, *, pair: bool = True) -> Prepared:
-        prepared = await (self._make_owned(owner) if owner else self._namespaces.call(prepare))
-        return self._paired(prepared) if pair else prepared
+        if owner:
+            return await self._make_owned(owner, pair=pair)
+        return await self._namespaces.call(lambda: self._prepare(pair=pair))
 
-    async def _make_owned(self, owner: str) -> Prepared:
+    async def _make_owned(self, owner: str, *, pair: bool) -> Prepared:
         """A namespace that belongs to a user namespace, a new one or that at the path ``owner``."""
         if owner == NEW_USERNS and self._maps is not None:
             user, network = await asyncio.to_thread(userns.make_with_network, self._maps)
         else:
             user, network = await asyncio.to_thread(userns.join_with_network, owner)
         try:
-            prepared = await self._namespaces.call(prepare, network)
+            prepared = await self._namespaces.call(lambda: self._prepare(pair=pair), network)
         except BaseException:
             os.close(user)
             raise
@@ -170,15 +210,18 @@ class Pool:
         prepared.user = user
         return prepared
 
-    def _paired(self, prepared: Prepared) -> Prepared:
+    def _prepare(self, *, pair: bool) -> Prepared:
+        """Furnish the calling thread's namespace, which is new."""
+        prepared = prepare()
         try:
-            prepared.veth = make_pair(self._rtnetlink, prepared)
+            prepared.pair = make_pair(self._rtnetlink, prepared, PLUG) if pair else None
         except BaseException:
             prepared.close()
             raise
         return prepared
 
     def _start_refill(self) -> None:
+        self._due = None
         if self._refill is None or self._refill.done():
             self._refill = asyncio.get_running_loop().create_task(self._fill())
 
@@ -196,9 +239,12 @@ class Pool:
             await self._refill
 
     async def close(self) -> None:
-        """Let all prepared namespaces die."""
+        """Let all prepared namespaces die, that being made included."""
+        self._size = 0
+        if self._due:
+            self._due.cancel()
         if self._refill:
-            self._refill.cancel()
-            await asyncio.gather(self._refill, return_exceptions=True)
+            await self._refill
         while self._ready:
             self._ready.pop().close()
+        self._rtnetlink.close()

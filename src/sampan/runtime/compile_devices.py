@@ -7,6 +7,7 @@ Source: runtime-spec config-linux.md "Default Devices", "Dev symbolic links".
 import os
 import stat
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from sampan.errors import InvalidParameter
@@ -27,6 +28,7 @@ DEFAULT_DEVICES = (
 _TYPES = {"c": stat.S_IFCHR, "u": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
 
 
+@cache
 def links() -> dict[str, str]:
     """Link → target."""
     made = {

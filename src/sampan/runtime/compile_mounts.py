@@ -8,6 +8,7 @@ sharing the container's root. In a new user namespace sources are taken outside 
 """
 
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def _with_source(mount: Mount, path: str) -> Mount:
 
 def _kind(path: str) -> Kind:
     try:
-        return Kind.DIRECTORY if Path(path).stat() and Path(path).is_dir() else Kind.FILE
+        return Kind.DIRECTORY if stat.S_ISDIR(os.stat(path).st_mode) else Kind.FILE  # noqa: PTH116  at each start
     except OSError as error:
         raise InvalidParameter(f"error mounting: stat {path}: {(error.strerror or '').lower()}") from None
 

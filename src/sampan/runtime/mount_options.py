@@ -4,6 +4,7 @@ Source: runtime-spec config.md "Linux mount options"; mount(8).
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import msgspec
 
@@ -70,6 +71,11 @@ class Options(msgspec.Struct, frozen=True):
 
 def parse(options: Sequence[str]) -> Options:
     """Read the options; a word nobody knows is for the file system."""
+    return _parse(tuple(options))
+
+
+@lru_cache(256)
+def _parse(options: tuple[str, ...]) -> Options:
     here = _Attributes()
     below = _Attributes()
     propagation, data, words = [], [], set(options)

@@ -30,6 +30,7 @@ On the wire (little endian, everything aligned to 8):
 import struct
 from collections.abc import Iterable
 from enum import IntEnum
+from functools import lru_cache
 from typing import ClassVar
 
 import msgspec
@@ -517,7 +518,7 @@ def group_bytes(groups: Iterable[int]) -> bytes:
 
 def encode(operations: Iterable[Operation]) -> bytes:
     """The plan as the C program reads it. Raises ValueError for a string with a NUL inside."""
-    bodies = [_operation(operation) for operation in operations]
+    bodies = [_body(operation) for operation in operations]
     return struct.pack("<4sIII", MAGIC, VERSION, len(bodies), 0) + b"".join(bodies)
 
 
@@ -526,9 +527,17 @@ def step(operation: Operation) -> str:
     return "".join(f"_{c.lower()}" if c.isupper() else c for c in type(operation).__name__).lstrip("_")
 
 
+def _body(operation: Operation) -> bytes:
+    """One operation encoded. Most are the same for every container; a program and its environment are one's own."""
+    return _operation(operation) if isinstance(operation, Execute) else _remembered(operation)
+
+
 def _operation(operation: Operation) -> bytes:
     arguments = b"".join(map(_argument, msgspec.structs.astuple(operation)))
     return struct.pack("<HHI", operation.CODE, 0, len(arguments)) + arguments
+
+
+_remembered = lru_cache(1024)(_operation)
 
 
 def _argument(value: int | str | bytes | tuple[str, ...]) -> bytes:

@@ -9,6 +9,7 @@ import pytest
 from sampan.api import networks as n
 from sampan.api.filters import Filters
 from sampan.errors import Conflict, EngineError, Forbidden, InvalidParameter, NoSuchNetwork, NotFound, Unsupported
+from sampan.linux.rtnetlink import Link, Rtnetlink
 
 Laboratory = Any  # of conftest.py
 HOST, NEIGHBOUR = "192.0.2.2", "192.0.2.1"
@@ -216,6 +217,39 @@ async def test_macvlan_puts_a_container_beside_the_host(lab: Laboratory) -> None
     sandbox = await lab.start("one", "lan", endpoints={"lan": n.EndpointSettings(ipam_config=config)})
     await lab.serve(sandbox)
     assert await lab.fetch(None, "192.0.2.50", 80) == NEIGHBOUR
+
+
+async def test_a_macvlan_that_comes_first_has_the_first_name_and_the_bridge_the_second(lab: Laboratory) -> None:
+    await lab.networks.create(
+        create("lan", driver="macvlan", ipam=subnet("192.0.2.0/24", gateway="192.0.2.1"), options={"parent": "wan0"})
+    )
+    await lab.networks.create(create("web", ipam=subnet("10.9.0.0/24")))
+    on_lan = n.EndpointSettings(ipam_config=n.EndpointIPAMConfig(ipv4_address="192.0.2.50"))
+    sandbox = await lab.start("one", "lan", endpoints={"lan": on_lan, "web": n.EndpointSettings()})
+    with Rtnetlink() as outside:
+        indices = {outside.link("wan0").ifindex}  # type: ignore[union-attr]
+    links = await lab.do(sandbox, lambda: Rtnetlink().links())
+    kinds = {link.name: link.kind for link in links if link.name != "lo"}
+    assert kinds == {"eth0": "macvlan", "eth1": "veth"}
+    assert {link.parent for link in links if link.kind == "macvlan"} == indices
+
+
+async def test_of_changes_made_together_the_first_failure_is_raised_and_the_rest_done(lab: Laboratory) -> None:
+    sandbox = await lab.start("one")
+
+    def change() -> Link | None:
+        with Rtnetlink() as inner:
+            index = inner.index("eth0")
+            with pytest.raises(OSError, match="link_set: No such device"), inner.batch():
+                inner.link_set(999, up=True)
+                inner.link_set(index, mtu=1400)
+                inner.link_set(998, up=True)
+            assert inner.index("missing0") == 0
+            return inner.link("eth0")
+
+    link = await lab.do(sandbox, change)
+    assert link
+    assert link.mtu == 1400
 
 
 async def test_none_has_a_loopback_and_host_the_hosts_links(lab: Laboratory) -> None:
