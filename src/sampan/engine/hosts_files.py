@@ -7,7 +7,6 @@ file. A container that shares another's network shares its files.
 
 import os
 from contextlib import suppress
-from pathlib import Path
 
 from sampan.engine.container import Container
 from sampan.linux.openat2 import open_in_root
@@ -35,22 +34,24 @@ def leave_marks(root: int) -> None:
 
 def write_network_files(container: Container, sandbox: Sandbox) -> None:
     """Write ``hosts`` and ``resolv.conf`` as the sandbox says, ``hostname`` as configured."""
-    write(container.state_dir / "hosts", sandbox.hosts)
-    write(container.state_dir / "resolv.conf", sandbox.resolv_conf)
-    write(container.state_dir / "hostname", container.record.config.hostname + "\n")
+    directory = str(container.state_dir)
+    write(f"{directory}/hosts", sandbox.hosts)
+    write(f"{directory}/resolv.conf", sandbox.resolv_conf)
+    write(f"{directory}/hostname", container.record.config.hostname + "\n")
 
 
-def write(path: Path, text: str) -> None:
+def write(path: str, text: str) -> None:
     """Replace the contents, keeping the file."""
-    with path.open("w") as file:
-        file.write(text)
+    with open(path, "wb", buffering=0) as file:
+        file.write(text.encode())
 
 
 def file_mounts(owner: Container, taken: set[str], *, read_only: bool, mapped: bool = False) -> list[oci.Mount]:
     """Binds of the files of ``owner`` but where the user mounts something else; ``mapped`` to the container's users."""
     options = ("rbind", "rprivate", "ro" if read_only else "rw", *(("idmap",) if mapped else ()))
+    directory = str(owner.state_dir)
     return [
-        oci.Mount(target, "bind", str(owner.state_dir / name), options)
+        oci.Mount(target, "bind", path, options)
         for name, target in FILES.items()
-        if target not in taken and (owner.state_dir / name).exists()
+        if target not in taken and os.path.exists(path := f"{directory}/{name}")  # noqa: PTH110  three at each start
     ]

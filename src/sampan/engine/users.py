@@ -10,6 +10,7 @@ Source: passwd(5), group(5); moby/sys user.GetExecUser for what counts.
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from sampan.errors import InvalidParameter
@@ -36,7 +37,8 @@ def resolve(root: int, user: str, group_add: Sequence[str] = ()) -> Identity:
     if entry is None and wanted and not wanted.isdecimal():
         raise InvalidParameter(f"unable to find user {wanted}: no matching entries in passwd file")
     name, uid, gid, home = entry or ("", number(wanted or "0"), 0, "/")
-    groups = list(group_entries(root)) if wanted_group or name or group_add else []
+    every = bool(wanted_group or group_add)
+    groups = list(group_entries(root, "" if every else name)) if every or name else []
     supplementary: list[int] = []
     if wanted_group:
         gid = find_group(groups, wanted_group)
@@ -56,16 +58,16 @@ def number(text: str) -> int:
 
 def find_user(root: int, wanted: str) -> tuple[str, int, int, str] | None:
     """Name, uid, gid and home of the first entry whose name or uid is ``wanted``."""
-    for fields in lines(root, "/etc/passwd"):
+    for fields in lines(root, "/etc/passwd", wanted):
         if len(fields) >= 6 and wanted in (fields[0], fields[2]) and fields[2].isdecimal():
             gid = int(fields[3]) if fields[3].isdecimal() else 0
             return fields[0], number(fields[2]), gid, fields[5]
     return None
 
 
-def group_entries(root: int) -> Iterator[tuple[str, int, list[str]]]:
-    """Name, gid and members of every group."""
-    for fields in lines(root, "/etc/group"):
+def group_entries(root: int, containing: str = "") -> Iterator[tuple[str, int, list[str]]]:
+    """Name, gid and members of every group, at least of those whose lines hold a word."""
+    for fields in lines(root, "/etc/group", containing):
         if len(fields) >= 3 and fields[2].isdecimal():
             yield fields[0], int(fields[2]), fields[3].split(",") if len(fields) > 3 else []
 
@@ -80,14 +82,15 @@ def find_group(groups: Sequence[tuple[str, int, list[str]]], wanted: str) -> int
     raise InvalidParameter(f"unable to find group {wanted}: no matching entries in group file")
 
 
-def lines(root: int, path: str) -> Iterator[list[str]]:
-    """Fields of the lines of a colon-separated file; none when there is no such file."""
+def lines(root: int, path: str, containing: str = "") -> Iterator[list[str]]:
+    """Fields of the lines with a word in them of a colon-separated file; none when there is no such file."""
     try:
-        fd = open_in_root(root, path, os.O_RDONLY | os.O_NONBLOCK)
+        with ExitStack() as opened:
+            fd = open_in_root(root, path, os.O_RDONLY | os.O_NONBLOCK)
+            opened.callback(os.close, fd)
+            text = os.read(fd, min(os.fstat(fd).st_size, MAXIMUM_FILE)).decode(errors="replace")
     except OSError:
         return
-    with os.fdopen(fd, "rb") as file:
-        text = file.read(MAXIMUM_FILE).decode(errors="replace")
     for line in text.splitlines():
-        if line and not line.startswith("#"):
+        if line and containing in line and not line.startswith("#"):
             yield [field.strip() for field in line.split(":")]

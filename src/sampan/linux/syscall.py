@@ -7,6 +7,8 @@ from collections.abc import Callable
 _libc = ctypes.CDLL(None, use_errno=True)
 _syscall: Callable[..., int] = _libc.syscall
 _libc.syscall.restype = ctypes.c_long
+_libc.syscall.argtypes = [ctypes.c_long, *[ctypes.c_void_p] * 6]  # a void pointer takes int, bytes, None, references
+_UNUSED = (0,) * 6
 
 
 def syscall(name: str, number: int, *arguments: int | bytes | ctypes.Structure | None, about: str = "") -> int:
@@ -15,7 +17,8 @@ def syscall(name: str, number: int, *arguments: int | bytes | ctypes.Structure |
     ``name`` and ``about`` (the object: a path, a file system) go into the message of the OSError raised on
     failure, with the kernel's errno.
     """
-    result = _syscall(ctypes.c_long(number), *map(_argument, arguments))
+    given = [ctypes.byref(value) if isinstance(value, ctypes.Structure) else value for value in arguments]
+    result = _syscall(number, *given, *_UNUSED[len(given) :])
     if result < 0:
         errno = ctypes.get_errno()
         raise OSError(errno, f"{name}: {os.strerror(errno)}", about or None)

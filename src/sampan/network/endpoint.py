@@ -5,7 +5,8 @@
 The file lies in the exec root, a tmpfs: like the namespace that it describes it is gone after a reboot.
 """
 
-from ipaddress import IPv4Interface, ip_interface
+from functools import lru_cache
+from ipaddress import ip_interface
 
 import msgspec
 
@@ -16,6 +17,9 @@ from sampan.linux.rtnetlink import Address, Interface
 from sampan.network.ipam import parse_address
 
 LINK_LOCAL_PREFIX = {4: 16, 6: 64}
+
+parsed = lru_cache(1024)(ip_interface)
+"""An address with its prefix length, as a value."""
 
 
 class Endpoint(msgspec.Struct, kw_only=True):
@@ -41,12 +45,12 @@ class Endpoint(msgspec.Struct, kw_only=True):
     @property
     def interfaces(self) -> list[Interface]:
         """The addresses with their prefix lengths."""
-        return [ip_interface(text) for text in (self.ipv4, self.ipv6) if text]
+        return [parsed(text) for text in (self.ipv4, self.ipv6) if text]
 
     @property
     def link_interfaces(self) -> list[Interface]:
         """The same and the link-local ones that the user gave: all that the link gets."""
-        return [*self.interfaces, *(ip_interface(text) for text in self.link_local)]
+        return [*self.interfaces, *map(parsed, self.link_local)]
 
     @property
     def addresses(self) -> list[Address]:
@@ -62,7 +66,7 @@ class Endpoint(msgspec.Struct, kw_only=True):
 
     def settings(self) -> EndpointSettings:
         """As a container's inspection shows it."""
-        ipv4, ipv6 = (ip_interface(text) if text else None for text in (self.ipv4, self.ipv6))
+        ipv4, ipv6 = (parsed(text) if text else None for text in (self.ipv4, self.ipv6))
         return EndpointSettings(
             ipam_config=self.asked.ipam_config,
             links=self.asked.links,
@@ -112,9 +116,9 @@ class SandboxRecord(msgspec.Struct):
     """What the container asked for when ``ports`` were taken; None in records of before it was noted."""
 
 
-def mac_of(interface: IPv4Interface) -> str:
+def mac_of(ipv4: str) -> str:
     """The MAC that belongs to an IPv4 address: a successor to the address need not be told apart."""
-    return "02:42:" + interface.ip.packed.hex(":")
+    return "02:42:" + parsed(ipv4).ip.packed.hex(":")
 
 
 def link_local(asked: EndpointSettings) -> list[Interface]:

@@ -127,17 +127,21 @@ class NameTable:
         self._suffix = "." + network.lower()
         self._names: dict[str, dict[str, tuple[Address, ...]]] = {}
         self._primary: dict[Address, str] = {}
+        self._owned: dict[str, list[str]] = {}
 
     def add(self, owner: str, names: Sequence[str], addresses: Sequence[Address]) -> None:
         """``owner`` (a container ID) answers to ``names``; the first is its name in reverse look-ups."""
-        for name in names:
-            self._names.setdefault(name.lower(), {})[owner] = tuple(addresses)
+        lowered = [name.lower() for name in names]
+        self._owned.setdefault(owner, []).extend(lowered)
+        for name in lowered:
+            self._names.setdefault(name, {})[owner] = tuple(addresses)
         for address in addresses:
             self._primary[address] = names[0] + self._suffix
 
     def remove(self, owner: str) -> None:
         """Forget all names of ``owner``."""
-        for name, owners in list(self._names.items()):
+        for name in dict.fromkeys(self._owned.pop(owner, ())):
+            owners = self._names[name]
             for address in owners.pop(owner, ()):
                 self._primary.pop(address, None)
             if not owners:

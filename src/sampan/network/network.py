@@ -1,7 +1,7 @@
 """One network: its record, the meaning of its options, its pools, endpoints and names."""
 
 import secrets
-from ipaddress import IPv4Interface, ip_interface
+from ipaddress import ip_interface
 
 from sampan.api.networks import (
     EndpointSettings,
@@ -171,7 +171,7 @@ class Network:
         """The MAC of a new endpoint; none of its own on ipvlan."""
         if self.driver == "ipvlan":
             return ""
-        return asked.mac_address or (mac_of(IPv4Interface(ipv4)) if ipv4 else random_mac())
+        return asked.mac_address or (mac_of(ipv4) if ipv4 else random_mac())
 
     def register(self, endpoint: Endpoint) -> None:
         """The endpoint exists: list it, and answer to its names."""
