@@ -141,7 +141,7 @@ def test_auto_remove_takes_the_container_away(
     client: docker.DockerClient, run: Run, eventually: Callable[..., None]
 ) -> None:
     run("true", auto_remove=True)
-    eventually(lambda: client.containers.list(all=True) == [])
+    eventually(lambda: client.containers.list(all=True, ignore_removed=True) == [])
 
 
 def test_a_failing_container_is_restarted_as_often_as_asked(
