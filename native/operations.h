@@ -14,7 +14,7 @@
     X(6, write_sysctl, "ss")           \
     X(7, pause, "s")                   \
     X(8, wait_start, "nn")             \
-    X(9, run_hook, "sllbns")           \
+    X(9, run_hook, "sllbbns")          \
     X(10, open_tree, "nsn")            \
     X(11, make_mount, "nssnl")         \
     X(12, set_mount, "nnnnnn")         \

@@ -143,13 +143,13 @@ int perform_wait_start(struct performer *performer, const struct operation *oper
     return 0;
 }
 
-/* The hook's input as a file in memory. */
-static int input_of(const struct argument *stdin_)
+/* The hook's input as a file in memory, with our pid as it is called in here between its two parts. */
+static int input_of(const struct argument *before, const struct argument *behind)
 {
     cleanup_fd int fd = checked(memfd_create("state", MFD_CLOEXEC));
     if (fd < 0)
         return fd;
-    if (write(fd, stdin_->text, stdin_->size) != (ssize_t)stdin_->size || lseek(fd, 0, SEEK_SET) < 0)
+    if (dprintf(fd, "%s%d%s", before->text, getpid(), behind->text) < 0 || lseek(fd, 0, SEEK_SET) < 0)
         return -EIO;
     return steal_fd(&fd);
 }
@@ -157,7 +157,7 @@ static int input_of(const struct argument *stdin_)
 static int start_hook(const struct operation *operation)
 {
     char **arguments = vector(&operation->a[1]), **environment = vector(&operation->a[2]);
-    cleanup_fd int input = input_of(&operation->a[3]);
+    cleanup_fd int input = input_of(&operation->a[3], &operation->a[4]);
     if (input < 0 || !arguments || !environment)
         return input < 0 ? input : -ENOMEM;
     int pid = checked(fork());
@@ -171,7 +171,7 @@ static int start_hook(const struct operation *operation)
 
 int perform_run_hook(struct performer *performer, const struct operation *operation)
 {
-    int status, limit = (int)operation->a[4].number, pid = start_hook(operation);
+    int status, limit = (int)operation->a[5].number, pid = start_hook(operation);
     if (pid < 0)
         return pid;
     cleanup_fd int process = kernel_pidfd_open(pid);
@@ -185,7 +185,7 @@ int perform_run_hook(struct performer *performer, const struct operation *operat
         return ended < 0 ? ended : -ETIMEDOUT;
     if (status == 0)
         return 0;
-    performer_about(performer, "%s: %s %d", operation->a[5].text, WIFSIGNALED(status) ? "signal" : "exit status",
+    performer_about(performer, "%s: %s %d", operation->a[6].text, WIFSIGNALED(status) ? "signal" : "exit status",
                     WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
     return -ECHILD;
 }

@@ -59,7 +59,7 @@ static void answer_request(const struct spawn *spawn, uint32_t index)
 
 static void serve_note(struct spawn *spawn, const struct note *note, int fd)
 {
-    struct message message = {.kind = MESSAGE_DESCRIPTOR, .v = {note->number}};
+    struct message message = {.kind = MESSAGE_DESCRIPTOR, .v = {note->number, spawn->pid}};
     struct note answer = {.kind = NOTE_ANSWER};
     switch (note->kind) {
     case NOTE_CHILD:

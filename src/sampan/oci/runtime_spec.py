@@ -183,8 +183,8 @@ class Device(_Value, frozen=True):
 
     path: str
     type: str
-    major: int = 0
-    minor: int = 0
+    major: int | None = None
+    minor: int | None = None
     file_mode: int | None = None
     uid: int | None = None
     gid: int | None = None
@@ -385,6 +385,12 @@ class Spec(_Value, frozen=True):
     linux: Linux | None = None
 
 
+class Versioned(_Value, frozen=True):
+    """What every document of the specification begins with, and must."""
+
+    oci_version: str
+
+
 class State(_Value, frozen=True, kw_only=True, omit_defaults=False):
     """What ``state`` prints and hooks read on stdin; status creating, created, running or stopped."""
 
@@ -396,6 +402,16 @@ class State(_Value, frozen=True, kw_only=True, omit_defaults=False):
     annotations: Mapping[str, str] = field(default_factory=dict)
 
 
+class ContainerProcessState(_Value, frozen=True, kw_only=True, omit_defaults=False):
+    """What the listener of a seccomp filter is told; ``fds`` name the descriptors that come along."""
+
+    oci_version: str = VERSION
+    fds: Sequence[str] = ("seccompFd",)
+    pid: int
+    metadata: str = ""
+    state: State
+
+
 _T = TypeVar("_T")
 
 
@@ -403,10 +419,11 @@ def decode(data: bytes, kind: type[_T], name: str = "config.json") -> _T:
     """Read JSON into one of this module's structures.
 
     Go programs write ``null`` for an empty list or a missing structure: members that are null count as
-    left out. Raises InvalidParameter naming ``name`` and the member at fault.
+    left out. Raises InvalidParameter naming ``name`` and the member at fault; no string may have a NUL byte,
+    which would end it in the kernel's eyes.
     """
     try:
-        return msgspec.convert(_without_nulls(msgspec.json.decode(data)), kind)
+        return msgspec.convert(_without_nulls(msgspec.json.decode(data), name), kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidParameter(f"{name}: {error}") from error
 
@@ -416,9 +433,11 @@ def encode(value: msgspec.Struct) -> bytes:
     return msgspec.json.encode(value)
 
 
-def _without_nulls(value: Any) -> Any:
+def _without_nulls(value: Any, name: str) -> Any:
     if isinstance(value, dict):
-        return {key: _without_nulls(member) for key, member in value.items() if member is not None}
+        return {key: _without_nulls(member, name) for key, member in value.items() if member is not None}
     if isinstance(value, list):
-        return [_without_nulls(member) for member in value]
+        return [_without_nulls(member, name) for member in value]
+    if isinstance(value, str) and "\0" in value:
+        raise InvalidParameter(f"{name}: a string contains a NUL byte: {value!r}")
     return value

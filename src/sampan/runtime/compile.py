@@ -16,12 +16,13 @@ import msgspec
 from sampan.errors import InvalidParameter
 from sampan.linux import mount as kernel
 from sampan.linux.namespaces import CLONE_NEWCGROUP, CLONE_NEWTIME, FLAGS
-from sampan.oci.runtime_spec import Hook, Hooks, Linux, Process, Root, Spec
+from sampan.oci.runtime_spec import Hook, Hooks, Linux, Process, Root, Spec, State, encode
 from sampan.runtime import compile_devices, compile_mounts, compile_process, plan
 from sampan.runtime.compile_mounts import map_text
 from sampan.runtime.mount_options import PROPAGATION
 from sampan.runtime.plan import Operation, Plan, Slots
-from sampan.runtime.validate import check, check_process, sysctl_path
+from sampan.runtime.validate import check, check_process
+from sampan.runtime.validate_linux import sysctl_path
 
 CREATE_RUNTIME = "createRuntime"
 """Name of the pause at which ``prestart`` and ``createRuntime`` hooks run, in the runtime's namespaces."""
@@ -37,7 +38,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     spec's; ``cgroup_tasks`` fds of v1 ``tasks`` files; ``cgroup_directory`` fd of a v2 directory; ``userns`` fds of the
     user namespaces of idmapped mounts, by destination; ``trees`` detached mounts that binds show, by destination
     (in place of their sources); ``start_socket`` where the child waits for ``start``; ``init``
-    puts the engine's init first; ``keep`` stay open as 3, 4, …; ``state`` is what hooks read, in the child's view, and
+    puts the engine's init first; ``keep`` stay open as 3, 4, …; ``state`` is what hooks in the container read, and
     ``environment`` what those before the pivot inherit.
     """
 
@@ -56,7 +57,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     pivot: bool = True
     keep: Sequence[int] = ()
     die_with_parent: bool = False
-    state: bytes = b""
+    state: State | None = None
     environment: Sequence[str] = ()
     owned: Sequence[int] = ()
 
@@ -64,9 +65,9 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
 def compile_launch(spec: Spec, around: Surroundings) -> Plan:
     """The plan of a container's first process. Raises InvalidParameter or Unsupported for a spec that cannot run."""
     check(spec, root_given=around.rootfs is not None)
-    if spec.process is None:
+    if spec.process is None and around.start_socket is None:
         raise InvalidParameter("process: a program to run must be given")
-    return _Launch(spec, spec.process, around).plan()
+    return _Launch(spec, spec.process or Process(cwd="/"), around).plan()
 
 
 class _Launch:
@@ -219,14 +220,18 @@ class _Launch:
 
     def _hooks(self, name: str, hooks: Sequence[Hook], inherited: Sequence[str]) -> Iterator[Operation]:
         """Hooks in order; one without an environment of its own gets that of its surroundings, as with runc."""
+        before, behind = _around_pid(self.around.state, "created" if name == "startContainer" else "creating")
         for index, hook in enumerate(hooks):
             environment = tuple(inherited if hook.env is None else hook.env)
             arguments, timeout = tuple(hook.args or (hook.path,)), (hook.timeout or 0) * 1000
             called = f"{name} hook #{index}"
-            yield plan.RunHook(hook.path, arguments, environment, self.around.state, timeout, called)
+            yield plan.RunHook(hook.path, arguments, environment, before, behind, timeout, called)
 
     def _process(self) -> Iterator[Operation]:
         process, keep = self.process, len(self.around.keep)
+        if self.spec.process is None:
+            yield plan.WaitStart(self.start, keep)  # for ever: `start` refuses what has no program
+            return
         filtered = compile_process.Filter(self.linux.seccomp, late=process.no_new_privileges and not self.around.init)
         execute = compile_process.program_of(process, filtered, keep=keep)
         yield from compile_process.affinity(None)
@@ -243,6 +248,14 @@ class _Launch:
         if self.around.init:
             yield plan.Reap()
         yield execute
+
+
+def _around_pid(state: State | None, status: str) -> tuple[bytes, bytes]:
+    """A state as JSON, cut where the pid stands: only the child knows how it is called in its own namespace."""
+    if state is None:
+        return b"", b""
+    before, _, behind = encode(msgspec.structs.replace(state, status=status, pid=0)).partition(b'"pid":0')
+    return before + b'"pid":', behind
 
 
 def compile_exec(

@@ -46,9 +46,6 @@ def wanted(spec: Spec, found: list[Source]) -> list[Device]:
     if any(source.bind and source.mount.destination.rstrip("/") == "/dev" for source in found):
         return []
     devices = {device.path: device for device in (*DEFAULT_DEVICES, *(spec.linux or Linux()).devices)}
-    for device in devices.values():
-        if device.type not in _TYPES:
-            raise InvalidParameter(f'device {device.path}: type "{device.type}" is not one of c, u, b, p')
     return list(devices.values())
 
 
@@ -66,7 +63,7 @@ def take(taken: list[tuple[int, Device]]) -> Iterator[Operation]:
 
 def _host_node(device: Device) -> str:
     """Where the host has the device: at the same path, or by its number. Raises InvalidParameter where nowhere."""
-    number = os.makedev(device.major, device.minor)
+    number = os.makedev(device.major or 0, device.minor or 0)
     kind = "block" if device.type == "b" else "char"
     for path in (Path(device.path), Path(f"/dev/{kind}/{device.major}:{device.minor}")):
         if path.exists() and path.stat().st_rdev == number:
@@ -87,7 +84,7 @@ def make(devices: list[Device], taken: list[tuple[int, Device]]) -> Iterator[Ope
     for device in devices:
         if device.path not in shown:
             mode = _TYPES[device.type] | (0o666 if device.file_mode is None else device.file_mode & 0o7777)
-            number = os.makedev(device.major, device.minor)
+            number = os.makedev(device.major or 0, device.minor or 0)
             yield plan.MakeNode(device.path, mode, number, device.uid or 0, device.gid or 0)
     for link, target in links().items():
         yield plan.MakeSymlink(target, link)

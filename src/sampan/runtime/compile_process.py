@@ -6,6 +6,8 @@ Order matters: limits and the console while all capabilities are held; the filte
 
 from collections.abc import Iterator, Sequence
 
+import msgspec
+
 from sampan.errors import InvalidParameter
 from sampan.linux import capabilities, rlimit
 from sampan.oci.runtime_spec import Capabilities, CPUAffinity, Personality, Process, Scheduler, Seccomp
@@ -126,6 +128,13 @@ def cpu_mask(text: str) -> bytes:
         for cpu in range(int(first), int(last or first) + 1):
             bits |= 1 << cpu
     return bits.to_bytes((bits.bit_length() + 63) // 64 * 8, "little")
+
+
+def ungrantable(process: Process) -> list[str]:
+    """The capabilities a process asks for and cannot have: unknown ones, or not in this runtime's own bounding set."""
+    sets = msgspec.structs.asdict(process.capabilities or Capabilities()).values()
+    names = dict.fromkeys(name for given in sets for name in given)
+    return [name for name in names if not _mask([name])]
 
 
 def _mask(names: Sequence[str]) -> int:

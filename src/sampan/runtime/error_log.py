@@ -6,6 +6,7 @@ Engines read the JSON form (``level``, ``msg``, ``time``) to show a reason of fa
 import json
 import sys
 import time
+from collections.abc import Sequence
 
 from sampan.errors import InvalidParameter
 
@@ -58,6 +59,12 @@ def open_log(path: str, kind: str, *, debug: bool) -> ErrorLog:
     global _log  # noqa: PLW0603  a command has one log
     _log = ErrorLog(path, kind, debug=debug)
     return _log
+
+
+def warn_of_capabilities(names: Sequence[str]) -> None:
+    """Capabilities that were asked for and cannot be given are told, not refused (config.md "Linux Process")."""
+    if names:
+        warn(f"cannot grant capabilities {', '.join(names)}: unknown or unavailable here")
 
 
 def warn(message: str) -> None:

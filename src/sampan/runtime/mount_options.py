@@ -45,12 +45,16 @@ PROPAGATION: dict[str, tuple[int, bool]] = {
     "runbindable": (kernel.MS_UNBINDABLE, True),
 }
 
-_SUPERBLOCK = {
+SUPERBLOCK = {
     "sync": "sync", "dirsync": "dirsync", "mand": "mand", "lazytime": "lazytime",
     "async": "", "nomand": "", "nolazytime": "", "silent": "", "loud": "",
     "iversion": "", "noiversion": "", "defaults": "", "remount": "", "copy-symlink": "",
 }  # fmt: skip
 """Options of the file system without a value, and those that ask for what is so anyway."""
+
+
+MODES = {"bind", "rbind", "tmpcopyup", "idmap", "ridmap"}
+"""Options that say how the mount is made."""
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -86,9 +90,9 @@ def _parse(options: tuple[str, ...]) -> Options:
             below.add(word[1:])
         elif word in PROPAGATION:
             propagation.append(PROPAGATION[word])
-        elif word in _SUPERBLOCK:
-            data += [_SUPERBLOCK[word]] if _SUPERBLOCK[word] else []
-        elif word not in _MODES:
+        elif word in SUPERBLOCK:
+            data += [SUPERBLOCK[word]] if SUPERBLOCK[word] else []
+        elif word not in MODES:
             data.append(word)
     return Options(
         bind=bool(words & {"bind", "rbind"}),
@@ -103,9 +107,6 @@ def _parse(options: tuple[str, ...]) -> Options:
         idmap_below="ridmap" in words,
         data=tuple(data),
     )
-
-
-_MODES = {"bind", "rbind", "tmpcopyup", "idmap", "ridmap"}
 
 
 class _Attributes:

@@ -35,6 +35,8 @@ from typing import ClassVar
 
 import msgspec
 
+from sampan.errors import InvalidParameter
+
 MAGIC = b"SMPN"
 VERSION = 1
 FIRST_SLOT = 3
@@ -125,14 +127,15 @@ class WaitStart(Operation, frozen=True):
 class RunHook(Operation, frozen=True):
     """Run a program of the place the child is in; not zero, or longer than ``timeout`` ms (0: no limit), fails.
 
-    ``name`` is what messages call it.
+    Its stdin is ``before``, the child's pid in its own namespace, ``behind``; ``name`` is what messages call it.
     """
 
     CODE: ClassVar[int] = 9
     path: str
     arguments: tuple[str, ...]
     environment: tuple[str, ...]
-    stdin: bytes
+    before: bytes
+    behind: bytes
     timeout: int = 0
     name: str = ""
 
@@ -501,7 +504,7 @@ class Slots:
         self._fresh += 1
         slot = FIRST_SLOT + len(self.fds) + self._fresh - 1
         if slot >= SLOTS:
-            raise ValueError(f"a plan has at most {SLOTS} slots")
+            raise InvalidParameter(f"too many mounts: a container has at most {SLOTS} mounts, devices and descriptors")
         return slot
 
 
@@ -517,7 +520,7 @@ def group_bytes(groups: Iterable[int]) -> bytes:
 
 
 def encode(operations: Iterable[Operation]) -> bytes:
-    """The plan as the C program reads it. Raises ValueError for a string with a NUL inside."""
+    """The plan as the C program reads it. Raises InvalidParameter for a string with a NUL inside."""
     bodies = [_body(operation) for operation in operations]
     return struct.pack("<4sIII", MAGIC, VERSION, len(bodies), 0) + b"".join(bodies)
 
@@ -551,7 +554,7 @@ def _argument(value: int | str | bytes | tuple[str, ...]) -> bytes:
 def _text(value: str) -> bytes:
     raw = value.encode(errors="surrogateescape")
     if b"\0" in raw:
-        raise ValueError(f"NUL byte in {value!r}")
+        raise InvalidParameter(f"NUL byte in {value!r}")
     return raw
 
 

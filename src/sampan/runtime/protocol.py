@@ -9,6 +9,8 @@ from enum import IntEnum, IntFlag
 
 import msgspec
 
+from sampan.errors import InvalidParameter
+
 _HEAD = struct.Struct("=4I4q")
 LONGEST = _HEAD.size + 160 * 1024
 LONGEST_EARLY = 128 * 1024
@@ -78,8 +80,8 @@ class Message(msgspec.Struct, frozen=True):
 
 
 def strings(values: Sequence[str]) -> bytes:
-    """A text of these strings. Raises ValueError for one with a NUL inside."""
+    """A text of these strings. Raises InvalidParameter for one with a NUL inside."""
     raw = [value.encode(errors="surrogateescape") for value in values]
     if any(b"\0" in value for value in raw):
-        raise ValueError("NUL byte in a string for the monitor")
+        raise InvalidParameter("NUL byte in a string for the monitor")
     return b"".join(value + b"\0" for value in raw)

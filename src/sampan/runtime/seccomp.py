@@ -18,7 +18,7 @@ from functools import lru_cache
 
 import msgspec
 
-from sampan.errors import InvalidParameter, Unsupported
+from sampan.errors import InvalidParameter
 from sampan.linux import seccomp as kernel
 from sampan.oci.runtime_spec import Seccomp, SeccompSyscall, decode, encode
 from sampan.runtime.seccomp_syscalls import NEWER
@@ -30,6 +30,7 @@ ACTIONS = {
     "SCMP_ACT_TRAP": kernel.ACT_TRAP,
     "SCMP_ACT_ERRNO": kernel.ACT_ERRNO,
     "SCMP_ACT_TRACE": kernel.ACT_TRACE,
+    "SCMP_ACT_NOTIFY": kernel.ACT_NOTIFY,
     "SCMP_ACT_LOG": kernel.ACT_LOG,
     "SCMP_ACT_ALLOW": kernel.ACT_ALLOW,
 }
@@ -37,7 +38,12 @@ FLAGS = {
     "SECCOMP_FILTER_FLAG_TSYNC": 1,
     "SECCOMP_FILTER_FLAG_LOG": 2,
     "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 4,
+    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": 32,
 }
+_NEW_LISTENER = 8
+_ARGUMENTS = 6
+_NOTIFY = "SCMP_ACT_NOTIFY"
+_SENDS = "sendmsg"
 _WITH_ERRNO = {"SCMP_ACT_ERRNO", "SCMP_ACT_TRACE"}
 _AUDIT_ARCHITECTURE = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7, "riscv64": 0xC00000F3}
 _X32_BIT = 0x40000000
@@ -54,15 +60,17 @@ NO_FILTER = Program(0, b"")
 
 
 def compile_filter(section: Seccomp) -> Program:
-    """The program of a section. Raises InvalidParameter for words it should not hold, Unsupported for listeners."""
+    """The program of a section. Raises InvalidParameter for words it should not hold.
+
+    With a listener it must be installed by whoever sends the listener on: its flags ask for the descriptor.
+    """
     return _compiled(encode(section))
 
 
 @lru_cache(maxsize=64)
 def _compiled(content: bytes) -> Program:
     section = decode(content, Seccomp, "linux.seccomp")
-    if section.listener_path:
-        raise Unsupported("linux.seccomp.listenerPath: filters that notify a listener are not supported")
+    _check(section)
     default = _action(section.default_action, section.default_errno_ret)
     with kernel.Filter(default) as built:
         _prepare(built, section)
@@ -72,6 +80,27 @@ def _compiled(content: bytes) -> Program:
     if section.default_action == "SCMP_ACT_ERRNO":
         code = _newer_is_missing(_newest(section)) + code
     return Program(_flags(section), code)
+
+
+def _check(section: Seccomp) -> None:
+    """What the words of a section must not say together."""
+    if section.listener_metadata and not section.listener_path:
+        raise InvalidParameter("linux.seccomp.listenerMetadata: there is no listenerPath it could be told to")
+    if section.default_action == _NOTIFY:
+        raise InvalidParameter(f"linux.seccomp.defaultAction: {_NOTIFY} would notify of the runtime's own calls")
+    if section.default_errno_ret is not None and section.default_action not in _WITH_ERRNO:
+        raise InvalidParameter(f"linux.seccomp.defaultErrnoRet: {section.default_action} gives no errno")
+    for rule in section.syscalls:
+        if not rule.names:
+            raise InvalidParameter("linux.seccomp.syscalls: names must contain at least one entry")
+        if rule.errno_ret is not None and rule.action not in _WITH_ERRNO:
+            raise InvalidParameter(f"linux.seccomp: errnoRet of {rule.names[0]}: {rule.action} gives no errno")
+        if any(not 0 <= argument.index < _ARGUMENTS for argument in rule.args):
+            raise InvalidParameter(f"linux.seccomp: argument index of {rule.names[0]} is not between 0 and 5")
+        if rule.action == _NOTIFY and not section.listener_path:
+            raise InvalidParameter(f"linux.seccomp: {_NOTIFY} needs a listenerPath")
+        if rule.action == _NOTIFY and _SENDS in rule.names:
+            raise InvalidParameter(f"linux.seccomp: {_NOTIFY} of {_SENDS}: the listener itself is sent by it")
 
 
 def _prepare(built: kernel.Filter, section: Seccomp) -> None:
@@ -119,8 +148,6 @@ def _number(name: str) -> int | None:
 
 
 def _action(name: str, errno_ret: int | None) -> int:
-    if name == "SCMP_ACT_NOTIFY":
-        raise Unsupported("linux.seccomp: SCMP_ACT_NOTIFY needs a listener, which is not supported")
     if name not in ACTIONS:
         raise InvalidParameter(f'linux.seccomp: action "{name}" is not known')
     if name not in _WITH_ERRNO:
@@ -141,7 +168,9 @@ def _flags(section: Seccomp) -> int:
         if name not in FLAGS:
             raise InvalidParameter(f'linux.seccomp: flag "{name}" is not known')
         flags |= FLAGS[name]
-    return flags
+    if any(rule.action == _NOTIFY for rule in section.syscalls):
+        return flags & ~FLAGS["SECCOMP_FILTER_FLAG_TSYNC"] | _NEW_LISTENER  # one thread: nothing to synchronise
+    return flags & ~FLAGS["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]  # which is about notifications
 
 
 def _newest(section: Seccomp) -> int:
@@ -173,6 +202,16 @@ def native_architectures() -> tuple[str, ...]:
     return _ARCHITECTURES.get(os.uname().machine, ())
 
 
+def known_architectures() -> list[str]:
+    """Every architecture the specification names that this libseccomp filters for."""
+    return [f"SCMP_ARCH_{name}" for name in _NAMED if kernel.architecture(name.lower())]
+
+
+_NAMED = (
+    "AARCH64", "ARM", "LOONGARCH64", "M68K", "MIPS", "MIPS64", "MIPS64N32", "MIPSEL", "MIPSEL64", "MIPSEL64N32",
+    "PARISC", "PARISC64", "PPC", "PPC64", "PPC64LE", "RISCV64", "S390", "S390X", "SH", "SHEB", "X32", "X86", "X86_64",
+)  # fmt: skip
+"""Source: runtime-spec config-linux.md "Seccomp"."""
 _ARCHITECTURES = {
     "x86_64": ("SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"),
     "aarch64": ("SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"),

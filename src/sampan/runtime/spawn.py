@@ -26,9 +26,10 @@ from sampan.runtime.launch import Exit, StartFailed
 from sampan.runtime.plan import Plan, encode
 from sampan.runtime.program import start_program
 from sampan.runtime.protocol import LONGEST, Message, MessageKind, StartFlag
+from sampan.runtime.seccomp_listener import Deliver
 
 _NOTE = struct.Struct("=IIii32s208s")
-_NOTE_EXECUTING, _NOTE_FAILED = 5, 6
+_NOTE_DESCRIPTOR, _NOTE_EXECUTING, _NOTE_FAILED = 3, 5, 6
 _CONSOLE = 1
 
 
@@ -38,7 +39,6 @@ class Spawned(msgspec.Struct):
     pid: int
     created: bool  # it waits for ``start_created``; otherwise it was executed
     console: int | None = None  # the terminal's master
-    listener: int | None = None  # the seccomp listener
     _control: socket.socket | None = None
     _program: int = 0
 
@@ -58,13 +58,14 @@ def spawn(
     plan: Plan,
     paused: Callable[[str, int], None] | None = None,
     *,
+    deliver: Deliver | None = None,
     stdio: Sequence[int] = (0, 1, 2),
     wait: bool = False,
 ) -> Spawned:
     """Perform ``plan`` with these stdio descriptors; returns when the process is created or executed.
 
-    ``paused(name, pid)`` runs at each ``Pause``; its exception ends the child and is raised. The plan's owned
-    descriptors are closed in any case. Raises StartFailed.
+    ``paused(name, pid)`` runs at each ``Pause``; its exception ends the child and is raised. ``deliver`` is given the
+    seccomp listener. The plan's owned descriptors are closed in any case. Raises StartFailed.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ExitStack() as undo:
@@ -76,7 +77,7 @@ def spawn(
         finally:
             for fd in plan.owned:
                 os.close(fd)
-        spawned = _serve(ours, program, paused)
+        spawned = _serve(ours, program, paused, deliver)
         if wait and not spawned.created:
             spawned._control, spawned._program = ours, program
             undo.pop_all()
@@ -85,16 +86,20 @@ def spawn(
         return spawned
 
 
-def start_created(directory: Path, name: str) -> None:
+def start_created(directory: Path, name: str, deliver: Callable[[int], None] | None = None) -> None:
     """Let the process that waits on the socket ``name`` of ``directory`` go on; returns once it was executed.
 
+    ``deliver`` is given the seccomp listener, which it closes.
     Raises StartFailed, and FileNotFoundError or ConnectionRefusedError where nothing waits.
     """
     with connect_beneath(directory, name) as connection:
         executing = False
-        while packet := receive_packet(connection, LONGEST)[0]:
+        while (received := receive_packet(connection, LONGEST))[0]:
+            packet, fds = received
             kind, _index, error, _number, step, object_ = _NOTE.unpack(packet)
-            executing = kind == _NOTE_EXECUTING
+            executing = executing or kind == _NOTE_EXECUTING
+            if kind == _NOTE_DESCRIPTOR and deliver is not None:
+                deliver(fds[0])
             if kind == _NOTE_FAILED:
                 raise StartFailed(_string(step), error, _string(object_))
         if not executing:
@@ -114,7 +119,9 @@ def _send_plan(control: socket.socket, plan: Plan, wait: bool) -> None:
         os.close(fd)
 
 
-def _serve(control: socket.socket, program: int, paused: Callable[[str, int], None] | None) -> Spawned:
+def _serve(
+    control: socket.socket, program: int, paused: Callable[[str, int], None] | None, deliver: Deliver | None
+) -> Spawned:
     """Answer the program until there is a process. Descriptors that came before a failure are closed."""
     spawned = Spawned(0, False)
     try:
@@ -122,13 +129,16 @@ def _serve(control: socket.socket, program: int, paused: Callable[[str, int], No
             packet, fds = receive_packet(control, LONGEST)
             if not packet:
                 raise StartFailed("spawn", errno.EPIPE, "sampan-monitor")
-            _take(spawned, Message.decode(packet), fds, control, paused)
+            message = Message.decode(packet)
+            if message.kind is MessageKind.DESCRIPTOR and message.v[0] != _CONSOLE and deliver is not None:
+                deliver(fds[0], message.v[1])
+            else:
+                _take(spawned, message, fds, control, paused)
     except BaseException:
         control.close()
         os.waitpid(program, 0)
-        for fd in (spawned.console, spawned.listener):
-            if fd is not None:
-                os.close(fd)
+        if spawned.console is not None:
+            os.close(spawned.console)
         raise
     return spawned
 
@@ -146,10 +156,8 @@ def _take(
         case MessageKind.FAILED:
             step, object_ = (*message.strings, "", "")[:2]
             raise StartFailed(step, message.v[1], object_)
-        case MessageKind.DESCRIPTOR if message.v[0] == _CONSOLE:
-            spawned.console = fds[0]
         case MessageKind.DESCRIPTOR:
-            spawned.listener = fds[0]
+            spawned.console = fds[0]
         case MessageKind.PAUSED:
             if paused is not None:
                 paused(message.strings[0], message.v[1])

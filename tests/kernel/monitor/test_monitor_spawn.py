@@ -95,14 +95,16 @@ def test_pauses_report_the_pid_in_order(box: Any, output: Any) -> None:
 
 
 def test_hooks_run_where_the_child_is_and_get_the_state(box: Any, output: Any) -> None:
-    hook = p.RunHook("/bin/sh", ("sh", "-c", "cat; echo $WHERE; hostname"), ("WHERE=inside", "PATH=/bin"), b"{state}\n")
+    hook = p.RunHook(
+        "/bin/sh", ("sh", "-c", "cat; echo $WHERE; hostname"), ("WHERE=inside", "PATH=/bin"), b"{state ", b"}\n"
+    )
     spawn(box.plan(["true"], last=[p.SetHostname("boxed"), hook]), stdio=output.stdio, wait=True).wait()
     assert output.text() == "{state}\ninside\nboxed\n"
 
 
 @pytest.mark.parametrize(("script", "number"), [("exit 7", errno.ECHILD), ("sleep 9", errno.ETIMEDOUT)])
 def test_a_failing_hook_fails_the_start(box: Any, output: Any, script: str, number: int) -> None:
-    hook = p.RunHook("/bin/sh", ("sh", "-c", script), ("PATH=/bin",), b"", 200)
+    hook = p.RunHook("/bin/sh", ("sh", "-c", script), ("PATH=/bin",), b"", b"", 200)
     with pytest.raises(StartFailed) as failure:
         spawn(box.plan(["true"], last=[hook]), stdio=output.stdio)
     assert (failure.value.step, failure.value.errno) == ("run_hook", number)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sampan.errors import InvalidParameter
 from sampan.runtime import plan
 from sampan.runtime.plan import Operation, encode, signature, step
 from sampan.runtime.protocol import Message, MessageKind, StartFlag, StreamFlag, strings
@@ -56,9 +57,9 @@ def test_a_plan_is_encoded_as_drawn() -> None:
 
 
 def test_a_nul_byte_inside_a_string_is_refused() -> None:
-    with pytest.raises(ValueError, match="NUL"):
+    with pytest.raises(InvalidParameter, match="NUL"):
         encode([plan.SetHostname("a\0b")])
-    with pytest.raises(ValueError, match="NUL"):
+    with pytest.raises(InvalidParameter, match="NUL"):
         strings(["a\0b"])
 
 
@@ -82,7 +83,7 @@ def test_slots_count_inherited_descriptors_first() -> None:
 
 def test_slots_end() -> None:
     slots = plan.Slots()
-    with pytest.raises(ValueError, match="256"):
+    with pytest.raises(InvalidParameter, match="256"):
         for _ in range(plan.SLOTS):
             slots.take()
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sampan.errors import InvalidParameter, Unsupported
+from sampan.errors import InvalidParameter
 from sampan.oci.runtime_spec import Seccomp, SeccompArg, SeccompSyscall
 from sampan.runtime.seccomp import compile_filter
 from sampan.runtime.seccomp_default import default_profile
@@ -50,6 +50,7 @@ def test_words_nobody_knows_are_refused(section: Seccomp) -> None:
         compile_filter(section)
 
 
-def test_listeners_are_refused_as_unsupported() -> None:
-    with pytest.raises(Unsupported):
-        compile_filter(Seccomp("SCMP_ACT_ALLOW", listener_path="/x"))
+def test_a_filter_that_notifies_asks_for_its_listener() -> None:
+    rule = SeccompSyscall(["mkdir"], "SCMP_ACT_NOTIFY")
+    assert compile_filter(Seccomp("SCMP_ACT_ALLOW", listener_path="/x", syscalls=[rule])).flags & 8
+    assert not compile_filter(Seccomp("SCMP_ACT_ALLOW", listener_path="/x")).flags & 8

@@ -15,16 +15,20 @@ import msgspec
 
 from sampan.errors import Conflict, EngineError, InvalidParameter
 from sampan.linux.unix_socket import listen_beneath
-from sampan.oci.runtime_spec import Hooks, Linux, Process, Spec, decode, encode
+from sampan.oci.runtime_spec import Hooks, Linux, Process, Spec, Versioned, decode
 from sampan.runtime import hooks
 from sampan.runtime.cgroups import prepare_cgroup
 from sampan.runtime.cli import one_id
 from sampan.runtime.commands.kill import destroy
 from sampan.runtime.compile import compile_launch
+from sampan.runtime.compile_process import ungrantable
 from sampan.runtime.console import Foreground, send_console
 from sampan.runtime.container import surroundings
+from sampan.runtime.error_log import warn_of_capabilities
 from sampan.runtime.flags import Arguments, Kind, Switch, Text, parse
+from sampan.runtime.launch import StartFailed
 from sampan.runtime.plan import Plan
+from sampan.runtime.seccomp_listener import deliver_to
 from sampan.runtime.spawn import Spawned, spawn, start_created
 from sampan.runtime.state import START_SOCKET, Container, Containers, Record, locked, mount_id, start_time
 from sampan.runtime.validate import check
@@ -62,7 +66,9 @@ def start(root: Path, words: list[str]) -> int:
         status = container.status()
         if status != "created":
             raise Conflict(f"cannot start a container in the {status} state")
-        start_created(container.directory, START_SOCKET)
+        if container.spec.process is None:
+            raise InvalidParameter("process: a program to run must be given")
+        _go_on(container)
         (container.directory / START_SOCKET).unlink(missing_ok=True)
         try:
             _poststart(container)
@@ -93,6 +99,18 @@ def run(root: Path, words: list[str]) -> int:
     return status
 
 
+def _go_on(container: Container) -> None:
+    """Let a created container run its program. A failing hook on the way ends and deletes it (runtime.md, step 7)."""
+    record = container.record
+    deliver = deliver_to((container.spec.linux or Linux()).seccomp, container.state("created"))
+    try:
+        start_created(container.directory, START_SOCKET, deliver and (lambda fd: deliver(fd, record.pid)))
+    except StartFailed as failure:
+        if failure.step == "run_hook":
+            destroy(container)
+        raise
+
+
 def _poststart(container: Container) -> None:
     """The hooks of a program that runs; the first that fails raises EngineError (runtime.md "Lifecycle", step 9)."""
     wanted = (container.spec.hooks or Hooks()).poststart
@@ -106,6 +124,7 @@ def _make(
     bundle = Path(arguments.text("bundle", ".")).absolute()
     spec = load(bundle)
     check(spec)
+    warn_of_capabilities(ungrantable(spec.process or Process()))
     _check_console(spec, arguments, wait=wait)
     rootfs = _rootfs(bundle, spec)
     record = Record(container_id, str(bundle), rootfs, _now(), owner=_owner(), mount=mount_id(rootfs))
@@ -129,7 +148,8 @@ def _spawn(
         if waiting:
             listener = kept.enter_context(listen_beneath(container.directory, START_SOCKET))
         plan = _plan(container, spec, arguments, None if listener is None else listener.fileno())
-        spawned = spawn(plan, lambda _name, pid: _create_runtime(container, spec, pid), wait=wait)
+        deliver = deliver_to((spec.linux or Linux()).seccomp, container.state("creating", 0))
+        spawned = spawn(plan, lambda _name, pid: _create_runtime(container, spec, pid), deliver=deliver, wait=wait)
     record = msgspec.structs.replace(container.record, pid=spawned.pid, started=start_time(spawned.pid))
     return container.write(record), spawned
 
@@ -146,7 +166,7 @@ def _plan(container: Container, spec: Spec, arguments: Arguments, start_socket: 
             pivot=not arguments.on("no-pivot"),
             keep=tuple(range(_FIRST_PRESERVED, _FIRST_PRESERVED + preserved)),
             environment=[f"{name}={value}" for name, value in os.environ.items()],
-            state=encode(container.state("creating", 1)),
+            state=container.state("creating", 1),
             start_socket=start_socket,
         )
         plan = compile_launch(spec, around)
@@ -164,11 +184,13 @@ def _create_runtime(container: Container, spec: Spec, pid: int) -> None:
 def load(bundle: Path) -> Spec:
     """The spec of a bundle. Raises InvalidParameter."""
     try:
-        return decode((bundle / "config.json").read_bytes(), Spec)
+        data = (bundle / "config.json").read_bytes()
     except FileNotFoundError:
         raise InvalidParameter(f"JSON specification file {bundle / 'config.json'} not found") from None
     except NotADirectoryError:
         raise InvalidParameter(f"bundle {bundle} is not a directory") from None
+    decode(data, Versioned)
+    return decode(data, Spec)
 
 
 def cgroup_of(spec: Spec, container_id: str) -> str:

@@ -11,10 +11,13 @@ from sampan.linux.cgroup2 import Cgroup2
 from sampan.oci.runtime_spec import Box, Capabilities, Linux, Process, Spec, User, decode
 from sampan.runtime.commands.create import write_pid
 from sampan.runtime.compile import compile_exec
+from sampan.runtime.compile_process import ungrantable
 from sampan.runtime.console import Foreground, send_console
 from sampan.runtime.container import foreign_namespaces, inherit, open_tasks
+from sampan.runtime.error_log import warn_of_capabilities
 from sampan.runtime.flags import Arguments, Kind, Switch, Text, Texts, parse
 from sampan.runtime.plan import Plan
+from sampan.runtime.seccomp_listener import deliver_to
 from sampan.runtime.spawn import spawn
 from sampan.runtime.state import Container, Containers
 
@@ -50,9 +53,11 @@ def exec_(root: Path, words: list[str]) -> int:
     _check_status(container, arguments)
     spec = container.spec
     process = inherit(_process(spec, arguments), spec)
+    warn_of_capabilities(ungrantable(process))
     _check_console(process, arguments)
     detach = arguments.on("detach")
-    spawned = spawn(_plan(container, spec, process, arguments), wait=not detach)
+    deliver = deliver_to((spec.linux or Linux()).seccomp, container.state())
+    spawned = spawn(_plan(container, spec, process, arguments), deliver=deliver, wait=not detach)
     if pid_file := arguments.text("pid-file"):
         write_pid(Path(pid_file), spawned.pid)
     if spawned.console is not None and (socket := arguments.text("console-socket")):

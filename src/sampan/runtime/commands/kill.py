@@ -74,7 +74,7 @@ def _signal_all(container: Container, number: int) -> None:
 
 
 def delete(root: Path, words: list[str]) -> int:
-    """``delete [--force] ID``; forced, one that does not exist is no error."""
+    """``delete [--force] ID``; forced, one that does not exist is no error. One only created is not stopped either."""
     arguments = parse(words, {"force": Switch}, {"f": "force"})
     container_id = one_id(arguments.words, "delete")
     force = arguments.on("force")
@@ -86,24 +86,23 @@ def delete(root: Path, words: list[str]) -> int:
         raise
     with locked(container.directory):
         status = Containers(root).find(container_id).status()
-        if status not in {"stopped", "created"} and not force:
+        if status != "stopped" and not force:
             raise Conflict(f"cannot delete container {container_id} that is not stopped: {status}")
         destroy(container)
     return 0
 
 
 def destroy(container: Container) -> None:
-    """End the container's processes and give everything back: cgroup, hooks poststop, directory."""
+    """End the container's processes and give everything back: cgroup, mounts, directory. Hooks poststop are last."""
     _end(container)
     cgroup = container.cgroup
     if cgroup is not None and cgroup.path != "/":
         cgroup.remove()
-    with suppress(FileNotFoundError):
-        wanted = (container.spec.hooks or Hooks()).poststop
-        for failure in hooks.run_all("poststop", wanted, container.state("stopped")) if wanted else ():
-            warn(failure)
     _unmount(container)
+    wanted, state = (container.spec.hooks or Hooks()).poststop, container.state("stopped")
     container.remove()
+    for failure in hooks.run_all("poststop", wanted, state) if wanted else ():
+        warn(failure)
 
 
 def _unmount(container: Container) -> None:

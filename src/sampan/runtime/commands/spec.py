@@ -8,7 +8,6 @@ import msgspec
 
 from sampan.errors import Conflict, Unsupported
 from sampan.linux import capabilities, namespaces, seccomp
-from sampan.linux.cgroup import hierarchies
 from sampan.oci.runtime_spec import (
     VERSION,
     Capabilities,
@@ -25,8 +24,8 @@ from sampan.oci.runtime_spec import (
     encode,
 )
 from sampan.runtime.flags import Switch, Text, parse
-from sampan.runtime.mount_options import ATTRIBUTES, PROPAGATION
-from sampan.runtime.seccomp import ACTIONS, FLAGS, native_architectures
+from sampan.runtime.mount_options import ATTRIBUTES, MODES, PROPAGATION, SUPERBLOCK
+from sampan.runtime.seccomp import ACTIONS, FLAGS, known_architectures
 
 _CAPABILITIES = ("CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE")
 _MOUNTS = (
@@ -86,13 +85,13 @@ def example(*, rootless: bool = False) -> Spec:
 
 def features(_root: Path, _words: list[str]) -> int:
     """``features``: what this runtime knows, for engines (runtime-spec features.md)."""
-    known = {name for words in (ATTRIBUTES, PROPAGATION) for name in words}
-    options = known | {f"r{name}" for name in ATTRIBUTES} | {"bind", "rbind", "tmpcopyup", "idmap", "ridmap"}
+    options = {name for words in (ATTRIBUTES, PROPAGATION, SUPERBLOCK, MODES) for name in words}
+    options |= {f"r{name}" for name in ATTRIBUTES}
     linux: dict[str, Any] = {
         "namespaces": sorted(namespaces.FLAGS),
         "capabilities": list(capabilities.NAMES),
         "cgroup": {
-            "v1": hierarchies().version == 1,
+            "v1": True,
             "v2": True,
             "systemd": False,
             "systemdUser": False,
@@ -102,13 +101,14 @@ def features(_root: Path, _words: list[str]) -> int:
             "enabled": True,
             "actions": sorted(ACTIONS),
             "operators": sorted(seccomp.COMPARISONS),
-            "archs": sorted(native_architectures()),
+            "archs": known_architectures(),
             "knownFlags": sorted(FLAGS),
             "supportedFlags": sorted(FLAGS),
         },
         "apparmor": {"enabled": False},
         "selinux": {"enabled": False},
         "intelRdt": {"enabled": False},
+        "netDevices": {"enabled": False},
         "mountExtensions": {"idmap": {"enabled": True}},
     }
     hooks = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"]

@@ -1,0 +1,315 @@
+"""The operations, their errors, and the hooks, as runtime.md and config.md "POSIX-platform Hooks" say."""
+
+import array
+import json
+import os
+import socket
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .bundle_config import Change, with_mount, with_namespaces, write
+from .conftest import PARENT, Runtime, cgroup_directories
+
+SLEEP = "exec sleep 1000"
+HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
+IN_CONTAINER = {"createContainer", "startContainer"}
+STATUS = {
+    "prestart": "creating", "createRuntime": "creating", "createContainer": "creating", "startContainer": "created",
+    "poststart": "running", "poststop": "stopped",
+}  # fmt: skip
+
+
+def create(runtime: Runtime, change: Change, script: str = SLEEP) -> None:
+    write(runtime, change, script)
+    assert runtime.try_create("one") == (0, "")
+
+
+def state(runtime: Runtime) -> dict[str, Any]:
+    return dict(json.loads(runtime.call("state", "one").stdout))
+
+
+def wait_for(runtime: Runtime, status: str) -> None:
+    deadline = time.monotonic() + 10
+    while runtime.status("one") != status:
+        assert time.monotonic() < deadline, f"never {status}"
+
+
+def test_the_state_has_the_members_of_the_specification(runtime: Runtime) -> None:
+    create(runtime, {"annotations": {"com.example.key": "value", "org.opencontainers.image.os": "linux"}})
+    created = state(runtime)
+    assert {key: created[key] for key in ("id", "status", "bundle")} == {
+        "id": "one", "status": "created", "bundle": str(runtime.directory),
+    }  # fmt: skip
+    assert created["annotations"] == {"com.example.key": "value", "org.opencontainers.image.os": "linux"}
+    assert created["ociVersion"].startswith("1.")
+    assert Path(f"/proc/{created['pid']}").exists()
+    runtime.call("start", "one")
+    running = state(runtime)
+    assert (running["status"], running["pid"]) == ("running", created["pid"])
+    runtime.call("kill", "one", "KILL")
+    wait_for(runtime, "stopped")
+    assert state(runtime)["bundle"] == str(runtime.directory)
+
+
+@pytest.mark.parametrize("operation", ["state", "create", "start", "kill", "delete"])
+def test_an_operation_needs_an_id(runtime: Runtime, operation: str) -> None:
+    write(runtime, {})
+    for words in ((operation,), (operation, "")):
+        done = runtime.call(*words)
+        assert done.returncode == 1
+        assert done.stderr
+
+
+def test_an_id_is_given_once(runtime: Runtime) -> None:
+    create(runtime, {})
+    before = state(runtime)
+    assert runtime.try_create("one")[0] == 1
+    assert state(runtime) == before
+
+
+def test_starting_what_is_not_created_changes_nothing(runtime: Runtime) -> None:
+    create(runtime, {})
+    runtime.call("start", "one")
+    before = state(runtime)
+    assert runtime.call("start", "one").returncode == 1
+    assert state(runtime) == before
+    runtime.call("kill", "one", "KILL")
+    wait_for(runtime, "stopped")
+    assert runtime.call("start", "one").returncode == 1
+    assert runtime.status("one") == "stopped"
+
+
+def test_a_container_without_a_process_is_created_and_cannot_start(runtime: Runtime) -> None:
+    create(runtime, {"process": None})
+    done = runtime.call("start", "one")
+    assert done.returncode == 1
+    assert "process" in done.stderr
+    assert runtime.status("one") == "created"
+
+
+def test_a_signal_reaches_the_process_and_only_one_that_runs(runtime: Runtime) -> None:
+    create(runtime, {}, "trap 'echo got; exit 0' USR1; while true; do sleep 0.01; done")
+    runtime.call("start", "one")
+    time.sleep(0.2)
+    assert runtime.call("kill", "one", "USR1").returncode == 0
+    wait_for(runtime, "stopped")
+    assert (runtime.directory / "one.out").read_text() == "got\n"
+    for signal in ("USR1", "KILL", "0"):
+        assert runtime.call("kill", "one", signal).returncode == 1
+    assert runtime.call("kill", "one", "NOSUCH").returncode == 1
+
+
+def test_a_created_container_can_be_killed(runtime: Runtime) -> None:
+    create(runtime, {})
+    assert runtime.call("kill", "one", "KILL").returncode == 0
+    wait_for(runtime, "stopped")
+
+
+def test_only_what_is_stopped_is_deleted_and_then_all_of_it(runtime: Runtime) -> None:
+    create(runtime, {})
+    for status in ("created", "running"):
+        assert runtime.call("delete", "one").returncode == 1
+        assert runtime.status("one") == status
+        runtime.call("start", "one")
+    runtime.call("kill", "one", "KILL")
+    wait_for(runtime, "stopped")
+    assert runtime.call("delete", "one").returncode == 0
+    assert runtime.status("one") == "gone"
+    assert not any((directory / "one").exists() for directory in cgroup_directories())
+    create(runtime, {})
+
+
+def test_a_configuration_changed_later_counts_no_more(runtime: Runtime) -> None:
+    create(runtime, {"hostname": "first"}, "hostname")
+    write(runtime, {"hostname": "second", "annotations": {"a": "b"}}, "echo other")
+    runtime.call("start", "one")
+    wait_for(runtime, "stopped")
+    assert (runtime.directory / "one.out").read_text() == "first\n"
+    assert not state(runtime).get("annotations")
+
+
+def test_a_cgroup_path_is_the_same_place_each_time(runtime: Runtime) -> None:
+    create(runtime, {"linux.cgroupsPath": f"{PARENT}/one"})
+    assert (cgroup_directories()[0] / "one").is_dir()
+
+
+@pytest.fixture
+def hooked(runtime: Runtime) -> Any:
+    """Gives the configuration of one hook of each kind, which notes its name, namespace and state in a file."""
+    notes = runtime.directory / "notes"
+    notes.mkdir()
+    script = 'printf "%s\\0%s\\0%s\\0" "$0" "$(readlink /proc/self/ns/uts)" "$(cat)" >> '
+
+    def entry(name: str, number: int) -> dict[str, Any]:
+        place = "/notes" if name == "startContainer" else str(notes)
+        return {"path": "/bin/sh", "args": ["sh", "-c", script + f"{place}/all", f"{name}{number}"]}
+
+    shared = {"destination": "/notes", "source": str(notes), "options": ["bind"]}
+    return {"hooks": {name: [entry(name, number) for number in (1, 2)] for name in HOOKS}} | with_mount(shared), notes
+
+
+def test_hooks_run_in_order_in_their_namespaces_with_the_state(runtime: Runtime, hooked: Any) -> None:
+    change, notes = hooked
+    create(runtime, change)
+    pid = state(runtime)["pid"]
+    container = str(Path(f"/proc/{pid}/ns/uts").readlink())
+    assert runtime.call("start", "one").returncode == 0
+    runtime.call("kill", "one", "KILL")
+    wait_for(runtime, "stopped")
+    assert runtime.call("delete", "one").returncode == 0
+    parts = (notes / "all").read_text().split("\0")[:-1]
+    found = list(zip(parts[::3], parts[1::3], map(json.loads, parts[2::3]), strict=True))
+    assert [name for name, _, _ in found] == [f"{name}{number}" for name in HOOKS for number in (1, 2)]
+    for name, namespace, told in found:
+        kind = name[:-1]
+        assert (namespace == container) == (kind in IN_CONTAINER), name
+        assert (told["id"], told["bundle"], told["status"]) == ("one", str(runtime.directory), STATUS[kind])
+        expected = {"poststop": told.get("pid")}.get(kind, 1 if kind in IN_CONTAINER else pid)
+        assert told.get("pid") == expected, name
+
+
+def test_a_hook_of_a_container_in_the_hosts_pid_namespace_is_told_the_hosts_pid(runtime: Runtime) -> None:
+    told = runtime.directory / "told"
+    hook = {"path": "/bin/sh", "args": ["sh", "-c", f"cat > {told}"]}
+    create(runtime, {"hooks": {"createContainer": [hook]}} | with_namespaces(without="pid"))
+    assert json.loads(told.read_text())["pid"] == state(runtime)["pid"]
+
+
+def test_a_hook_has_the_environment_and_arguments_named(runtime: Runtime) -> None:
+    out = runtime.directory / "out"
+    script = f'echo "$A $0 $1" > {out}'
+    hook = {"path": "/bin/sh", "args": ["named", "-c", script, "zero", "one"], "env": ["A=b", "PATH=/bin:/usr/bin"]}
+    create(runtime, {"hooks": {"createRuntime": [hook]}})
+    assert out.read_text() == "b zero one\n"
+
+
+@pytest.mark.parametrize("name", HOOKS[:3])
+def test_a_failing_hook_of_create_fails_it_and_nothing_stays(runtime: Runtime, name: str) -> None:
+    after, stopped = runtime.directory / "after", runtime.directory / "stopped"
+    hooks = {
+        name: [{"path": "/bin/false"}, {"path": "/bin/sh", "args": ["sh", "-c", f"touch {after}"]}],
+        "poststop": [{"path": "/bin/sh", "args": ["sh", "-c", f"touch {stopped}"]}],
+    }
+    write(runtime, {"hooks": hooks})
+    status, said = runtime.try_create("one")
+    assert status == 1
+    assert name in said
+    assert not (runtime.directory / "root" / "one").exists()
+    assert not after.exists()
+    assert stopped.exists()
+
+
+@pytest.mark.parametrize("name", ["startContainer", "poststart"])
+def test_a_failing_hook_of_start_fails_it_and_destroys_the_container(runtime: Runtime, name: str) -> None:
+    stopped = runtime.directory / "stopped"
+    poststop = [{"path": "/bin/false"}, {"path": "/bin/sh", "args": ["sh", "-c", f"touch {stopped}"]}]
+    create(runtime, {"hooks": {name: [{"path": "/bin/false"}], "poststop": poststop}})
+    done = runtime.call("start", "one")
+    assert done.returncode == 1
+    assert name in done.stderr
+    assert runtime.status("one") == "gone"
+    assert stopped.exists()
+
+
+def test_a_failing_hook_after_the_end_is_a_warning(runtime: Runtime) -> None:
+    write(runtime, {"hooks": {"poststop": [{"path": "/bin/false"}]}}, "true")
+    done = runtime.call("run", "--bundle", str(runtime.directory), "one")
+    assert done.returncode == 0
+    assert "level=warning" in done.stderr
+    assert runtime.status("one") == "gone"
+
+
+@pytest.mark.parametrize("name", ["createRuntime", "createContainer"])
+def test_a_hook_that_takes_too_long_is_ended(runtime: Runtime, name: str) -> None:
+    write(runtime, {"hooks": {name: [{"path": "/bin/sleep", "args": ["sleep", "50"], "timeout": 1}]}})
+    started = time.monotonic()
+    assert runtime.try_create("one")[0] == 1
+    assert time.monotonic() - started < 20
+    assert not (runtime.directory / "root" / "one").exists()
+
+
+def receive(path: Path) -> tuple[threading.Thread, list[tuple[bytes, int]]]:
+    """One message with one descriptor, whenever it comes to a new socket."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(path))
+    listener.listen()
+    received: list[tuple[bytes, int]] = []
+
+    def accept() -> None:
+        with listener, listener.accept()[0] as connection:
+            data, rights, _, _ = connection.recvmsg(65536, socket.CMSG_SPACE(4))
+            received.append((data, array.array("i", rights[0][2])[0]))
+
+    thread = threading.Thread(target=accept)
+    thread.start()
+    return thread, received
+
+
+def test_a_terminal_has_the_size_named_and_goes_to_the_console_socket(runtime: Runtime) -> None:
+    thread, received = receive(runtime.directory / "tty.sock")
+    write(runtime, {"process.terminal": True, "process.consoleSize": {"height": 11, "width": 33}}, "stty size; tty")
+    runtime.made.add("one")
+    words = runtime.command(
+        "create", "--bundle", str(runtime.directory), "--console-socket", str(runtime.directory / "tty.sock"), "one"
+    )
+    subprocess.run(words, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=30)
+    thread.join(10)
+    assert runtime.call("start", "one").returncode == 0
+    shown = b""
+    master = received[0][1]
+    try:
+        while chunk := os.read(master, 1000):
+            shown += chunk
+    except OSError:
+        os.close(master)
+    assert shown.split() == [b"11", b"33", b"/dev/pts/0"]
+
+
+def test_a_filters_listener_goes_to_its_socket_with_the_state(runtime: Runtime) -> None:
+    thread, received = receive(runtime.directory / "agent.sock")
+    section = {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "listenerPath": str(runtime.directory / "agent.sock"),
+        "listenerMetadata": "mine",
+        "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}],
+    }
+    create(runtime, {"linux.seccomp": section}, SLEEP)
+    assert runtime.call("start", "one").returncode == 0
+    thread.join(10)
+    told, fd = json.loads(received[0][0]), received[0][1]
+    assert str(Path(f"/proc/self/fd/{fd}").readlink()) == "anon_inode:seccomp notify"
+    os.close(fd)
+    assert (told["fds"], told["metadata"], told["pid"]) == (["seccompFd"], "mine", state(runtime)["pid"])
+    assert (told["state"]["id"], told["state"]["status"]) == ("one", "created")
+
+
+def test_a_listener_nobody_hears_fails_the_start(runtime: Runtime) -> None:
+    section = {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "listenerPath": str(runtime.directory / "nobody.sock"),
+        "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}],
+    }
+    write(runtime, {"linux.seccomp": section}, SLEEP)
+    done = runtime.call("run", "--bundle", str(runtime.directory), "one")
+    assert done.returncode == 1
+    assert "listenerPath" in done.stderr
+    assert runtime.status("one") == "gone"
+
+
+def test_features_tells_what_a_configuration_may_hold(runtime: Runtime) -> None:
+    told = json.loads(runtime.call("features").stdout)
+    assert told["hooks"] == list(HOOKS)
+    assert {"ro", "rro", "bind", "defaults", "lazytime", "tmpcopyup", "ridmap", "async"} <= set(told["mountOptions"])
+    linux = told["linux"]
+    assert set(linux["namespaces"]) == {"cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"}
+    assert len(linux["capabilities"]) == 41
+    assert linux["cgroup"]["v1"] is linux["cgroup"]["v2"] is True
+    assert "SCMP_ACT_NOTIFY" in linux["seccomp"]["actions"]
+    assert {"SCMP_ARCH_X86_64", "SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"} <= set(linux["seccomp"]["archs"])
+    assert set(linux["seccomp"]["supportedFlags"]) <= set(linux["seccomp"]["knownFlags"])
+    assert linux["mountExtensions"] == {"idmap": {"enabled": True}}
