@@ -9,6 +9,9 @@ import stat
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from posixpath import normpath
+
+import msgspec
 
 from sampan.errors import InvalidParameter
 from sampan.linux import mount as kernel
@@ -45,7 +48,8 @@ def wanted(spec: Spec, found: list[Source]) -> list[Device]:
     """The devices to make: none where /dev is the host's or another tree; the spec's own replace defaults."""
     if any(source.bind and source.mount.destination.rstrip("/") == "/dev" for source in found):
         return []
-    devices = {device.path: device for device in (*DEFAULT_DEVICES, *(spec.linux or Linux()).devices)}
+    named = (msgspec.structs.replace(one, path=normpath(one.path)) for one in (spec.linux or Linux()).devices)
+    devices = {device.path: device for device in (*DEFAULT_DEVICES, *named)}
     return list(devices.values())
 
 

@@ -189,6 +189,11 @@ EFFECTS: dict[str, tuple[Change, str, str]] = {
         "echo x > /dev/deep/er/null && echo fine",
         "fine",
     ),
+    "a device whose path ends in a slash": (
+        {"linux.devices": [FLOPPY | {"path": "/dev//g/"}]},
+        "stat -c %t:%T /dev/g",
+        "7:9",
+    ),
     # config-linux.md "Sysctl", "Masked Paths", "Readonly Paths", "Personality"
     "kernel parameters": (
         {"linux.sysctl": {"net.ipv4.ip_forward": "1", "kernel.msgmax": "4096", "net/ipv4/ip_default_ttl": "65"}},
