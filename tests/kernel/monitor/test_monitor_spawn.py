@@ -99,7 +99,7 @@ def test_hooks_run_where_the_child_is_and_get_the_state(box: Any, output: Any) -
         "/bin/sh", ("sh", "-c", "cat; echo $WHERE; hostname"), ("WHERE=inside", "PATH=/bin"), b"{state ", b"}\n"
     )
     spawn(box.plan(["true"], last=[p.SetHostname("boxed"), hook]), stdio=output.stdio, wait=True).wait()
-    assert output.text() == "{state}\ninside\nboxed\n"
+    assert output.text() == "{state 1}\ninside\nboxed\n"
 
 
 @pytest.mark.parametrize(("script", "number"), [("exit 7", errno.ECHILD), ("sleep 9", errno.ETIMEDOUT)])
