@@ -1,15 +1,22 @@
 """The registry on a real PostgreSQL, and several registries on one."""
 
 import asyncio
+import hashlib
+import http.client
+import json
 import os
 import pwd
 import shutil
 import subprocess
 import tempfile
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
+from registry_process import Process, ours_in
+from s3_server import bucket
 
 from sampan.oci.digest import Digest
 from sampan.registry.server import records
@@ -96,3 +103,48 @@ async def test_concurrent_pushes_and_a_collector_keep_the_books(databases: list[
         assert await one.read(lambda c, digest=digest: records.find_blob(c, "race", digest)) is not None
     for database in databases:
         await database.close()
+
+
+@pytest.fixture
+def processes(url: str, tmp_path: Path) -> Iterator[list[Process]]:
+    """Two registries in processes of their own, over one database and one bucket; nothing else is shared."""
+    with bucket() as s3:
+        settings = {"database": url, "storage": {"s3": msgspec.to_builtins(s3)}}
+        (tmp_path / "config.json").write_text(json.dumps(settings))
+        made = [ours_in(tmp_path / name, "--config", str(tmp_path / "config.json")) for name in ("one", "two")]
+        for process in made:
+            process.start()
+        try:
+            yield made
+        finally:
+            for process in made:
+                process.kill()
+
+
+def ask(process: Process, method: str, path: str, body: bytes = b"", **headers: str) -> "http.client.HTTPResponse":
+    connection = http.client.HTTPConnection(process.address, timeout=20)
+    connection.request(method, path, body, headers)
+    return connection.getresponse()
+
+
+def test_an_upload_goes_on_at_another_registry_when_its_own_is_killed(processes: list[Process]) -> None:
+    one, two = processes
+    data = os.urandom(3_000_000)
+    place = ask(one, "POST", "/v2/shared/app/blobs/uploads/").headers["Location"]
+    assert ask(one, "PATCH", place, data[:1_000_000]).status == 202
+    connection = http.client.HTTPConnection(one.address, timeout=20)
+    connection.putrequest("PATCH", place)
+    connection.putheader("Content-Length", "1000000")
+    connection.endheaders(data[1_000_000:1_500_000])
+    one.kill()
+    connection.close()
+    status = ask(two, "GET", place)
+    assert (status.status, status.headers["Range"]) == (204, "0-999999")
+    assert ask(two, "PATCH", place, data[1_000_000:], **{"Content-Range": "1000000-2999999"}).status == 202
+    digest = "sha256:" + hashlib.sha256(data).hexdigest()
+    assert ask(two, "PUT", f"{place}?digest={digest}").status == 201
+    one.start()
+    answer = ask(one, "GET", f"/v2/shared/app/blobs/{digest}")
+    assert answer.status == 307  # to the bucket itself
+    with urllib.request.urlopen(answer.headers["Location"]) as content:
+        assert content.read() == data

@@ -1,14 +1,13 @@
 """The contract of the registry's storage drivers, kept by files and by a bucket (moto's S3)."""
 
 import asyncio
-import socket
 import time
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from moto.server import ThreadedMotoServer
+from s3_server import bucket
 
 from sampan.errors import NotFound
 from sampan.oci import digest as digests
@@ -23,16 +22,8 @@ LARGE = bytes(range(251)) * 80_000  # 20 MB: more than one part of a multipart u
 @pytest.fixture(scope="module")
 def s3() -> Iterator[S3]:
     """A bucket in moto's server."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    server = ThreadedMotoServer("127.0.0.1", port, verbose=False)
-    server.start()
-    endpoint = f"http://127.0.0.1:{port}"
-    try:
-        urllib.request.urlopen(urllib.request.Request(f"{endpoint}/images", method="PUT")).close()
-        yield S3(bucket="images", prefix="p", endpoint=endpoint, access_key="a", secret_key="s", redirect=True)
-    finally:
-        server.stop()
+    with bucket() as made:
+        yield made
 
 
 @pytest.fixture(params=["files", "bucket"])

@@ -125,7 +125,9 @@ def _pull_options(call: Call, platform: OCIPlatform | None) -> PullOptions:
         reference = reference.with_digest(digests.parse(tag)) if ":" in tag else reference.with_tag(tag)
     if reference.familiar_name == _NO_IMAGE:
         raise Forbidden(f"'{_NO_IMAGE}' is a reserved name")
-    return PullOptions(reference=str(reference), platform=platform, all_tags=reference.is_name_only, auth=call.auth())
+    return PullOptions(
+        reference=reference.familiar, platform=platform, all_tags=reference.is_name_only, auth=call.auth()
+    )
 
 
 async def image_push(call: Call) -> web.StreamResponse:

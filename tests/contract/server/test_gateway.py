@@ -213,5 +213,5 @@ async def test_commit_tells_its_override_from_none(client: Any, engine: Any) -> 
     configs = [config for _, (_, config) in engine.images.calls]
     assert configs[:2] == [None, None]
     assert configs[2].cmd == ["sh"]
-    assert engine.images.calls[0][1][0].reference == "r:t"
-    assert engine.images.calls[0][1][0].pause is False
+    options = engine.images.calls[0][1][0]
+    assert (options.repository, options.tag, options.pause) == ("r", "t", False)

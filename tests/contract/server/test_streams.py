@@ -166,6 +166,9 @@ async def test_pull_progress_is_one_object_a_line(client: Any, engine: Any) -> N
     assert (options.reference, options.all_tags, options.platform.variant) == ("busybox:latest", False, "v8")
 
 
+DIGEST = "sha256:" + "f" * 64
+
+
 @pytest.mark.parametrize(
     ("query", "reference", "all_tags"),
     [
@@ -173,7 +176,11 @@ async def test_pull_progress_is_one_object_a_line(client: Any, engine: Any) -> N
         ("fromImage=a:", "a", True),
         ("fromImage=a:1", "a:1", False),
         ("fromImage=h:5000/a", "h:5000/a", True),
-        ("fromImage=a&tag=sha256:ff", "a@sha256:ff", False),
+        (
+            f"fromImage=a&tag={DIGEST}",
+            f"a@{DIGEST}",
+            False,
+        ),
     ],
 )
 async def test_pull_without_tag_means_all_tags(
@@ -187,7 +194,12 @@ async def test_pull_without_tag_means_all_tags(
 async def test_an_import_takes_its_body(client: Any, engine: Any) -> None:
     await client.call("POST", "/images/create?fromSrc=-&repo=r&tag=t&changes=ENV%20A=b", b"tar")
     [(_, (options, body))] = engine.images.calls
-    assert (options.reference, options.message, options.changes) == ("r:t", "Imported from -", ["ENV A=b"])
+    assert (options.repository, options.tag, options.message, options.changes) == (
+        "r",
+        "t",
+        "Imported from -",
+        ["ENV A=b"],
+    )
     assert body == b"tar"
 
 

@@ -103,6 +103,27 @@ async def test_mounting_needs_the_right_to_pull(serve: Any, users: str) -> None:
         assert answer.status == 202
 
 
+async def test_users_change_with_their_file_and_survive_a_spoiled_one(serve: Any, users: str) -> None:
+    client = await serve(auth=Auth(htpasswd=users))
+    path = Path(users)
+    new = f"carol:{bcrypt.hashpw(b'x', bcrypt.gensalt(4)).decode()}\n"
+    steps = ((path.read_text() + new, 200), ("spoiled", 200), (None, 200), (new, 401))
+    for content, alice in steps:
+        path.unlink() if content is None else path.write_text(content)
+        assert (await client("GET", "/v2/", headers=basic(ALICE))).status == alice
+        assert (await client("GET", "/v2/", headers=basic(("carol", "x")))).status == 200
+
+
+async def test_registries_that_share_a_key_take_each_others_tokens(serve: Any, users: str, tmp_path: Path) -> None:
+    token = Token(key=str(tmp_path / "shared.key"))
+    one, two = [
+        await serve(auth=Auth(htpasswd=users, token=token), root=str(tmp_path / name)) for name in ("one", "two")
+    ]
+    given = (await one("GET", "/token?service=sampan-registry", headers=basic(ALICE))).json["token"]
+    for client in (one, two):
+        assert (await client("GET", "/v2/", headers={"Authorization": f"Bearer {given}"})).status == 200
+
+
 def test_an_htpasswd_file_of_other_hashes_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "htpasswd"
     path.write_text("joe:$apr1$x$y\n")

@@ -12,6 +12,7 @@ import base64
 import binascii
 import fnmatch
 import hashlib
+import logging
 import secrets
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -28,6 +29,7 @@ from sampan.registry.server.refusal import Refusal
 from sampan.registry.server.tokens import Tokens
 
 _REMEMBERED = 1000
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,10 @@ class Passwords:
         # bcrypt takes tens of milliseconds by design: remember, under a key of this process, what was right.
         self._salt = secrets.token_bytes(16)
         self._right: OrderedDict[bytes, None] = OrderedDict()
-        self._refresh()
+        self._read()
 
-    def _refresh(self) -> None:
+    def _read(self) -> None:
+        """Take up the file if it changed; raises InvalidParameter, and what was known stays."""
         try:
             changed = self._path.stat().st_mtime_ns
             if changed == self._read_at:
@@ -61,9 +64,16 @@ class Passwords:
             lines = self._path.read_text().splitlines()
         except OSError as error:
             raise InvalidParameter(f"cannot read auth.htpasswd {self._path}: {error.strerror}") from None
+        self._read_at = changed
         self._hashes = dict(_parse_htpasswd(lines))
         self._right.clear()
-        self._read_at = changed
+
+    def _refresh(self) -> None:
+        """Take up the file; one that somebody is just writing or has spoiled changes nothing but the log."""
+        try:
+            self._read()
+        except InvalidParameter as error:
+            _log.warning("users stay as they were: %s", error)
 
     def __contains__(self, user: str) -> bool:
         self._refresh()

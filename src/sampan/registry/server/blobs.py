@@ -26,7 +26,7 @@ from sampan.registry.server.config import seconds
 from sampan.registry.server.records import Blob
 from sampan.registry.server.refusal import Refusal
 from sampan.registry.server.registry import Registry
-from sampan.registry.server.uploads import Writer, commit
+from sampan.registry.server.uploads import Writer
 
 
 def parse_digest(text: str) -> Digest:
@@ -77,7 +77,7 @@ async def upload_begin(registry: Registry, request: web.BaseRequest, name: str) 
         return _created(name, parse_digest(request.query["mount"]))
     if "digest" in request.query:
         parse_digest(request.query["digest"])
-    upload = registry.uploads.begin(name)
+    upload = await registry.uploads.begin(name)
     if "digest" in request.query:
         return await upload_finish(registry, request, name, upload)
     return _progress(registry, name, upload, 0)
@@ -97,15 +97,13 @@ async def _mount(registry: Registry, request: web.BaseRequest, name: str) -> boo
 
 async def upload_status(registry: Registry, _request: web.BaseRequest, name: str, upload: str) -> web.Response:
     """Where the upload stands."""
-    path = registry.uploads.find(name, upload)
-    return _progress(registry, name, upload, path.stat().st_size, status=204)
+    return _progress(registry, name, upload, await registry.uploads.offset(name, upload), status=204)
 
 
 async def upload_chunk(registry: Registry, request: web.BaseRequest, name: str, upload: str) -> web.Response:
     """Append a chunk, which must start where the last one ended."""
     _refuse_pushes_to_cache(registry)
-    path = registry.uploads.find(name, upload)
-    with registry.uploads.writing(path) as writer:
+    async with registry.uploads.writing(name, upload) as writer:
         await _append(request, writer, name, upload)
         return _progress(registry, name, upload, writer.offset)
 
@@ -135,17 +133,16 @@ async def upload_finish(registry: Registry, request: web.BaseRequest, name: str,
     """Append what the request carries, check the digest, and make it a blob."""
     _refuse_pushes_to_cache(registry)
     digest = parse_digest(request.query.get("digest", ""))
-    path = registry.uploads.find(name, upload)
-    with registry.uploads.writing(path) as writer:
+    async with registry.uploads.writing(name, upload) as writer:
         if request.body_exists:
             await _append(request, writer, name, upload)
-        await commit(registry.uploads, registry.store, registry.database, name, path, digest)
+        await writer.commit(digest)
     return _created(name, digest)
 
 
 async def upload_cancel(registry: Registry, _request: web.BaseRequest, name: str, upload: str) -> web.Response:
     """Throw the upload away."""
-    registry.uploads.cancel(registry.uploads.find(name, upload))
+    await registry.uploads.cancel(name, upload)
     return answers.empty(204)
 
 

@@ -80,7 +80,7 @@ class Collector:
         done.holdings = await self._database.write(lambda c: records.drop_idle_holdings(c, before))
         await self._drop_blobs(before, done)
         await self._drop_strays(before, done)
-        done.uploads = await asyncio.to_thread(self._uploads.drop_stale, before - _STALE_UPLOADS * 3600)
+        done.uploads = await self._uploads.drop_stale(before - _STALE_UPLOADS * 3600)
         self._count(done)
         return done
 

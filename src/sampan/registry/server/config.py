@@ -67,8 +67,12 @@ class Storage(_Section, frozen=True):
 
 
 class Token(_Section, frozen=True):
-    """Our own token service at ``/token``; ``realm`` is its URL where clients see another than we do."""
+    """Our own token service at ``/token``; ``realm`` is its URL where clients see another than we do.
 
+    ``key`` is the file of the signing key (made if it is not there), which registries that answer for each other share.
+    """
+
+    key: str = ""
     issuer: str = "sampan-registry"
     service: str = "sampan-registry"
     realm: str = ""

@@ -30,7 +30,7 @@ from sampan.registry.server.payload import describe
 from sampan.registry.server.refusal import Refusal
 from sampan.registry.server.sending import Sender
 from sampan.registry.server.store import Store
-from sampan.registry.server.uploads import Uploads, commit
+from sampan.registry.server.uploads.files import FileUploads
 
 _PIECE = 1 << 20
 _TICK = 0.02
@@ -51,7 +51,7 @@ class Proxy:
     """The cache's side that talks to upstream; ``close`` it."""
 
     def __init__(
-        self, settings: config.Proxy, database: Database, store: Store, sender: Sender, uploads: Uploads
+        self, settings: config.Proxy, database: Database, store: Store, sender: Sender, uploads: FileUploads
     ) -> None:
         self._host = Host(f"{settings.upstream.rstrip('/')}/v2")
         self._auth = AuthConfig(username=settings.username, password=settings.password)
@@ -140,23 +140,23 @@ class Proxy:
             return found
         if await self._held(name, digest):
             return None
-        path = self._uploads.find(name, self._uploads.begin(name))
-        task = asyncio.create_task(self._fetch_blob(remote, name, digest, size, path))
-        self._arriving[name, digest] = _Arriving(size, path, task)
+        upload = await self._uploads.begin(name)
+        task = asyncio.create_task(self._fetch_blob(remote, name, digest, size, upload))
+        self._arriving[name, digest] = _Arriving(size, self._uploads.find(name, upload), task)
         task.add_done_callback(lambda done: self._end(name, digest, done))
         return self._arriving[name, digest]
 
-    async def _fetch_blob(self, remote: Remote, name: str, digest: Digest, size: int, path: Path) -> None:
+    async def _fetch_blob(self, remote: Remote, name: str, digest: Digest, size: int, upload: str) -> None:
         descriptor = Descriptor(media_type="application/octet-stream", digest=digest, size=size)
-        with self._uploads.writing(path) as writer:
+        async with self._uploads.writing(name, upload) as writer:
             async with remote.blob(descriptor) as body:
                 await writer.append(body, size)
-            await commit(self._uploads, self._store, self._database, name, path, digest)
+            await writer.commit(digest)
 
     def _end(self, name: str, digest: Digest, done: "asyncio.Task[None]") -> None:
         arriving = self._arriving.pop((name, digest))
         if done.cancelled() or done.exception():
-            self._uploads.cancel(arriving.path)
+            self._uploads.forget(arriving.path)
 
     async def _held(self, name: str, digest: Digest) -> records.Blob | None:
         return await self._database.read(lambda connection: records.find_blob(connection, name, digest))

@@ -19,13 +19,14 @@ from sqlalchemy import (
     insert,
     or_,
     select,
+    union,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
 from sampan.oci.digest import Digest
 from sampan.registry.server.store import Key
-from sampan.registry.server.tables import blobs, holdings, links, manifests, repositories, tags
+from sampan.registry.server.tables import blobs, holdings, links, manifests, parts, repositories, tags, uploads
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,16 @@ class Blob:
     size: int
     key: Key
     held_at: float
+
+
+@dataclass(frozen=True)
+class Part:
+    """Bytes of an upload from ``start`` on, an object of their own; ``digest`` is theirs."""
+
+    start: int
+    size: int
+    key: Key
+    digest: Digest
 
 
 @dataclass(frozen=True)
@@ -198,6 +209,48 @@ def drop_holding(connection: Connection, name: str, digest: Digest) -> bool:
     return repository is not None and connection.execute(delete(holdings).where(this)).rowcount > 0
 
 
+# ---------------------------------------------------------------- uploads to a bucket
+
+
+def begin_upload(connection: Connection, name: str, upload: str) -> None:
+    """Record an empty upload."""
+    connection.execute(insert(uploads).values(id=upload, repository=name, size=0, written_at=time.time()))
+
+
+def upload_size(connection: Connection, name: str, upload: str) -> int | None:
+    """Bytes it has; None when the repository has no such upload."""
+    query = select(uploads.c.size).where(uploads.c.id == upload, uploads.c.repository == name)
+    return connection.execute(query).scalar()
+
+
+def upload_parts(connection: Connection, upload: str) -> list[Part]:
+    """Its parts in order."""
+    query = select(parts.c.start, parts.c.size, parts.c.key, parts.c.digest).where(parts.c.upload == upload)
+    return [Part(*row) for row in connection.execute(query.order_by(parts.c.start))]
+
+
+def add_part(connection: Connection, upload: str, part: Part) -> bool:
+    """Record a part at the end; False when the upload is gone or does not end where the part starts any more."""
+    this = and_(uploads.c.id == upload, uploads.c.size == part.start)
+    grown = update(uploads).where(this).values(size=part.start + part.size, written_at=time.time())
+    if connection.execute(grown).rowcount == 0:
+        return False
+    row = {"start": part.start, "size": part.size, "key": part.key, "digest": part.digest}
+    connection.execute(insert(parts).values(upload=upload, **row))
+    return True
+
+
+def drop_upload(connection: Connection, upload: str) -> bool:
+    """Forget the upload and its parts; False when another did."""
+    connection.execute(delete(parts).where(parts.c.upload == upload))
+    return connection.execute(delete(uploads).where(uploads.c.id == upload)).rowcount > 0
+
+
+def stale_uploads(connection: Connection, before: float) -> list[str]:
+    """Uploads nobody wrote to since ``before``."""
+    return list(connection.execute(select(uploads.c.id).where(uploads.c.written_at < before)).scalars())
+
+
 # ---------------------------------------------------------------- manifests
 
 
@@ -327,13 +380,11 @@ def drop_unheld_blobs(connection: Connection, before: float, limit: int) -> list
 
 
 def known_keys(connection: Connection, keys: Sequence[Key]) -> set[Key]:
-    """Those of ``keys`` that a blob has."""
-    return set(connection.execute(select(blobs.c.key).where(blobs.c.key.in_(keys))).scalars())
+    """Those of ``keys`` that a blob or a part of an upload has."""
+    of_blobs, of_parts = (select(table.c.key).where(table.c.key.in_(keys)) for table in (blobs, parts))
+    return set(connection.execute(union(of_blobs, of_parts)).scalars())
 
 
-def totals(connection: Connection) -> tuple[int, int, int]:
-    """Repositories, blobs, and bytes of blobs."""
-    count, size = connection.execute(
-        select(func.count(), func.coalesce(func.sum(blobs.c.size), 0)).select_from(blobs)
-    ).one()
-    return connection.execute(select(func.count()).select_from(repositories)).scalar_one(), count, int(size)
+def alive(connection: Connection) -> None:
+    """Nothing but a question that the database can answer only while it works."""
+    connection.execute(select(repositories.c.id).limit(1)).first()

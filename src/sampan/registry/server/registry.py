@@ -15,6 +15,8 @@ from sampan.registry.server.store import Store
 from sampan.registry.server.store.filesystem import FilesystemStore
 from sampan.registry.server.store.s3 import BucketStore
 from sampan.registry.server.uploads import Uploads
+from sampan.registry.server.uploads.bucket import BucketUploads
+from sampan.registry.server.uploads.files import FileUploads
 
 
 class Registry:
@@ -25,14 +27,16 @@ class Registry:
         root.mkdir(parents=True, exist_ok=True)
         self.config = config
         self.metrics = Metrics()
-        self.uploads = Uploads(root)
-        self.store: Store = BucketStore(config.storage.s3) if config.storage.s3 else FilesystemStore(root)
         self.sender = Sender()
         self.database: Database = open_database(config.database_url)
+        bucket = BucketStore(config.storage.s3) if config.storage.s3 else None
+        self.store: Store = bucket or FilesystemStore(root)
+        files = FileUploads(root, self.store, self.database)
+        self.uploads: Uploads = BucketUploads(bucket, self.database) if bucket else files
         self.access = Access(config.auth, root)
         self.collector = Collector(config.gc, self.database, self.store, self.uploads, self.metrics)
 
-        self.proxy = Proxy(config.proxy, self.database, self.store, self.sender, self.uploads) if config.proxy else None
+        self.proxy = Proxy(config.proxy, self.database, self.store, self.sender, files) if config.proxy else None
         self._closing = AsyncExitStack()
 
     async def __aenter__(self) -> Self:

@@ -7,7 +7,8 @@
 A blob's bytes are in the storage driver under ``key``; a manifest's are here, because it is small and must appear
 together with its links and tags. ``holdings`` says which repository may read which blob; ``held_at`` is its lease:
 it is renewed whenever a client is told that the blob is there, and spared by the collector until the grace is over.
-Times are seconds since 1970. Migrations are under ``migrations``; the first makes exactly these.
+``uploads`` and their ``parts`` are those of a bucket (see ``uploads.bucket``).
+Times are seconds since 1970. Migrations are under ``migrations``; all of them together make exactly these.
 """
 
 from sqlalchemy import (
@@ -87,6 +88,26 @@ links = Table(
     Column("parent", _DIGEST, primary_key=True),
     Column("child", _DIGEST, primary_key=True),
     Index("links_by_child", "repository_id", "child"),
+)
+
+uploads = Table(
+    "uploads",
+    METADATA,
+    Column("id", String(36), primary_key=True),
+    Column("repository", String(255), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("written_at", Float, nullable=False),
+)
+
+parts = Table(
+    "parts",
+    METADATA,
+    Column("upload", String(36), ForeignKey("uploads.id", ondelete="CASCADE"), primary_key=True),
+    Column("start", BigInteger, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("key", String(255), nullable=False),
+    Column("digest", _DIGEST, nullable=False),
+    Index("parts_by_key", "key"),
 )
 
 tags = Table(

@@ -3,11 +3,12 @@
     access     {"iss","sub","aud": service,"exp","nbf","iat","jti","access": [{"type","name","actions"}]}
     refresh    {"iss","sub","aud": service + "/refresh","exp",…}      what a client keeps instead of the password
 
-    <root>/token.key      the ES256 key (PKCS 8, PEM), made at the first start
+    <root>/token.key      the ES256 key (PKCS 8, PEM), made at the first start; another place by ``auth.token.key``
 
 Source: https://distribution.github.io/distribution/spec/auth/jwt/.
 """
 
+import contextlib
 import os
 import secrets
 import time
@@ -32,7 +33,7 @@ class Tokens:
 
     def __init__(self, config: Token, root: Path) -> None:
         self._config = config
-        self._key = _load_key(root / "token.key")
+        self._key = _load_key(Path(config.key) if config.key else root / "token.key")
         self.lifetime = seconds(config.lifetime)
 
     def access(self, user: str, scopes: Iterable[Scope]) -> str:
@@ -104,5 +105,7 @@ def _load_key(path: Path) -> ECKey:
             file.write(ECKey.generate_key("P-256", private=True).as_pem(private=True))
             file.flush()
             os.fsync(fd)
-        partial.rename(path)
+        with contextlib.suppress(FileExistsError):  # another registry of this root was faster: its key is everybody's
+            os.link(partial, path)
+        partial.unlink()
     return ECKey.import_key(path.read_bytes())

@@ -1,22 +1,25 @@
 """Blobs as objects of an S3 bucket, through obstore; large ones in parallel multipart uploads.
 
 s3://<bucket>/<prefix>/blobs/sha256/<2 hex>/<hex>/<generation>
+                        blobs/uploads/<uuid>/<start>-<random>      a part of an upload; a blob if it stays the only one
 """
 
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import obstore
-from obstore.exceptions import NotFoundError
+from obstore.exceptions import BaseError, NotFoundError
 from obstore.store import S3Store
 
-from sampan.errors import NotFound
+from sampan.errors import NotFound, Unavailable
 from sampan.registry.server.config import S3, seconds
 from sampan.registry.server.store import Key, Stored
 
 _PART_BYTES = 8 << 20
+_PARTS_AT_ONCE = 4
 
 
 class BucketStore:
@@ -29,21 +32,29 @@ class BucketStore:
 
     async def put(self, key: Key, source: Path) -> None:
         """Upload the file, then remove it; an object appears whole or not at all."""
-        await obstore.put_async(self._store, self._prefix + key, source, chunk_size=_PART_BYTES)
+        with _told():
+            await obstore.put_async(
+                self._store, self._prefix + key, source, chunk_size=_PART_BYTES, max_concurrency=_PARTS_AT_ONCE
+            )
         source.unlink()
+
+    async def write(self, key: Key, pieces: AsyncIterator[bytes]) -> None:
+        """Store what comes, a few parts on their way at a time; an object appears whole or not at all."""
+        with _told():
+            await obstore.put_async(
+                self._store, self._prefix + key, pieces, chunk_size=_PART_BYTES, max_concurrency=_PARTS_AT_ONCE
+            )
 
     async def read(self, key: Key, start: int, length: int) -> AsyncIterator[bytes]:
         """Stream a range of the object."""
         if length == 0:
             return
-        try:
+        with _told():
             answer = await obstore.get_async(
                 self._store, self._prefix + key, options={"range": (start, start + length)}
             )
-        except (NotFoundError, FileNotFoundError):
-            raise NotFound(f"blob {key} is not stored") from None
-        async for piece in answer.stream():
-            yield bytes(piece)
+            async for piece in answer.stream():
+                yield bytes(piece)
 
     def file(self, key: Key) -> Path | None:
         """Objects are not local."""
@@ -58,20 +69,30 @@ class BucketStore:
 
     async def delete(self, key: Key) -> None:
         """Delete the object."""
-        try:
+        with contextlib.suppress(NotFound), _told():
             await obstore.delete_async(self._store, self._prefix + key)
-        except (NotFoundError, FileNotFoundError):
-            return
 
     async def stored(self) -> AsyncIterator[Stored]:
         """List the prefix page by page."""
-        async for page in obstore.list(self._store, self._prefix):
-            for entry in page:
-                key = Key(entry["path"].removeprefix(self._prefix))
-                yield Stored(key, entry["size"], entry["last_modified"].timestamp())
+        with _told():
+            async for page in obstore.list(self._store, self._prefix):
+                for entry in page:
+                    key = Key(entry["path"].removeprefix(self._prefix))
+                    yield Stored(key, entry["size"], entry["last_modified"].timestamp())
 
     async def close(self) -> None:
         """obstore closes its connections with the object."""
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """The bucket's errors as ours: NotFound for what is not there, Unavailable for the rest."""
+    try:
+        yield
+    except (NotFoundError, FileNotFoundError) as error:
+        raise NotFound(f"the blob is not stored: {error}") from error
+    except BaseError as error:
+        raise Unavailable(f"the bucket cannot be used: {error}") from error
 
 
 def _options(config: S3) -> dict[str, Any]:

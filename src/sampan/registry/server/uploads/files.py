@@ -1,4 +1,4 @@
-"""Uploads under way: bytes of blobs not yet whole.
+"""Uploads as files.
 
     <root>/uploads/<uuid>.<name>       what arrived; <name> is a hash of the repository's name
 
@@ -13,7 +13,7 @@ import hashlib
 import os
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,19 +42,25 @@ class _Running:
     offset: int
 
 
-class Uploads:
-    """Every upload under ``root``."""
+class FileUploads:
+    """Every upload under ``root``; what is whole goes to ``store``."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, store: Store, database: Database) -> None:
         self.root = root / "uploads"
         self.root.mkdir(parents=True, exist_ok=True)
+        self._store = store
+        self._database = database
         self._running: dict[Path, _Running] = {}
 
-    def begin(self, name: str) -> str:
+    async def begin(self, name: str) -> str:
         """Start an upload to the repository; returns its UUID."""
         upload = str(uuid.uuid4())
         self._path(name, upload).touch(mode=0o600, exist_ok=False)
         return upload
+
+    async def offset(self, name: str, upload: str) -> int:
+        """Bytes the upload has."""
+        return self.find(name, upload).stat().st_size
 
     def _path(self, name: str, upload: str) -> Path:
         return self.root / f"{upload}.{hashlib.sha256(name.encode()).hexdigest()[:16]}"
@@ -69,14 +75,19 @@ class Uploads:
             raise Refusal(Code.BLOB_UPLOAD_UNKNOWN, {"upload": upload})
         return path
 
-    def cancel(self, path: Path) -> None:
+    async def cancel(self, name: str, upload: str) -> None:
         """Throw the upload away."""
+        self.forget(self.find(name, upload))
+
+    def forget(self, path: Path) -> None:
+        """Throw away the upload in this file."""
         self._running.pop(path, None)
         path.unlink(missing_ok=True)
 
-    @contextlib.contextmanager
-    def writing(self, path: Path) -> Iterator["Writer"]:
-        """The one writer of the upload; raises Refusal while another request writes, or it is gone."""
+    @contextlib.asynccontextmanager
+    async def writing(self, name: str, upload: str) -> AsyncIterator["FileWriter"]:
+        """The one writer of the upload."""
+        path = self.find(name, upload)
         try:
             fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -86,7 +97,7 @@ class Uploads:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise Refusal(Code.BLOB_UPLOAD_INVALID, message="another request is writing to this upload") from None
-            yield Writer(self, path, fd)
+            yield FileWriter(self, name, path, fd)
         finally:
             os.close(fd)
 
@@ -113,24 +124,36 @@ class Uploads:
         """Check that the upload has ``digest``; returns its size. Raises Refusal and throws it away otherwise."""
         running = self.running(path, digests.algorithm(digest))
         if digests.of_hash(running.hash) != digest:
-            self.cancel(path)
+            self.forget(path)
             raise Refusal(Code.DIGEST_INVALID, {"expected": digest, "got": digests.of_hash(running.hash)})
         del self._running[path]
         return running.offset
 
-    def drop_stale(self, before: float) -> int:
+    async def commit(self, name: str, path: Path, digest: Digest) -> None:
+        """Make the finished upload at ``path`` a blob of the repository; raises Refusal for a wrong digest."""
+        size = await asyncio.to_thread(self.finish, path, digest)
+        key = new_key(digest)
+        await self._store.put(key, path)
+        if not await self._database.write(lambda connection: records.add_blob(connection, name, digest, size, key)):
+            await self._store.delete(key)
+
+    async def drop_stale(self, before: float) -> int:
         """Throw away uploads nobody wrote to since ``before`` (seconds since 1970); returns how many."""
+        return await asyncio.to_thread(self._drop_stale, before)
+
+    def _drop_stale(self, before: float) -> int:
         stale = [path for path in self.root.iterdir() if _modified(path) < before]
         for path in stale:
-            self.cancel(path)
+            self.forget(path)
         return len(stale)
 
 
-class Writer:
-    """Appends to one upload."""
+class FileWriter:
+    """Appends to one upload's file."""
 
-    def __init__(self, uploads: Uploads, path: Path, fd: int) -> None:
+    def __init__(self, uploads: FileUploads, name: str, path: Path, fd: int) -> None:
         self._uploads = uploads
+        self._name = name
         self._path = path
         self._fd = fd
 
@@ -155,6 +178,10 @@ class Writer:
             if writing is not None:
                 await writing
 
+    async def commit(self, digest: Digest) -> None:
+        """Make it a blob."""
+        await self._uploads.commit(self._name, self._path, digest)
+
     def _algorithm(self) -> str:
         known = self._uploads._running.get(self._path)
         return known.hash.name if known else "sha256"
@@ -167,15 +194,6 @@ class Writer:
                 running.hash.update(view[:written])
                 running.offset += written
                 view = view[written:]
-
-
-async def commit(uploads: Uploads, store: Store, database: Database, name: str, path: Path, digest: Digest) -> None:
-    """Make the finished upload at ``path`` a blob of the repository ``name``; raises Refusal for a wrong digest."""
-    size = await asyncio.to_thread(uploads.finish, path, digest)
-    key = new_key(digest)
-    await store.put(key, path)
-    if not await database.write(lambda connection: records.add_blob(connection, name, digest, size, key)):
-        await store.delete(key)
 
 
 def _modified(path: Path) -> float:
