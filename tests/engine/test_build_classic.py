@@ -1,15 +1,21 @@
 """Classic builds against a real daemon, by docker-py and raw requests."""
 
+import base64
 import io
+import json
+import re
 import signal
 import socket
 import tarfile
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Any
 
 import docker
 import pytest
 from docker.errors import BuildError
+
+from sampan.build.buildkit import messages as m
 
 
 def context_of(files: Mapping[str, str | bytes]) -> io.BytesIO:
@@ -196,3 +202,65 @@ def test_a_killed_daemon_leaves_nothing_of_a_build(daemon: Any, client: docker.D
     daemon.start()
     eventually(lambda: left_in(daemon, "containers") == [])
     assert left_in(daemon, "tmp/build") == []
+
+
+def post(daemon: Any, text: str, **query: Any) -> tuple[int, list[Any]]:
+    """``POST /build`` of a Dockerfile alone: status and lines."""
+    with closing(daemon.client()) as caller:
+        url = caller.api.base_url + "/v1.44/build"
+        answer = caller.api.post(url, params=query, data=context_of({"Dockerfile": text}))
+        return answer.status_code, [json.loads(line) for line in answer.text.splitlines()]
+
+
+def test_the_stream_is_cut_as_dockerd_cuts_it(daemon: Any, client: docker.DockerClient) -> None:
+    body = "FROM busybox AS one\nRUN echo said\nFROM busybox\nENV A=1\nCOPY --from=one /bin/true /t\n"
+    _, lines = post(daemon, body, networkmode="none", buildargs='{"LOST": "1", "HTTP_PROXY": "x"}')
+    shown = [re.sub(r"\b[0-9a-f]{12}\n", "ID\n", line.get("stream", "")) for line in lines]
+    assert shown[:9] == [
+        *("Step 1/5 : FROM busybox AS one", "\n", " ---> ID\n", "Step 2/5 : RUN echo said", "\n"),
+        *(" ---> Running in ID\n", "said\n", "Removing intermediate container ID\n", " ---> ID\n"),
+    ]
+    images = [line["aux"]["ID"] for line in lines if "aux" in line]
+    assert len(images) == 2  # one for each stage
+    assert lines[-2] == {"stream": "[Warning] One or more build-args [LOST] were not consumed\n"}
+    assert lines[-1] == {"stream": f"Successfully built {images[-1][7:19]}\n"}
+
+
+def test_a_quiet_build_says_nothing_but_the_id(daemon: Any, client: docker.DockerClient) -> None:
+    _, lines = post(daemon, "FROM busybox\nRUN echo loud\n", networkmode="none", q="1")
+    assert [list(line) for line in lines] == [["stream"]]
+    assert client.images.get(lines[0]["stream"].strip())
+
+
+@pytest.mark.parametrize(
+    ("dockerfile", "query", "status", "words"),
+    [
+        ("", {}, 400, "the Dockerfile (Dockerfile) cannot be empty"),
+        ("FROM busybox", {"dockerfile": "other"}, 500, "Cannot locate specified Dockerfile: other"),
+        ("FROM busybox", {"remote": "nonsense"}, 500, "remoteURL (nonsense) could not be recognized as URL"),
+        ("FROM busybox", {"version": "3"}, 400, 'invalid version "3"'),
+        ("FROM busybox", {"isolation": "hyperv"}, 400, 'unsupported isolation: "hyperv"'),
+        ("FROM busybox", {"securityopt": "x"}, 400, "security options are not supported on linux"),
+        ("FROM busybox", {"target": "x"}, 400, 'target stage "x" could not be found'),
+        ("FROM busybox", {"platform": "a/b/c/d"}, 400, '"a/b/c/d": cannot parse platform specifier: invalid argument'),
+        ("FROM busybox", {"buildargs": "{"}, 400, "error reading build args: "),
+        ("FROM busybox", {"remote": "client-session"}, 400, "experimental session with v1 builder is no longer "
+         "supported, use builder version v2 (BuildKit) instead"),
+        ("FROM busybox\nRUN x", {"version": "2", "networkmode": "other"}, 500, 'network mode "other" not supported by '
+         "buildkit"),
+    ],
+)  # fmt: skip
+def test_refusals_have_dockerds_words_and_status(
+    daemon: Any, dockerfile: str, query: dict[str, str], status: int, words: str
+) -> None:
+    found, lines = post(daemon, dockerfile, **query)
+    assert (found, lines[0]["message"][: len(words)]) == (status, words)
+
+
+def test_version_2_is_buildkit_told_in_lines(daemon: Any, client: docker.DockerClient) -> None:
+    _, lines = post(daemon, "FROM busybox\nARG A\nRUN echo $A\n", version="2", t="second", buildargs='{"A": "given"}')
+    assert lines[-1] == {"id": "moby.image.id", "aux": {"ID": client.images.get("second").id}}
+    told = [m.StatusResponse.FromString(base64.b64decode(line["aux"])) for line in lines[:-1]]
+    assert b"given\n" in [log.msg for response in told for log in response.logs]
+    _, lines = post(daemon, "FROM busybox\nRUN exit 4\n", version="2")
+    assert lines[-1]["error"] == 'process "/bin/sh -c exit 4" did not complete successfully: exit code: 4'

@@ -14,33 +14,40 @@ they had run in turn. One that waits with more than ``BACKLOG`` messages is held
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from sampan.api.progress import Message, Progress, stream
-from sampan.build.request import Step
+from sampan.api.progress import ImageID, Message, Progress, stream
+from sampan.build.request import PREDEFINED, Step
 from sampan.dockerfile.checks import BuildWarning
+from sampan.dockerfile.instructions import Arg, Dockerfile
 
 BACKLOG = 4096
 
 
 class ClassicOutput:
-    """An ``Observer`` that writes to a ``Progress``; ``stages`` are the numbers of the stages in order."""
+    """An ``Observer`` that writes to a ``Progress``; ``stages`` are the numbers of the stages in order.
 
-    def __init__(self, progress: Progress, stages: Sequence[int], *, quiet: bool) -> None:
+    ``removes`` is whether containers of steps are said to go; ``quiet`` says nothing at all.
+    """
+
+    def __init__(self, progress: Progress, stages: Sequence[int], *, quiet: bool, removes: bool = True) -> None:
         self._progress = progress
         self._order = list(stages)
         self._ended: set[int] = set()
-        self._waiting: dict[int, list[str]] = defaultdict(list)
+        self._waiting: dict[int, list[Message]] = defaultdict(list)
         self._moved = asyncio.Condition()
         self._quiet = quiet
+        self._removes = removes
         self._running: dict[int, str] = {}
+        self._images: dict[int, str] = {}
 
     async def started(self, step: Step) -> None:
         which, triggers = step.trigger
         if which == 0:
-            await self._say(step.stage_index, f"Step {step.number}/{step.total} : {step.text}\n")
+            await self._say(step.stage_index, f"Step {step.number}/{step.total} : {step.text}", "\n")
         elif which == 1:
-            await self._say(step.stage_index, f"# Executing {triggers} build trigger{'s' if triggers > 1 else ''}\n")
+            plural = ["s"] if triggers > 1 else []
+            await self._say(step.stage_index, f"# Executing {triggers} build trigger", *plural, "\n")
 
     async def running(self, step: Step, container_id: str) -> None:
         self._running[step.stage_index] = container_id[:12]
@@ -53,27 +60,37 @@ class ClassicOutput:
     async def finished(self, step: Step, state_id: str, *, cached: bool) -> None:
         container = self._running.pop(step.stage_index, "")
         lines = [" ---> Using cache\n"] if cached else []
-        lines += [f"Removing intermediate container {container}\n"] if container else []
+        lines += [f"Removing intermediate container {container}\n"] if container and self._removes else []
         lines += [f" ---> {state_id[:12]}\n"] if step.stage_index >= 0 else []
-        await self._say(step.stage_index, "".join(lines))
+        self._images[step.stage_index] = state_id
+        await self._say(step.stage_index, *lines)
 
     async def failed(self, step: Step, reason: str) -> None:
         """Everything said so far is shown; the error itself is the answer's."""
+        self._images.pop(step.stage_index, None)
         self._ended.update(self._order)
         await self._advance()
 
     async def stage_ended(self, stage_index: int) -> None:
+        """Tell the image that the stage has come to."""
+        image = self._images.get(stage_index, "")
+        if image and stage_index >= 0:
+            await self._send(stage_index, [Message(aux=ImageID(f"sha256:{image}"))])
         self._ended.add(stage_index)
         await self._advance()
 
-    async def _say(self, stage: int, text: str) -> None:
-        if self._quiet or not text:
+    async def _say(self, stage: int, *lines: str) -> None:
+        await self._send(stage, [stream(line) for line in lines])
+
+    async def _send(self, stage: int, messages: list[Message]) -> None:
+        if self._quiet or not messages:
             return
         async with self._moved:
             if stage in self._order[:1] or stage not in self._order:
-                await self._progress.send(stream(text))
+                for message in messages:
+                    await self._progress.send(message)
                 return
-            self._waiting[stage].append(text)
+            self._waiting[stage] += messages
             await self._moved.wait_for(lambda: len(self._waiting[stage]) < BACKLOG or stage not in self._order[1:])
 
     async def _advance(self) -> None:
@@ -85,8 +102,20 @@ class ClassicOutput:
             self._moved.notify_all()
 
     async def _flush(self, stage: int) -> None:
-        for text in self._waiting.pop(stage, []):
-            await self._progress.send(stream(text))
+        for message in self._waiting.pop(stage, []):
+            await self._progress.send(message)
+
+
+def unconsumed(file: Dockerfile, given: Iterable[str]) -> list[str]:
+    """Names of build arguments that no ARG of the file declares, sorted."""
+    steps = [*file.arguments, *(step for stage in file.stages for step in stage.body if isinstance(step, Arg))]
+    declared = {definition.key for step in steps for definition in step.definitions}
+    return sorted(set(given) - declared - PREDEFINED)
+
+
+def unconsumed_line(names: Sequence[str]) -> Message:
+    """``[Warning] One or more build-args [A B] were not consumed``."""
+    return stream(f"[Warning] One or more build-args [{' '.join(names)}] were not consumed\n")
 
 
 def warning_line(warning: BuildWarning) -> Message:

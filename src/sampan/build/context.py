@@ -21,7 +21,7 @@ from sampan.build.git import is_git, open_commit, parse_remote
 from sampan.build.remote import fetch_all, is_url
 from sampan.build.threads import in_thread
 from sampan.dockerfile.ignore import Ignore, read_patterns
-from sampan.errors import InvalidParameter
+from sampan.errors import EngineError, InvalidParameter
 from sampan.linux.openat2 import open_in_root
 
 DOCKERFILE = "Dockerfile"
@@ -78,10 +78,13 @@ async def _receive(directory: Path, body: AsyncIterator[bytes], remote: str) -> 
     if is_git(remote):
         return None
     if is_url(remote):
-        (download,) = await fetch_all([remote], directory)
+        try:
+            (download,) = await fetch_all([remote], directory)
+        except EngineError as error:
+            raise EngineError(f"error downloading remote context {remote}: {error.message}") from error
         return download.path
     if remote:
-        raise InvalidParameter(f"unable to prepare context: {remote} is no URL")
+        raise EngineError(f"remoteURL ({remote}) could not be recognized as URL")
     path = directory / "body"
     with path.open("wb") as file:
         async for chunk in body:
@@ -102,14 +105,14 @@ def _fill(source: Path | None, root: int, dockerfile: str | None, remote: str) -
 
 
 def _described(root: int, dockerfile: str | None) -> Context:
-    """The tree as a context. Raises InvalidParameter where it has no Dockerfile."""
+    """The tree as a context. Raises EngineError where it has no Dockerfile, with dockerd's status too."""
     if dockerfile is None:
         return Context(root, "", tuple(read_patterns(_read(root, ".dockerignore") or "")))
     text = _read(root, dockerfile)
     if text is None and dockerfile == DOCKERFILE:
         text = _read(root, DOCKERFILE.lower())
     if text is None:
-        raise InvalidParameter(f"Cannot locate specified Dockerfile: {dockerfile}")
+        raise EngineError(f"Cannot locate specified Dockerfile: {dockerfile}")
     if not text.strip():
         raise InvalidParameter(f"the Dockerfile ({dockerfile}) cannot be empty")
     patterns = read_patterns(_read(root, ".dockerignore") or "")

@@ -1,5 +1,6 @@
 """COPY and ADD in a stage: where the files come from, what the step depends on, how they are placed."""
 
+import io
 import os
 import posixpath
 import secrets
@@ -223,9 +224,10 @@ def _place_all(rootfs: int, step: ins.Copy, sources: Sources, placement: Placeme
             copier.copy(checkout.root, Selection("", True), target, into=True)
         for download in sources.downloads:
             path = posixpath.join(target, download.name) if into else target
-            copier.write_file(path, download.path.read_bytes(), download.mtime_ns, 0o600)
+            with download.path.open("rb") as file:
+                copier.write_file(path, file, download.mtime_ns, 0o600)
         for name, data in sources.inline:
-            copier.write_file(posixpath.join(target, name) if into else target, data, 0)
+            copier.write_file(posixpath.join(target, name) if into else target, io.BytesIO(data))
     finally:
         for download in sources.downloads:
             download.path.unlink(missing_ok=True)

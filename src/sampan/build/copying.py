@@ -11,10 +11,12 @@ slash at its end, else below it.
 import hashlib
 import os
 import posixpath
+import shutil
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import BinaryIO
 
 from sampan.archive.walk import Found, walk
 from sampan.dockerfile.ignore import Ignore
@@ -177,14 +179,14 @@ class Copier:
             except NotADirectoryError:
                 raise InvalidParameter(f"cannot copy to directory over existing file: /{current}") from None
 
-    def write_file(self, path: str, data: bytes, mtime_ns: int | None = None, mode: int = 0o644) -> None:
-        """Make the file ``path`` with ``data``; the placement may say something else about ``mode``."""
+    def write_file(self, path: str, source: BinaryIO, mtime_ns: int | None = None, mode: int = 0o644) -> None:
+        """Make the file ``path`` with what ``source`` has; the placement may say something else about ``mode``."""
         self.make_directory(posixpath.dirname(path))
         with self._parent(path) as (above, name):
             self._remove(above, name)
             fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=above)
             with os.fdopen(fd, "wb") as file:
-                file.write(data)
+                shutil.copyfileobj(source, file, CHUNK)
                 file.flush()
                 os.fchown(fd, *(self._placement.owner or (0, 0)))
                 os.fchmod(fd, mode if self._placement.mode is None else self._placement.mode.of(stat.S_IFREG | mode))

@@ -1,8 +1,12 @@
-"""ADD from a URL: downloads, bounded and checked."""
+"""ADD from a URL, and contexts at one: downloads, bounded and checked.
+
+A download has at most ``LIMIT`` bytes, and leaves ``RESERVE`` of the disk to others.
+"""
 
 import asyncio
 import hashlib
 import posixpath
+import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +20,8 @@ from sampan.errors import DataLoss, EngineError, InvalidParameter
 from sampan.oci import digest as digests
 
 CHUNK = 1 << 18
+LIMIT = 32 << 30
+RESERVE = 1 << 30
 TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=60)
 
 
@@ -35,6 +41,11 @@ def is_url(source: str) -> bool:
     return source.startswith(("http://", "https://"))
 
 
+def room(directory: Path) -> int:
+    """Bytes that a download to ``directory`` may have."""
+    return min(LIMIT, max(0, shutil.disk_usage(directory).free - RESERVE))
+
+
 async def fetch_all(urls: Sequence[str], directory: Path, checksum: str = "") -> list[Download]:
     """Fetch ``urls`` side by side into files of ``directory``. Raises EngineError, DataLoss, InvalidParameter."""
     if not urls:
@@ -51,7 +62,7 @@ async def _fetch(session: aiohttp.ClientSession, url: str, directory: Path, chec
     if not name:
         raise InvalidParameter(f"cannot determine filename from url: {url}")
     wanted = digests.parse(checksum) if checksum else None
-    state = digests.hasher(wanted) if wanted else hashlib.sha256()
+    state, left = digests.hasher(wanted) if wanted else hashlib.sha256(), room(directory)
     with tempfile.NamedTemporaryFile(dir=directory, prefix="download-", delete=False) as file:
         path = Path(file.name)
         try:
@@ -59,6 +70,9 @@ async def _fetch(session: aiohttp.ClientSession, url: str, directory: Path, chec
                 if response.status >= 400:
                     raise EngineError(f"invalid response status {response.status}")
                 async for chunk in response.content.iter_chunked(CHUNK):
+                    left -= len(chunk)
+                    if left < 0:
+                        raise EngineError(f"{url} is larger than a download may be here")
                     state.update(chunk)
                     file.write(chunk)
                 modified = response.headers.get("Last-Modified", "")
@@ -66,11 +80,17 @@ async def _fetch(session: aiohttp.ClientSession, url: str, directory: Path, chec
                 raise DataLoss(f"digest mismatch {digests.of_hash(state)}: {wanted}")
         except aiohttp.ClientError as error:
             path.unlink()
-            raise EngineError(f"ADD failed: {error}") from error
+            raise EngineError(f"error downloading {url}: {explained(error)}") from error
         except BaseException:
             path.unlink(missing_ok=True)
             raise
     return Download(url, name, path, str(digests.of_hash(state)), _nanoseconds(modified))
+
+
+def explained(error: aiohttp.ClientError) -> str:
+    """What went wrong, in the kernel's words where it was a connection."""
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    return (cause.strerror if isinstance(cause, OSError) else None) or str(cause)
 
 
 def _nanoseconds(text: str) -> int:

@@ -18,6 +18,13 @@ from sampan.errors import NotFound
 from sampan.oci.platform import Platform, host
 from sampan.storage.images import Image
 
+PREDEFINED = frozenset(
+    name
+    for base in ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
+    for name in (base, base.lower())
+)
+"""ARGs that RUN sees without a declaration, and that neither history nor cache knows."""
+
 
 class ImageSource(Protocol):
     """Where base images come from."""

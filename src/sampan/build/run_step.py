@@ -15,7 +15,7 @@ from sampan.build.copying import Placement, clean, fingerprint, select
 from sampan.build.errors import StepFailed
 from sampan.build.executor import Command, StepMount
 from sampan.build.layer import layer_step
-from sampan.build.request import Request, Step
+from sampan.build.request import PREDEFINED, Request, Step
 from sampan.build.state import State
 from sampan.build.threads import in_thread
 from sampan.dockerfile import instructions as ins
@@ -29,12 +29,6 @@ from sampan.linux.openat2 import open_in_root
 if TYPE_CHECKING:
     from sampan.build.stage import StageBuilder
 
-PREDEFINED = frozenset(
-    name
-    for base in ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
-    for name in (base, base.lower())
-)
-"""ARGs that RUN sees without a declaration, and that neither history nor cache knows."""
 PIPES = "/dev/pipes"
 SECRETS = "/run/secrets"
 AGENTS = "/run/buildkit/ssh_agent."

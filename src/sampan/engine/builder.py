@@ -10,6 +10,7 @@ from sampan.api.hijack import Hijacked
 from sampan.api.progress import ImageID, Message, Progress, stream
 from sampan.api.system import BuildCachePruneReport
 from sampan.build.builder import Workshop, build_image, planned_stages
+from sampan.build.buildkit import api_build
 from sampan.build.buildkit.bridge import Bridge
 from sampan.build.buildkit.connection import serve
 from sampan.build.buildkit.control import Content, Control
@@ -18,7 +19,7 @@ from sampan.build.buildkit.frontend import Frontend
 from sampan.build.buildkit.service import Service
 from sampan.build.buildkit.session import Session
 from sampan.build.cache import Cache
-from sampan.build.classic import ClassicOutput, image_line, tag_line, warning_line
+from sampan.build.classic import ClassicOutput, image_line, tag_line, unconsumed, unconsumed_line, warning_line
 from sampan.build.context import Context as BuildContext
 from sampan.build.context import open_context
 from sampan.build.executor import Limits
@@ -32,14 +33,15 @@ from sampan.dockerfile.parser import parse
 from sampan.engine.builder_executor import ContainerExecutor
 from sampan.engine.builder_images import BaseImages
 from sampan.engine.context import Context
-from sampan.errors import InvalidParameter, NotFound, Unsupported
+from sampan.errors import InvalidParameter, NotFound
 from sampan.oci.descriptor import Descriptor
 from sampan.oci.platform import Platform, host
 from sampan.oci.reference import Reference
 from sampan.storage.images import Image
 
-CLIENT_SESSION = "client-session"
-NO_SESSION_BUILD = "POST /build over a session is not supported: use buildx (/grpc), or send the context as a tar"
+NO_SESSION_BUILD = (
+    "experimental session with v1 builder is no longer supported, use builder version v2 (BuildKit) instead"
+)
 
 
 class Builder:
@@ -79,8 +81,11 @@ class Builder:
 
         Raises EngineError with what went wrong; cancelled when the client goes away, and nothing stays then.
         """
-        if options.version == "2" or options.remote == CLIENT_SESSION or options.outputs:
-            raise Unsupported(NO_SESSION_BUILD)
+        if options.version == "2":
+            await api_build.build(self._service, options, context, progress)
+            return
+        if options.remote == api_build.CLIENT_SESSION:
+            raise InvalidParameter(NO_SESSION_BUILD)
         references = [_reference(tag) for tag in options.tags]
         task = asyncio.current_task()
         if options.build_id and task is not None:
@@ -95,9 +100,13 @@ class Builder:
     async def _build(self, options: BuildOptions, unpacked: BuildContext, progress: Progress) -> Image:
         request = request_of(options, unpacked, images_here(self._workshop.storage, options.cache_from))
         await self._warn(options, request, unpacked, progress)
-        output = ClassicOutput(progress, planned_stages(request), quiet=options.quiet)
+        output = ClassicOutput(progress, planned_stages(request), quiet=options.quiet, removes=options.remove)
         workshop = replace(self._workshop, images=self._images.using(options.auths))
-        return (await build_image(workshop, request, output)).image
+        image = (await build_image(workshop, request, output)).image
+        unused = unconsumed(request.dockerfile, options.build_args)
+        if unused and not options.quiet:
+            await progress.send(unconsumed_line(unused))
+        return image
 
     async def _warn(self, options: BuildOptions, request: Request, unpacked: BuildContext, progress: Progress) -> None:
         """Say what the checks find. Raises InvalidParameter where the Dockerfile wants findings to be errors."""
@@ -112,7 +121,8 @@ class Builder:
     async def _announce(
         self, options: BuildOptions, image: Image, references: list[Reference], progress: Progress
     ) -> None:
-        await progress.send(Message(aux=ImageID(image.id)))
+        if options.squash and not options.quiet:
+            await progress.send(Message(aux=ImageID(image.id)))
         await progress.send(stream(f"{image.id}\n") if options.quiet else image_line(image.id))
         self._context.events.publish("image", "build", image.id, {"name": image.id})
         for reference in references:

@@ -5,8 +5,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from sampan.api.descriptor import OCIPlatform
 from sampan.api.images import AuthConfig, PullOptions
 from sampan.api.progress import Discard
+from sampan.build.buildkit.session import HUB, HUB_KEY
 from sampan.engine.registry import Registries
-from sampan.errors import NoSuchImage
+from sampan.errors import NotFound
 from sampan.oci.descriptor import Descriptor
 from sampan.oci.document import Document
 from sampan.oci.manifest import Index, Manifest
@@ -14,11 +15,6 @@ from sampan.oci.platform import Platform
 from sampan.oci.reference import Reference
 from sampan.storage.images import Image
 from sampan.storage.store import Storage
-
-HUB = "docker.io"
-HUB_KEY = "https://index.docker.io/v1/"
-"""Where clients keep the credentials of Docker's own registry."""
-
 
 Credentials = Callable[[str], Awaitable[AuthConfig | None]]
 """``await credentials(domain)``: what to show the registry, None for nothing."""
@@ -54,8 +50,8 @@ class BaseImages:
         if not pull:
             try:
                 return self._storage.images.resolve(name, platform)
-            except NoSuchImage:
-                pass  # it is fetched below
+            except NotFound:
+                pass  # not at all, or not of this platform: it is fetched below
         await self._fetch(Reference.parse(name).tagged(), platform)
         return self._storage.images.resolve(name, platform)
 

@@ -58,7 +58,7 @@ class Platform(msgspec.Struct, frozen=True, omit_defaults=True):
         """``os[/arch[/variant]]`` or a lone architecture, normalised; missing parts are the host's."""
         parts = text.split("/")
         if not text or len(parts) > 3 or not all(map(_is_word, parts)):
-            raise InvalidParameter(f'"{text}": invalid platform specifier: must be os[/arch[/variant]]')
+            raise InvalidParameter(f'"{text}": cannot parse platform specifier: invalid argument')
         if len(parts) > 1:
             system, architecture, variant = (*parts, "")[:3]
             return cls(architecture, system, variant=variant).normalised()

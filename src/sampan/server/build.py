@@ -34,6 +34,9 @@ def build_options(call: Call) -> BuildOptions:
         raise InvalidParameter(f'invalid version "{version}"')
     if call.texts("securityopt"):
         raise InvalidParameter("security options are not supported on linux")
+    isolation = call.text("isolation")
+    if isolation not in ("", "default"):
+        raise InvalidParameter(f'unsupported isolation: "{isolation}"')
     return BuildOptions(
         dockerfile=call.text("dockerfile") or "Dockerfile",
         tags=call.texts("t"),
@@ -41,7 +44,7 @@ def build_options(call: Call) -> BuildOptions:
         remote=call.text("remote"),
         quiet=call.flag("q"),
         no_cache=call.flag("nocache"),
-        cache_from=call.structure("cachefrom", list[str], []),
+        cache_from=call.structure("cachefrom", list[str], [], "cache-from"),
         pull=call.flag("pull"),
         remove=call.flag("forcerm") or not call.text("rm") or call.flag("rm"),
         force_remove=call.flag("forcerm"),
@@ -53,7 +56,7 @@ def build_options(call: Call) -> BuildOptions:
         cpu_period=call.integer("cpuperiod"),
         cpu_quota=call.integer("cpuquota"),
         cgroup_parent=call.text("cgroupparent"),
-        build_args=call.structure("buildargs", dict[str, str | None], {}),
+        build_args=call.structure("buildargs", dict[str, str | None], {}, "build args"),
         shm_size=call.integer("shmsize"),
         squash=call.flag("squash"),
         labels=call.structure("labels", dict[str, str], {}),
@@ -62,7 +65,7 @@ def build_options(call: Call) -> BuildOptions:
         target=call.text("target"),
         outputs=call.text("outputs") if call.since(1, 40) else "",
         version=version,
-        ulimits=call.structure("ulimits", list[Ulimit], []),
+        ulimits=call.structure("ulimits", list[Ulimit], [], "ulimit settings"),
         session=call.text("session"),
         build_id=call.text("buildid"),
         auths=decode_header(call.request.headers.get("X-Registry-Config", ""), dict[str, AuthConfig]) or {},

@@ -98,15 +98,15 @@ class Call:
         own = [f"{name}={value}" for name, value in self.labels.items()]
         return Filters({**asked.terms, "label": [*asked.get("label"), *own]})
 
-    def structure(self, name: str, type_: type[T], default: T) -> T:
-        """A parameter that holds JSON."""
+    def structure(self, name: str, type_: type[T], default: T, called: str = "") -> T:
+        """A parameter that holds JSON; ``called`` is what an error calls it."""
         value = self.text(name)
         if not value:
             return default
         try:
             return json.convert(msgspec.json.decode(value), type_)
         except (msgspec.DecodeError, InvalidParameter) as error:
-            raise InvalidParameter(f"error reading {name}: {error}") from error
+            raise InvalidParameter(f"error reading {called or name}: {error}") from error
 
     def platforms(self, name: str) -> list[OCIPlatform]:
         """The platforms given as JSON, one a value."""

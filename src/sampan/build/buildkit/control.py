@@ -8,8 +8,7 @@ import socket
 import time
 from typing import Any
 
-from grpclib.const import Cardinality, Handler, Status
-from grpclib.exceptions import GRPCError
+from grpclib.const import Cardinality, Handler
 
 from sampan.api.hijack import Hijacked
 from sampan.api.times import format_time
@@ -18,7 +17,6 @@ from sampan.build.buildkit.content import DOCUMENT_LIMIT, SERVICE
 from sampan.build.buildkit.history import event_of
 from sampan.build.buildkit.records import pruned, records
 from sampan.build.buildkit.service import Service, grpc_error
-from sampan.build.buildkit.solves import Solve
 from sampan.build.threads import in_thread
 from sampan.errors import EngineError, NotFound
 from sampan.oci import digest as digests
@@ -39,39 +37,8 @@ class Control:
         """Blocks until the client returns a result through the bridge, then exports it."""
         request = await stream.recv_message()
         solve = await self._service.solves.begin(request.Ref, request)
-        if not request.Internal:
-            self._service.history.begin(solve)
-        failure: tuple[int, str] | None = (Status.CANCELLED.value, "context canceled")
-        told: dict[str, str] = {}
-        try:
-            told = await self._solved(solve, request)
-            failure = None
-        except GRPCError as error:
-            failure = error.status.value, error.message or ""
-            raise
-        finally:
-            await asyncio.shield(self._end(solve, failure, told))
+        told = await self._service.run(solve)
         await stream.send_message(m.ControlSolveResponse(ExporterResponse=told))
-
-    async def _solved(self, solve: Solve, request: Any) -> dict[str, str]:
-        """What the client is told of the build's outputs. Raises GRPCError."""
-        try:
-            self._service.check(request)
-            if request.Frontend:
-                solve.result = await self._service.build(solve, request.FrontendAttrs, {}, ())
-            elif (error := await solve.returned) is not None:
-                raise GRPCError(Status.UNKNOWN, error)
-            return await self._service.export(solve)
-        except EngineError as error:
-            raise grpc_error(error) from error
-
-    async def _end(self, solve: Solve, failure: tuple[int, str] | None, told: dict[str, str]) -> None:
-        history = self._service.history
-        await self._service.solves.end(solve)
-        if not solve.request.Internal:
-            await in_thread(history.end, solve, failure, told)
-            history.tell_end(solve.ref)
-        await self._service.solves.release(solve)
 
     async def status(self, stream: Any) -> None:
         """Progress until the build ends."""

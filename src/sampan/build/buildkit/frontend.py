@@ -82,7 +82,7 @@ class Frontend:
     """Turns options into requests; ``root`` holds the directories that clients' files are kept in between builds.
 
     ``scratch`` is for contexts that come as one archive, and go with their build; images that clients have in
-    directories are brought into ``storage``.
+    directories are brought into ``storage``. ``bodies`` are the requests that bring a context along, by its URL.
     """
 
     def __init__(self, root: Path, scratch: Path, storage: Storage) -> None:
@@ -90,6 +90,7 @@ class Frontend:
         self._scratch = scratch
         self._storage = storage
         self._locks: dict[Path, asyncio.Lock] = {}
+        self.bodies: dict[str, AsyncIterator[bytes]] = {}
 
     @asynccontextmanager
     async def requests(self, asked: Asked, session: Session) -> AsyncIterator[list[Request]]:
@@ -156,11 +157,17 @@ class Frontend:
             async with self._local("[internal] load build context", key, into, patterns, client) as root:
                 yield Source(root, text)
             return
-        body, url = (session.upload(remote), "") if remote.startswith(UPLOADS) else (_nothing(), remote)
+        body, url = self._body(remote, session)
         name = None if "dockerfilekey" in options else options.get("filename") or DOCKERFILE
         async with open_context(self._scratch, body, url, name) as context:
             text = context.dockerfile if name else (await self._dockerfile(options, client))[0]
             yield Source(context.root, text)
+
+    def _body(self, remote: str, session: Session) -> tuple[AsyncIterator[bytes], str]:
+        """What a context's URL means: an upload, or a request's body; or the URL itself."""
+        if remote in self.bodies:
+            return self.bodies[remote], ""
+        return (session.upload(remote), "") if remote.startswith(UPLOADS) else (_nothing(), remote)
 
     async def _dockerfile_beside(self, root: int, options: Mapping[str, str], client: "Client") -> str:
         """The Dockerfile of a context that is here: the client's own if it gives one, else what is in the context."""

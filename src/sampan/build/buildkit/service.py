@@ -1,5 +1,6 @@
 """What the methods of ``Control`` and of the bridge do: builds for clients, from their options to their outputs."""
 
+import asyncio
 import os
 import secrets
 from collections.abc import Callable, Iterable, Mapping
@@ -85,12 +86,55 @@ class Service:
         self.exporters.check(request.Exporters)
         check_exports(request.Cache.Exports)
 
+    async def run(self, solve: Solve) -> dict[str, str]:
+        """The whole of a build that was begun, and its place in the history; returns what its client is told.
+
+        Raises GRPCError with what went wrong.
+        """
+        is_kept = not solve.request.Internal
+        if is_kept:
+            self.history.begin(solve)
+        failure: tuple[int, str] | None = (Status.CANCELLED.value, "context canceled")
+        told: dict[str, str] = {}
+        try:
+            told = await self._solved(solve)
+            failure = None
+        except GRPCError as error:
+            failure = error.status.value, error.message or ""
+            raise
+        finally:
+            await asyncio.shield(self._end(solve, failure, told, is_kept=is_kept))
+        return told
+
+    async def _solved(self, solve: Solve) -> dict[str, str]:
+        """What the client is told of the build's outputs. Raises GRPCError."""
+        request = solve.request
+        try:
+            self.check(request)
+            if request.Frontend:
+                solve.result = await self.build(solve, request.FrontendAttrs, {}, ())
+            elif (error := await solve.returned) is not None:
+                raise GRPCError(Status.UNKNOWN, error)
+            return await self.export(solve)
+        except EngineError as error:
+            raise grpc_error(error) from error
+
+    async def _end(self, solve: Solve, failure: tuple[int, str] | None, told: dict[str, str], *, is_kept: bool) -> None:
+        await self.solves.end(solve)
+        if is_kept:
+            await in_thread(self.history.end, solve, failure, told)
+            self.history.tell_end(solve.ref)
+        await self.solves.release(solve)
+
+    async def _session(self, solve: Solve) -> Session:
+        return solve.session or await self.sessions.get(solve.request.Session)
+
     async def build(
         self, solve: Solve, options: Mapping[str, str], inputs: Mapping[str, Any], cache_imports: Any
     ) -> Product:
         """Build a Dockerfile for a client, for each platform in turn. Raises EngineError."""
         solve.options = dict(options)
-        session = await self.sessions.get(solve.request.Session)
+        session = await self._session(solve)
         registry = self._registries(session)
         workshop = replace(self.workshop, images=ToldImages(registry, solve.log))
         caches = Caches(self.workshop.storage, registry, session, solve.log)
@@ -129,7 +173,7 @@ class Service:
 
     async def call(self, solve: Solve, options: Mapping[str, str], inputs: Mapping[str, Any]) -> dict[str, bytes]:
         """Answer ``--call``, without a build. Raises EngineError."""
-        session = await self.sessions.get(solve.request.Session)
+        session = await self._session(solve)
         return answer_call(options, await self.frontend.definition(Asked(options, solve.log, inputs), session))
 
     async def open_definition(self, solve: Solve, definition: Any) -> str:
@@ -162,7 +206,7 @@ class Service:
         exporters, entries = solve.request.Exporters, solve.request.Cache.Exports
         if not exporters and not entries:
             return {}
-        session = await self.sessions.get(solve.request.Session)
+        session = await self._session(solve)
         caches = Caches(self.workshop.storage, self._registries(session), session, solve.log)
         try:
             told = await self.exporters.run(exporters, solve.result, session, solve.log)

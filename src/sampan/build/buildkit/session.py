@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,16 @@ from sampan.build.buildkit.filesync import FINISH, Receiver
 from sampan.build.buildkit.sending import Tree, send_file, send_trees
 from sampan.build.buildkit.ssh import forwarded
 from sampan.build.copying import DIRECTORY
+from sampan.build.request import NoAgents
 from sampan.build.threads import in_thread
 from sampan.errors import EngineError, NotFound
 
 ARRIVAL_SECONDS = 20.0
 HUB, HUB_HOST = "docker.io", "registry-1.docker.io"
 """Docker's own registry: in references, and as clients are asked for its credentials."""
+HUB_KEY = "https://index.docker.io/v1/"
+"""Where clients keep the credentials of Docker's own registry."""
+NO_SESSION = "the build has no session with its client"
 UPLOADS = "http://buildkit-session/"
 """Contexts that begin so are uploaded by the client on demand."""
 
@@ -129,6 +133,45 @@ class Session:
                 await in_thread(receiver.finish)
             os.close(root)
         return receiver.size
+
+
+class NoSession(Session):
+    """A build whose client has no session, and what came with its request instead."""
+
+    def __init__(self, auths: Mapping[str, AuthConfig]) -> None:
+        self._auths = auths
+        self.shared_key = ""
+
+    async def secret(self, id: str) -> bytes | None:
+        """None."""
+        return None
+
+    async def credentials(self, domain: str) -> AuthConfig | None:
+        """Those of the request."""
+        return self._auths.get(HUB_KEY if domain == HUB else domain)
+
+    def forward(self, id: str, socket: Path) -> AbstractAsyncContextManager[None]:
+        """Raises NotFound."""
+        return NoAgents().forward(id, socket)
+
+    def content(self, store: str) -> ClientContent:
+        """Raises NotFound, as all else that would need a client."""
+        raise NotFound(NO_SESSION)
+
+    async def upload(self, url: str) -> AsyncIterator[bytes]:
+        raise NotFound(NO_SESSION)
+        yield b""
+
+    async def synchronise(
+        self, name: str, into: Path, *, exclude: Sequence[str] = (), follow: Sequence[str] = ()
+    ) -> int:
+        raise NotFound(NO_SESSION)
+
+    async def send_file(self, exporter: int, write: Callable[[Sink], object]) -> None:
+        raise NotFound(NO_SESSION)
+
+    async def send_trees(self, exporter: int, trees: Sequence[Tree]) -> None:
+        raise NotFound(NO_SESSION)
 
 
 async def _receive(receiver: Receiver, stream: Any) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sampan.build.buildkit.product import Product
+from sampan.build.buildkit.session import Session
 from sampan.build.buildkit.status import StatusLog
 from sampan.errors import NotFound
 from sampan.oci.descriptor import Descriptor
@@ -28,7 +29,8 @@ class Solve:
     """One build: ``products`` and ``trees`` (fds) by reference, the latter until ``held`` closes, as does ``lease``.
 
     ``returned`` gets None, or the error that the client reports. ``began`` in nanoseconds since 1970. ``options`` are
-    the frontend's; ``results`` are descriptors of what is said of each platform's image.
+    the frontend's; ``results`` are descriptors of what is said of each platform's image; ``session`` is a build's own
+    that has none with a client.
     """
 
     ref: str
@@ -41,6 +43,7 @@ class Solve:
     held: AsyncExitStack = field(default_factory=AsyncExitStack)
     lease: Lease = field(kw_only=True)
     result: Product | None = None
+    session: Session | None = None
     options: Mapping[str, str] = field(default_factory=dict)
     results: dict[str, list[Descriptor]] = field(default_factory=dict)
 
