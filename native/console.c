@@ -74,6 +74,20 @@ int perform_open_console(struct performer *performer, const struct operation *op
     return result < 0 ? result : note_send(performer->link, &note, master);
 }
 
+/* Pipes that the child could not own itself, being in another user namespace by then. A file of the host's stays whose
+ * it is. */
+int perform_own_stdio(struct performer *performer, const struct operation *operation)
+{
+    struct stat about;
+    for (int fd = 0; fd < 3; fd++) {
+        int slot = performer->slots[fd];
+        if (slot >= 0 && fstat(slot, &about) == 0 && S_ISFIFO(about.st_mode) &&
+            fchown(slot, (uid_t)operation->a[0].number, (gid_t)-1) < 0 && errno != EPERM)
+            return -errno;
+    }
+    return 0;
+}
+
 int perform_set_stdio(struct performer *performer, const struct operation *operation)
 {
     struct stat about;

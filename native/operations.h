@@ -53,7 +53,8 @@
     X(45, execute, "sllnnb")           \
     X(46, change_root, "")             \
     X(47, set_time_offsets, "s")       \
-    X(48, raise_loopback, "")
+    X(48, raise_loopback, "")          \
+    X(49, own_stdio, "n")
 
 #define MAXIMUM_ARGUMENTS 7
 

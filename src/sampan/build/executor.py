@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from sampan.api.host_config import Ulimit
+from sampan.linux.userns import Mapped
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,13 @@ Output = Callable[[bytes, bool], Awaitable[None]]
 
 
 class Executor(Protocol):
-    """Runs commands of builds."""
+    """Runs commands of builds.
+
+    ``mapped`` are the users that commands have on the host: file systems are shown to them through it (None: as is).
+    """
+
+    @property
+    def mapped(self) -> Mapped | None: ...
 
     async def run(self, command: Command, output: Output) -> int:
         """Run to its end and return the exit status (128 + signal for a signal).

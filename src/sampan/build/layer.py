@@ -14,6 +14,7 @@ from sampan.build.cache import Entry
 from sampan.build.request import Request
 from sampan.build.state import State, scratch
 from sampan.build.threads import in_thread
+from sampan.linux.userns import Mapped
 from sampan.oci import digest as digests
 from sampan.storage.layers import commit_layer
 from sampan.storage.unpack import unpack_blob
@@ -41,16 +42,23 @@ async def metadata_step(build: "Build", state: State, key: str, description: str
 
 
 async def layer_step(
-    build: "Build", state: State, parts: Sequence[str], description: str, work: Work, reuse: bool
+    build: "Build",
+    state: State,
+    parts: Sequence[str],
+    description: str,
+    work: Work,
+    reuse: bool,
+    *,
+    mapped: Mapped | None = None,
 ) -> tuple[State, bool]:
     """The state after ``work``, and whether it came from the cache; ``parts`` are what else it depends on.
 
-    A failed or cancelled step leaves nothing.
+    ``mapped`` are the users the work is done by. A failed or cancelled step leaves nothing.
     """
     key = state.next_key(*parts, *_dating(build.request))
     entry = await build.known(key, state) if reuse else None
     if entry is None:
-        return await _made(build, state, key, description, work), False
+        return await _made(build, state, key, description, work, mapped), False
     return _held(build, state.after(key, entry)), True
 
 
@@ -93,7 +101,7 @@ def _linked(build: "Build", state: State, key: str, alone: State) -> State:
     return grown
 
 
-async def _made(build: "Build", state: State, key: str, description: str, work: Work) -> State:
+async def _made(build: "Build", state: State, key: str, description: str, work: Work, mapped: Mapped | None) -> State:
     from sampan.build.builder import ACTIVE_PREFIX
 
     snapshots = build.workshop.storage.snapshots
@@ -102,7 +110,7 @@ async def _made(build: "Build", state: State, key: str, description: str, work: 
     try:
         await in_thread(snapshots.prepare, active, state.chain)
         try:
-            await in_thread(lambda: mounted.append(snapshots.mount(active, volatile=True)))
+            await in_thread(lambda: mounted.append(snapshots.mount(active, volatile=True, mapped=mapped)))
             await work(mounted[0])
         finally:
             for rootfs in mounted:

@@ -97,7 +97,8 @@ async def run_step(builder: "StageBuilder", run: ins.Run, state: State, step: St
             if status != 0:
                 raise StepFailed(argv, status)
 
-    return await layer_step(build, state, parts, shown, work, builder.reuse)
+    mapped = build.workshop.executor.mapped
+    return await layer_step(build, state, parts, shown, work, builder.reuse, mapped=mapped)
 
 
 def _entitled(run: ins.Run, request: Request) -> None:
@@ -182,10 +183,12 @@ async def _bind_root(builder: "StageBuilder", mount: RunMount, opened: ExitStack
 
 
 async def _bind(builder: "StageBuilder", mount: RunMount, opened: ExitStack) -> StepMount:
-    root = await _bind_root(builder, mount, opened)
-    if not mount.read_only:
-        directory = private_directory(builder.build.workshop.scratch, opened)
-        return StepMount(target_of(mount), await in_thread(duplicate, root, mount.source, directory), read_only=False)
+    """A copy where it may be written to, or is another stage's and to be mapped, which overlays cannot be."""
+    root, workshop = await _bind_root(builder, mount, opened), builder.build.workshop
+    if not mount.read_only or (mount.from_ and workshop.executor.mapped):
+        directory = private_directory(workshop.scratch, opened)
+        copy = await in_thread(duplicate, root, mount.source, directory)
+        return StepMount(target_of(mount), copy, mount.read_only)
     fd = open_in_root(root, clean(mount.source) or ".", os.O_PATH)
     opened.callback(os.close, fd)
     return StepMount(target_of(mount), fd, read_only=True)

@@ -6,6 +6,7 @@ The container has no record: it is nobody's but the step's, and everything of it
 """
 
 import asyncio
+import dataclasses
 import shutil
 import socket
 from collections.abc import Coroutine, Sequence
@@ -25,12 +26,15 @@ from sampan.engine.host import host
 from sampan.engine.hosts_files import file_mounts, write_network_files
 from sampan.engine.membership import member_of
 from sampan.engine.mounts import detached
+from sampan.engine.remap import check_remapped
 from sampan.engine.security import parse_security
 from sampan.engine.spec import Findings, spec_of
 from sampan.engine.starting import explain
 from sampan.engine.users import resolve
-from sampan.errors import Unsupported
 from sampan.linux.cgroup import Cgroup
+from sampan.linux.mount import idmap
+from sampan.linux.userns import Mapped
+from sampan.network.member import NEW_USERNS, Member
 from sampan.oci import runtime_spec as oci
 from sampan.runtime.container import cgroup_path, launch_from, prepare_cgroup
 from sampan.runtime.launch import AttachedStream, Launch, MonitorGone, StartFailed
@@ -50,20 +54,33 @@ class ContainerExecutor:
     def __init__(self, context: Context) -> None:
         self._context = context
 
+    @property
+    def mapped(self) -> Mapped | None:
+        """The daemon's own users for containers; a build cannot choose others."""
+        return self._context.remap
+
     async def run(self, command: Command, output: Output) -> int:
         """Run to the end; see ``build.executor.Executor``."""
-        if self._context.remap is not None:
-            raise Unsupported("RUN is not supported with userns-remap: a build's command would have the host's users")
         container = self._container(command)
+        if self.mapped is not None:
+            check_remapped(container.record.host_config)
         async with AsyncExitStack() as undo:
             undo.push_async_callback(asyncio.to_thread, shutil.rmtree, container.state_dir, ignore_errors=True)
             container.state_dir.mkdir(parents=True, mode=0o710)
             undo.push_async_callback(asyncio.to_thread, shutil.rmtree, container.run_dir, ignore_errors=True)
             undo.push_async_callback(self._context.networks.leave, container.id)
-            container.sandbox = await _whole(self._context.networks.join(member_of(container.record)))
+            container.sandbox = await _whole(self._context.networks.join(self._member(container)))
             write_network_files(container, container.sandbox)
             cgroup, monitor, reading = await self._start(container, command, undo)
             return await _finish(monitor, cgroup, reading, output)
+
+    def _member(self, container: Container) -> Member:
+        """The step on its network; having no record, it has no endpoints that could have been taken away."""
+        return dataclasses.replace(
+            member_of(container.record),
+            network_mode=container.record.host_config.network_mode,
+            userns=NEW_USERNS if self.mapped else "",
+        )
 
     def _container(self, command: Command) -> Container:
         context, limits = self._context, command.limits
@@ -124,7 +141,7 @@ class ContainerExecutor:
                 run_dir=container.run_dir,
                 state_dir=container.state_dir,
                 attached=[AttachedStream(writing.fileno())],
-                trees={target: detached(fd, held) for target, fd in sources.items()},
+                trees={target: self._shown(fd, held) for target, fd in sources.items()},
             )
             try:
                 monitor = await _started(launch, self._context.zygote)
@@ -134,24 +151,40 @@ class ContainerExecutor:
         reading.setblocking(False)
         return cgroup, monitor, reading
 
+    def _shown(self, fd: int, held: ExitStack) -> int:
+        """A detached mount of what is there, by its owners as the command has them."""
+        tree = detached(fd, held)
+        if self.mapped is not None:
+            idmap(tree, self.mapped.namespace, recursive=True)
+        return tree
+
     def _spec(self, container: Container, command: Command) -> oci.Spec:
         record, config = container.record, self._context.config
-        mounts = [mount_of(mount) for mount in command.mounts]
-        mounts += file_mounts(container, {mount.destination for mount in mounts}, read_only=False)
-        found = Findings(identity=resolve(command.rootfs, command.user), mounts=mounts)
+        mapped, sandbox = self.mapped, container.sandbox
+        mounts = [mount_of(mount, mapped=mapped is not None) for mount in command.mounts]
+        covered = {mount.destination for mount in mounts}
+        mounts += file_mounts(container, covered, read_only=False, mapped=mapped is not None)
+        found = Findings(
+            identity=resolve(command.rootfs, command.user),
+            mounts=mounts,
+            maps=mapped.maps if mapped else None,
+            joined={"user": sandbox.userns} if sandbox and sandbox.userns else {},
+        )
         security = parse_security(record.host_config, config)
         parent = record.host_config.cgroup_parent or config.cgroup_parent
         return spec_of(record, security, config, found, cgroup_path(container.id, parent))
 
 
-def mount_of(mount: StepMount) -> oci.Mount:
-    """A step's mount as the runtime specification has it."""
+def mount_of(mount: StepMount, *, mapped: bool = False) -> oci.Mount:
+    """A step's mount as the runtime specification has it; what has a path is ``mapped`` to the command's users."""
     access = "ro" if mount.read_only else "rw"
     if mount.source is None:
         options: Sequence[str] = ("nosuid", "nodev", access, *([f"size={mount.size}"] if mount.size else []))
         return oci.Mount(mount.target, "tmpfs", "tmpfs", options)
-    source = str(mount.source) if isinstance(mount.source, Path) else ""
-    return oci.Mount(mount.target, "bind", source, ("rbind", "rprivate", access))
+    if isinstance(mount.source, Path):
+        chosen = ("rbind", "rprivate", access, *(("idmap",) if mapped else ()))
+        return oci.Mount(mount.target, "bind", str(mount.source), chosen)
+    return oci.Mount(mount.target, "bind", "", ("rbind", "rprivate", access))
 
 
 async def _whole(work: Coroutine[Any, Any, T]) -> T:

@@ -216,7 +216,9 @@ class Execs:
         """The container's spec as far as an exec inherits from it."""
         path = container.cgroup.path if container.cgroup else ""
         security = parse_security(container.record.host_config, self._context.config)
-        return spec_of(container.record, security, self._context.config, Findings(Identity()), path)
+        remap = self._context.remap_of(container.record.host_config)
+        found = Findings(Identity(), maps=remap.maps if remap else None)
+        return spec_of(container.record, security, self._context.config, found, path)
 
     def _process(self, process: Exec, size: list[int] | None) -> oci.Process:
         """The process as the specification has it."""

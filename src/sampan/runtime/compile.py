@@ -108,6 +108,7 @@ class _Launch:
 
     def _stage(self) -> Iterator[Operation]:
         if self.other_user:
+            yield from compile_process.own_stdio(self.process, self.linux.uid_mappings)
             yield from self._take()
         yield from self._join(in_stage=True)
         if "time" in self.new:
@@ -285,6 +286,8 @@ def compile_exec(
     if affinity and affinity.initial:
         operations.append(plan.SetAffinity(compile_process.cpu_mask(affinity.initial)))
     operations += [plan.WriteSlot(slot, b"0") for slot in tasks]
+    if flags & FLAGS["user"]:
+        operations += compile_process.own_stdio(process, linux.uid_mappings)
     operations += [plan.SetNamespace(joined, flags), plan.Clone(0, cgroup)]
     operations += compile_process.affinity(affinity)
     operations += compile_process.personality(linux.personality)

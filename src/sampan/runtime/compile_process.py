@@ -10,7 +10,7 @@ import msgspec
 
 from sampan.errors import InvalidParameter
 from sampan.linux import capabilities, rlimit
-from sampan.oci.runtime_spec import Capabilities, CPUAffinity, Personality, Process, Scheduler, Seccomp
+from sampan.oci.runtime_spec import Capabilities, CPUAffinity, IDMapping, Personality, Process, Scheduler, Seccomp
 from sampan.runtime import plan
 from sampan.runtime.plan import Operation
 from sampan.runtime.seccomp import NO_FILTER, compile_filter
@@ -52,6 +52,14 @@ def console(process: Process, *, bind: bool) -> Iterator[Operation]:
         yield plan.OpenConsole(rows, columns, process.user.uid, "/dev/console" if bind else "")
     else:
         yield plan.SetStdio(process.user.uid)
+
+
+def own_stdio(process: Process, mappings: Sequence[IDMapping]) -> Iterator[Operation]:
+    """Output pipes become those of a user that another user namespace knows, who may then open /dev/stdout anew."""
+    uid = process.user.uid
+    for one in mappings:
+        if not process.terminal and one.container_id <= uid < one.container_id + one.size:
+            yield plan.OwnStdio(one.host_id + uid - one.container_id)
 
 
 class Filter:

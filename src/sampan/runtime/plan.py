@@ -470,6 +470,13 @@ class RaiseLoopback(Operation, frozen=True):
     CODE: ClassVar[int] = 48
 
 
+class OwnStdio(Operation, frozen=True):
+    """Give stdio that is pipes to a user by its number here, before another user namespace is entered."""
+
+    CODE: ClassVar[int] = 49
+    uid: int
+
+
 OPERATIONS: dict[int, type[Operation]] = {kind.CODE: kind for kind in Operation.__subclasses__()}
 _LETTERS: dict[object, str] = {int: "n", str: "s", bytes: "b", tuple[str, ...]: "l"}
 
