@@ -169,6 +169,13 @@ def test_a_required_agent_that_is_not_there_is_an_error(client: docker.DockerCli
     assert said == "no SSH key default was given to this build"
 
 
+def test_a_step_has_the_default_network(client: docker.DockerClient) -> None:
+    image, _ = build(client, "FROM busybox\nRUN ls /sys/class/net > /nets && ip route >> /nets\n")
+    found = shown(client, image, "cat /nets")
+    assert "eth0" in found
+    assert "default via" in found
+
+
 def test_a_step_in_the_hosts_network_sees_its_links(client: docker.DockerClient) -> None:
     image, _ = build(client, "FROM busybox\nRUN --network=host ls /sys/class/net > /nets\n")
     here = {path.name for path in Path("/sys/class/net").iterdir() if not path.name.startswith("veth")}

@@ -153,11 +153,42 @@ def test_what_only_the_hosts_root_may_have_is_refused(
     assert Path(f"/proc/{pid_of(container)}").stat().st_uid == 0
 
 
-def test_what_would_have_the_hosts_users_is_refused(daemon: Daemon, run: Callable[..., Container]) -> None:
-    built = daemon.cli("build", "-", input=f"FROM {IMAGE}\nRUN true\n".encode())
-    assert b"RUN is not supported with userns-remap" in built.stdout + built.stderr
+def test_what_would_have_the_hosts_users_is_refused(run: Callable[..., Container]) -> None:
     with pytest.raises(APIError, match="userns-remap cannot be combined with the runtime runc"):
         run(runtime="runc")
+
+
+STEPS = f"""FROM {IMAGE} AS one
+RUN mkdir -m 700 /held && echo kept > /held/file && chown 1000 /held
+FROM {IMAGE}
+RUN --mount=type=cache,target=/c --mount=type=bind,target=/ctx --mount=type=bind,from=one,target=/one \\
+    --mount=type=tmpfs,target=/t \\
+    touch /mine /c/x /t/x && cat /one/held/file /ctx/private > /all && stat -c %u /one/held /c/x >> /all && \\
+    awk '{{print $2}}' /proc/self/uid_map >> /all
+USER 1000
+RUN touch /tmp/app && echo heard > /dev/stdout
+"""
+
+
+def test_a_builds_commands_are_other_users_and_own_what_they_make(client: docker.DockerClient, tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text(STEPS)
+    (tmp_path / "private").write_text("ours\n")
+    (tmp_path / "private").chmod(0o600)
+    client.images.build(path=str(tmp_path), tag="stepped", nocache=True)
+    script = "cat /all; stat -c %u:%g /mine /tmp/app"
+    shown = client.containers.run("stepped", ["sh", "-c", script], remove=True, network_mode="none", user="root")
+    assert shown.decode().split() == ["kept", "ours", "1000", "0", "0", str(FIRST), "0:0", "1000:1000"]
+
+
+def test_output_can_be_opened_anew(client: docker.DockerClient, run: Callable[..., Container]) -> None:
+    script = ["sh", "-c", "echo out > /dev/stdout; echo error > /dev/stderr"]
+    for user in ("root", "app"):
+        shown = client.containers.run(
+            IMAGE, script, remove=True, stderr=True, stdout=True, user=user, network_mode="none"
+        )
+        assert set(shown.split()) == {b"out", b"error"}
+        executed = run().exec_run(script, user=user)
+        assert set(executed.output.split()) == {b"out", b"error"}
 
 
 def test_containers_outlive_the_daemon(
