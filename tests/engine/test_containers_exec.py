@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import docker
@@ -83,6 +84,14 @@ def test_a_second_start_of_an_exec_leaves_the_first_alone(client: docker.DockerC
     first._sock.sendall(b"goes on\n")
     assert b"goes on\n" in first.read(8 + 8)
     first._sock.close()
+
+
+def test_the_terminal_s_size_may_come_as_soon_as_the_start_is_answered(client: docker.DockerClient, run: Run) -> None:
+    container = run()
+    made = client.api.exec_create(container.id, ["sh", "-c", "sleep 0.1; stty size"], tty=True)
+    with closing(client.api.exec_start(made["Id"], tty=True, socket=True)) as stream:
+        client.api.exec_resize(made["Id"], height=33, width=44)
+        assert stream.read(7) == b"33 44\r\n"
 
 
 def test_a_detached_exec_goes_on(run: Run, eventually: Callable[..., None], shell: Shell) -> None:

@@ -9,6 +9,7 @@ record says the rest (exec_records.py).
 import asyncio
 import errno
 import os
+from contextlib import suppress
 
 from sampan.api import identifiers
 from sampan.api.exec import ExecCreateRequest, ExecCreateResponse, ExecInspect, ExecProcess, ExecStartRequest
@@ -36,6 +37,8 @@ from sampan.storage.records import Records
 
 EXPIRY = 300.0
 """Seconds after its end for which an exec can be inspected."""
+START_PATIENCE = 10.0
+"""Seconds that a new size of the terminal waits for the process: clients send it as soon as the start is answered."""
 SECOND = 1_000_000_000
 
 CREATE_FAILED = "failed to create task for container: failed to create shim task: OCI runtime create failed: "
@@ -126,6 +129,7 @@ class Execs:
         except (EngineError, ConnectionError):
             process.running, process.finished = False, now()
             process.exit_code = NOT_EXECUTED if process.exit_code is None else process.exit_code
+            process.started.set()
             process.container.execs.pop(process.id, None)
             self._save(process)
             self._expire_later(process)
@@ -270,8 +274,11 @@ class Execs:
             self._records.delete(process.id)
 
     async def resize(self, exec_id: str, rows: int, columns: int) -> None:
-        """Size of the terminal; raises InvalidParameter before the start."""
+        """Size of the terminal; waits for a start that is under way. Raises InvalidParameter before the start."""
         process = self._find(exec_id)
+        if process.running and process.exit_code is None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(process.started.wait(), START_PATIENCE)
         if process.handle is None or process.container.monitor is None:
             raise InvalidParameter("exec process is not started")
         await process.container.monitor.resize(rows, columns, process.id)

@@ -54,7 +54,7 @@ INSPECTION = (
     before(52, with_defaults(CONFIG_OF_1_51, "Config")),
     before(50, with_defaults(CONFIG_OF_1_49, "Config")),
     before(48, without("Descriptor")),
-    before(45, with_defaults({"Container": "", "ContainerConfig": None})),
+    before(45, with_defaults({"Container": "", "ContainerConfig": {**CONFIG_OF_1_49, **CONFIG_OF_1_51}})),
     before(44, _virtual_size),
     before(44, with_defaults({"Created": ZERO})),
 )
