@@ -1,5 +1,6 @@
 """BuildKit's protocol, spoken by hand: the calls that buildx makes, in its order, on upgraded connections."""
 
+import base64
 import io
 import json
 import tarfile
@@ -65,6 +66,36 @@ async def test_a_failure_reaches_both_calls(daemon: Any, client: docker.DockerCl
     with pytest.raises(GRPCError) as caught:
         await build(daemon.socket, Client(context), {}, "never")
     assert caught.value.message == 'process "/bin/sh -c exit 5" did not complete successfully: exit code: 5'
+
+
+@pytest.mark.parametrize(
+    ("dockerfile", "line", "words"),
+    [
+        ("FROM busybox\n\nRUN exit 5\n", 3, 'process "/bin/sh -c exit 5" did not complete successfully: exit code: 5'),
+        ("FROM busybox\nCOPY nope /\n", 2, 'failed to calculate checksum of ref: "/nope": not found'),
+        ("FORM x\n", 1, "dockerfile parse error on line 1: unknown instruction: FORM (did you mean FROM?)"),
+        ("FROM busybox\nENV A=${B?c}\n", 2, 'dockerfile parse error on line 2: failed to process "${B?c}": B: c'),
+    ],
+)
+async def test_an_error_says_where_in_the_dockerfile(
+    daemon: Any, context: Path, dockerfile: str, line: int, words: str
+) -> None:
+    (context / "Dockerfile").write_text(dockerfile)
+    with pytest.raises(GRPCError) as caught:
+        await build(daemon.socket, Client(context), {}, "never")
+    assert caught.value.message == words
+    (detail,) = caught.value.details
+    said = json.loads(detail.value)
+    assert said["ranges"] == [{"start": {"line": line}, "end": {"line": line}}]
+    assert base64.b64decode(said["info"]["data"]).decode() == dockerfile
+
+
+async def test_an_agent_that_the_client_lacks_is_no_error_unless_it_is_required(daemon: Any, context: Path) -> None:
+    (context / "Dockerfile").write_text("FROM busybox\nRUN --mount=type=ssh echo without $SSH_AUTH_SOCK\n")
+    await build(daemon.socket, Client(context), {}, "")
+    (context / "Dockerfile").write_text("FROM busybox\nRUN --mount=type=ssh,required true\n")
+    with pytest.raises(GRPCError, match='no SSH key "default" forwarded from the client'):
+        await build(daemon.socket, Client(context), {}, "")
 
 
 async def test_the_daemon_says_what_it_can_do(daemon: Any) -> None:

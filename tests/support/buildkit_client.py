@@ -238,6 +238,6 @@ async def build(
             built = await bridge(m.SolveRequest(Frontend="dockerfile.v0", FrontendOpt=options), metadata=metadata)
             await finish(m.ReturnRequest(result=built.result), metadata=metadata)
         except GRPCError as error:
-            failed = m.Status(code=error.status.value, message=error.message)
+            failed = m.Status(code=error.status.value, message=error.message, details=error.details or [])
             await finish(m.ReturnRequest(error=failed), metadata=metadata)
         return await solving, await following

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 
 from sampan.archive.compression import decompressed, detect
 from sampan.archive.copy import unpack
-from sampan.build import stages
+from sampan.build import errors, stages
 from sampan.build.copying import DIRECTORY, Copier, Placement, Selection, SourceMissing, clean, fingerprint, select
-from sampan.build.errors import CopyFailed
 from sampan.build.git import Remote, check_out, is_git, parse_remote
 from sampan.build.layer import layer_step, linked_step
 from sampan.build.owners import resolve_owner
@@ -67,7 +66,7 @@ async def copy_step(builder: "StageBuilder", written: ins.Copy, state: State) ->
         try:
             sources = await _sources(builder, step, root, held)
         except SourceMissing as error:
-            raise CopyFailed(_keyword(step), _missing(step, error.path)) from None
+            raise errors.SourceMissing(_keyword(step), error.path.lstrip("/"), step.from_) from None
         destination = _destination(step, state, sources)
         contents = await in_thread(fingerprint, root, sources.selections, placement)
         words = [repr(placement.owner), repr(step.chmod), destination, str(step.parents), contents]
@@ -93,13 +92,6 @@ async def copy_step(builder: "StageBuilder", written: ins.Copy, state: State) ->
 
 def _keyword(step: ins.Copy) -> str:
     return "ADD" if isinstance(step, ins.Add) else "COPY"
-
-
-def _missing(step: ins.Copy, path: str) -> str:
-    name = path.lstrip("/")
-    if step.from_:
-        return f'stat {name}: file does not exist in "{step.from_}"'
-    return f"file not found in build context or excluded by .dockerignore: stat {name}: file does not exist"
 
 
 def _described(step: ins.Copy) -> str:

@@ -6,6 +6,7 @@ BuildKit  process "/bin/sh -c exit 3" did not complete successfully: exit code: 
 
 from collections.abc import Sequence
 
+from sampan.dockerfile.source import Span
 from sampan.errors import EngineError, InvalidParameter
 
 
@@ -24,3 +25,29 @@ class CopyFailed(InvalidParameter):
 
     def __init__(self, keyword: str, reason: str) -> None:
         super().__init__(f"{keyword} failed: {reason}")
+        self.buildkit_message = self.message
+
+
+class SourceMissing(CopyFailed):
+    """What COPY or ADD names is not there: ``name`` in ``context`` (empty: the build context)."""
+
+    def __init__(self, keyword: str, name: str, context: str) -> None:
+        reason = f"file not found in build context or excluded by .dockerignore: stat {name}: file does not exist"
+        super().__init__(keyword, f'stat {name}: file does not exist in "{context}"' if context else reason)
+        self.buildkit_message = f'failed to calculate checksum of ref: "/{name}": not found'
+
+
+def told_to_buildkit(error: EngineError) -> str:
+    """The error in BuildKit's words."""
+    return str(getattr(error, "buildkit_message", error.message))
+
+
+def place(error: EngineError, span: Span) -> None:
+    """Note the lines of the Dockerfile that an error is about, unless it knows them."""
+    if getattr(error, "span", None) is None:
+        error.span = span  # type: ignore[attr-defined]
+
+
+def place_of(error: BaseException) -> Span | None:
+    """The lines of the Dockerfile that an error is about."""
+    return getattr(error, "span", None)

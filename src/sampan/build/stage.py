@@ -10,6 +10,7 @@ import msgspec
 from sampan.build import stages
 from sampan.build.commits import commit_state, state_id
 from sampan.build.copy_step import copy_step
+from sampan.build.errors import place, told_to_buildkit
 from sampan.build.layer import layer_step, metadata_step
 from sampan.build.request import Step
 from sampan.build.run_step import run_step
@@ -19,7 +20,7 @@ from sampan.build.workdir import directory_exists, make_workdir
 from sampan.dockerfile import instructions as ins
 from sampan.dockerfile.changes import DEFAULT_PATH, apply, environment, expanded, with_shell
 from sampan.dockerfile.check_variables import is_secret
-from sampan.dockerfile.expand import ExpansionError, expand
+from sampan.dockerfile.expand import ExpansionError, expand, expand_shown
 from sampan.dockerfile.parser import parse_instruction
 from sampan.dockerfile.source import parse_error_on
 from sampan.errors import EngineError, InvalidParameter
@@ -82,7 +83,8 @@ class StageBuilder:
             await observer.failed(step, error.message)
             raise parse_error_on(instruction.origin.span, error.message) from None
         except EngineError as error:
-            await observer.failed(step, getattr(error, "buildkit_message", error.message))
+            place(error, self.stage.head.origin.span if trigger != (0, 0) else instruction.origin.span)
+            await observer.failed(step, told_to_buildkit(error))
             raise
         after = await self._kept(after)
         await observer.finished(step, state_id(after, self.build.request), cached=cached)
@@ -111,7 +113,7 @@ class StageBuilder:
             return instruction.origin.text
         variables = {name: MASK if is_secret(name) else value for name, value in self.variables(state).items()}
         try:
-            return expand(instruction.origin.text, variables, self.escape)
+            return expand_shown(instruction.origin.text, variables, self.escape)
         except ExpansionError:
             return instruction.origin.text
 

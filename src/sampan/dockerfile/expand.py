@@ -248,6 +248,12 @@ def expand(word: str, env: Mapping[str, str], escape: str = "\\", unset: set[str
     return "".join(piece.text for piece in _read(expansion))
 
 
+def expand_shown(text: str, env: Mapping[str, str], escape: str = "\\") -> str:
+    """``text`` with the variables that ``env`` has replaced, and all else as it is. Raises ``ExpansionError``."""
+    shown = Expansion(text, env, escape, raw_escapes=True, keep_quotes=True, keep_unset=True)
+    return "".join(piece.text for piece in _read(shown))
+
+
 def expand_words(word: str, env: Mapping[str, str], escape: str = "\\", unset: set[str] | None = None) -> list[str]:
     """Like ``expand``, then split at white space that was neither quoted nor escaped."""
     return split_pieces(_read(Expansion(word, env, escape, unset=set() if unset is None else unset)))

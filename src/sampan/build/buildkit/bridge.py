@@ -16,7 +16,8 @@ from grpclib.const import Cardinality, Handler
 from sampan.build.buildkit import messages as m
 from sampan.build.buildkit import references
 from sampan.build.buildkit.definition import NOT_EXECUTED, definition_of
-from sampan.build.buildkit.service import Service, grpc_error, refused
+from sampan.build.buildkit.failures import grpc_error
+from sampan.build.buildkit.service import Service, refused
 from sampan.build.buildkit.solves import Solve
 from sampan.build.threads import in_thread
 from sampan.errors import EngineError, NotFound, Unsupported
@@ -83,7 +84,7 @@ class Bridge:
                 solve, request.FrontendOpt, request.FrontendInputs, request.CacheImports
             )
         except EngineError as error:
-            raise grpc_error(error) from error
+            raise grpc_error(error, solve.log.source) from error
         id = product.first.id
         solve.products[id] = product
         reference = m.Ref(id=id, **{"def": definition_of(id)})
@@ -139,7 +140,7 @@ class Bridge:
         if request.HasField("result"):
             solve.result = solve.products.get(request.result.ref.id or request.result.refDeprecated)
         if not solve.returned.done():
-            solve.returned.set_result(request.error.message if request.HasField("error") else None)
+            solve.returned.set_result(request.error if request.HasField("error") else None)
         await stream.send_message(m.Empty())
 
     async def _solve(self, stream: Any) -> Solve:

@@ -6,17 +6,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from grpclib.client import Channel
+from grpclib.encoding.proto import ProtoCodec
 from grpclib.protocol import H2Protocol
 from grpclib.server import Server
 
 from sampan.api.hijack import Hijacked
+from sampan.build.buildkit.failures import Details
 
 logging.getLogger("hpack").setLevel(logging.INFO)  # it tells every byte of every header
 
 
 async def serve(connection: Hijacked, services: Sequence[Any]) -> None:
     """Answer calls to ``services`` until the connection ends; takes the socket."""
-    server = Server(services)
+    server = Server(services, codec=ProtoCodec(), status_details_codec=Details())
     protocol: H2Protocol = server._protocol_factory()  # grpclib has no public way to adopt a socket
     await _adopt(protocol, connection)
     await _closed(protocol)
@@ -26,7 +28,7 @@ class SessionChannel(Channel):
     """A gRPC client on one connection, which is never made again."""
 
     def __init__(self, connection: Hijacked) -> None:
-        super().__init__("session", 0)
+        super().__init__("session", 0, codec=ProtoCodec(), status_details_codec=Details())
         self._connection = connection
 
     async def adopt(self) -> None:

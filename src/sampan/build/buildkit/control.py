@@ -14,9 +14,10 @@ from sampan.api.hijack import Hijacked
 from sampan.api.times import format_time
 from sampan.build.buildkit import messages as m
 from sampan.build.buildkit.content import DOCUMENT_LIMIT, SERVICE
+from sampan.build.buildkit.failures import grpc_error
 from sampan.build.buildkit.history import event_of
 from sampan.build.buildkit.records import pruned, records
-from sampan.build.buildkit.service import Service, grpc_error
+from sampan.build.buildkit.service import Service
 from sampan.build.threads import in_thread
 from sampan.errors import EngineError, NotFound
 from sampan.oci import digest as digests

@@ -17,6 +17,7 @@ from typing import Any
 from sampan.build.buildkit.content import bring_image
 from sampan.build.buildkit.contexts import NamedContexts, apply_contexts, named_contexts
 from sampan.build.buildkit.definition import tree_in
+from sampan.build.buildkit.failures import Text
 from sampan.build.buildkit.session import UPLOADS, Session
 from sampan.build.buildkit.status import StatusLog
 from sampan.build.context import open_context
@@ -26,6 +27,7 @@ from sampan.build.kept import hold, label
 from sampan.build.limits import limits_of
 from sampan.build.remote_tree import open_tree
 from sampan.build.request import Request
+from sampan.build.stages import target_index
 from sampan.dockerfile.ignore import read_patterns
 from sampan.dockerfile.instructions import Dockerfile
 from sampan.dockerfile.parser import SIZE_LIMIT, parse
@@ -54,13 +56,20 @@ class Asked:
     imported: Imported = field(default_factory=Imported)
     inline_cache: bool = False
 
+    def parsed(self, text: str) -> Dockerfile:
+        """The Dockerfile, known to the log from here on. Raises ParseError, InvalidParameter for a target it lacks."""
+        self.log.source = Text(self.options.get("filename") or DOCKERFILE, text)
+        file = parse(text)
+        target_index(file, self.options.get("target", ""))
+        return file
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A context: the fd of its directory, and the Dockerfile's text."""
+    """A context: the fd of its directory, and the Dockerfile."""
 
     root: int
-    dockerfile: str
+    dockerfile: Dockerfile
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +109,7 @@ class Frontend:
             source = await held.enter_async_context(self._source(asked, session))
             directories = await self._directories(contexts, Client(session, asked.log), held)
             await self._layouts(contexts, asked.options, session, held)
-            file = apply_contexts(parse(source.dockerfile), contexts)
+            file = apply_contexts(source.dockerfile, contexts)
             request = _request(asked, file, source.root, session)
             request = replace(request, named_contexts=directories, named_images=contexts.images)
             yield [replace(request, platform=platform) for platform in platforms_of(asked.options)]
@@ -138,9 +147,9 @@ class Frontend:
         options = asked.options
         if options.get("context") or "context" in asked.inputs:
             async with self._source(asked, session) as source:
-                return parse(source.dockerfile)
+                return source.dockerfile
         text, _ = await self._dockerfile(options, Client(session, asked.log))
-        return parse(text)
+        return asked.parsed(text)
 
     @asynccontextmanager
     async def _source(self, asked: Asked, session: Session) -> AsyncIterator[Source]:
@@ -149,19 +158,20 @@ class Frontend:
         remote = options.get("context", "")
         if not remote and "context" in asked.inputs:
             async with open_tree(self._scratch, tree_in(asked.inputs["context"])) as root:
-                yield Source(root, await self._dockerfile_beside(root, options, client))
+                yield Source(root, asked.parsed(await self._dockerfile_beside(root, options, client)))
             return
         if not remote:
             text, patterns = await self._dockerfile(options, client)
+            file = asked.parsed(text)
             key, into = options.get("contextkey") or "context", self._directory(session, "context")
             async with self._local("[internal] load build context", key, into, patterns, client) as root:
-                yield Source(root, text)
+                yield Source(root, file)
             return
         body, url = self._body(remote, session)
         name = None if "dockerfilekey" in options else options.get("filename") or DOCKERFILE
         async with open_context(self._scratch, body, url, name) as context:
             text = context.dockerfile if name else (await self._dockerfile(options, client))[0]
-            yield Source(context.root, text)
+            yield Source(context.root, asked.parsed(text))
 
     def _body(self, remote: str, session: Session) -> tuple[AsyncIterator[bytes], str]:
         """What a context's URL means: an upload, or a request's body; or the URL itself."""

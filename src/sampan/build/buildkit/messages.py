@@ -90,7 +90,8 @@ Definition             Def 1 *bytes, metadata 2 <string,OpMetadata>
 Ref                    id 1 string, def 2 Definition
 EvaluateRequest        Ref 1 string
 Result                 refDeprecated 1 string, ref 3 Ref, metadata 10 <string,bytes>
-Status                 code 1 int32, message 2 string
+Detail                 type_url 1 string, value 2 bytes
+Status                 code 1 int32, message 2 string, details 3 *Detail
 ReturnRequest          result 1 Result, error 2 Status
 SolveRequest           Definition 1 Definition, Frontend 2 string, FrontendOpt 3 <string,string>, Final 10 bool,
                        CacheImports 12 *CacheEntry, FrontendInputs 13 <string,Definition>, Evaluate 14 bool

@@ -21,6 +21,7 @@ from sampan.build.buildkit.calls import answer_call, warnings_of
 from sampan.build.buildkit.connection import SessionChannel
 from sampan.build.buildkit.definition import tree_in
 from sampan.build.buildkit.exporters import IMAGE_EXPORTERS, Exporters
+from sampan.build.buildkit.failures import grpc_error, returned_error
 from sampan.build.buildkit.frontend import Asked, Frontend
 from sampan.build.buildkit.history import History
 from sampan.build.buildkit.predicates import note_provenance, predicates_of, told_of
@@ -32,7 +33,7 @@ from sampan.build.remote_tree import open_tree
 from sampan.build.request import ImageSource, Request
 from sampan.build.stage import full_name
 from sampan.build.threads import in_thread
-from sampan.errors import EngineError, InvalidParameter, NotFound, Unsupported
+from sampan.errors import EngineError, InvalidParameter, NotFound
 from sampan.oci.platform import Platform, host
 from sampan.storage.images import Image
 
@@ -114,10 +115,10 @@ class Service:
             if request.Frontend:
                 solve.result = await self.build(solve, request.FrontendAttrs, {}, ())
             elif (error := await solve.returned) is not None:
-                raise GRPCError(Status.UNKNOWN, error)
+                raise returned_error(error)
             return await self.export(solve)
         except EngineError as error:
-            raise grpc_error(error) from error
+            raise grpc_error(error, solve.log.source) from error
 
     async def _end(self, solve: Solve, failure: tuple[int, str] | None, told: dict[str, str], *, is_kept: bool) -> None:
         await self.solves.end(solve)
@@ -234,14 +235,6 @@ class ToldImages:
         """See ``build.request.ImageSource``."""
         async with self.log.vertex(f"[internal] load metadata for {full_name(name)}"):
             return await self.images.image(name, platform, pull=pull)
-
-
-def grpc_error(error: EngineError) -> GRPCError:
-    """An error as gRPC has it."""
-    message = getattr(error, "buildkit_message", error.message)
-    if isinstance(error, Unsupported):
-        return GRPCError(Status.UNIMPLEMENTED, message)
-    return GRPCError(Status.NOT_FOUND if isinstance(error, NotFound) else Status.UNKNOWN, message)
 
 
 async def refuse(stream: Any) -> None:

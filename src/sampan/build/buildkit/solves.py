@@ -28,16 +28,16 @@ REMEMBERED = 64
 class Solve:
     """One build: ``products`` and ``trees`` (fds) by reference, the latter until ``held`` closes, as does ``lease``.
 
-    ``returned`` gets None, or the error that the client reports. ``began`` in nanoseconds since 1970. ``options`` are
-    the frontend's; ``results`` are descriptors of what is said of each platform's image; ``session`` is a build's own
-    that has none with a client.
+    ``returned`` gets None, or the ``Status`` that the client reports. ``began`` in nanoseconds since 1970. ``options``
+    are the frontend's; ``results`` are descriptors of what is said of each platform's image; ``session`` is a build's
+    own that has none with a client.
     """
 
     ref: str
     request: Any
     began: int = field(default_factory=time.time_ns)
     log: StatusLog = field(default_factory=StatusLog)
-    returned: "asyncio.Future[str | None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    returned: "asyncio.Future[Any]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     products: dict[str, Product] = field(default_factory=dict)
     trees: dict[str, int] = field(default_factory=dict)
     held: AsyncExitStack = field(default_factory=AsyncExitStack)

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from grpclib.client import Channel, StreamStreamMethod, UnaryUnaryMethod
-from grpclib.const import Status
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 
 from sampan.build.buildkit import messages as m
-from sampan.errors import EngineError, NotFound
+from sampan.errors import NotFound
 
 SSH = "/moby.sshforward.v1.SSH/"
 CHUNK = 1 << 15
@@ -47,9 +46,7 @@ async def _check(channel: Channel, name: str) -> None:
     try:
         await call(m.CheckAgentRequest(ID=name))
     except GRPCError as error:
-        if error.status == Status.UNIMPLEMENTED:
-            raise NotFound(f"no SSH key {name!r} forwarded from the client") from None
-        raise EngineError(f"SSH agent {name}: {error.message}") from error
+        raise NotFound(f'no SSH key "{name}" forwarded from the client') from error
 
 
 async def _forward(channel: Channel, name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

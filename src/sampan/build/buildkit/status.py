@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sampan.build.buildkit import messages as m
+from sampan.build.buildkit.failures import Text
 from sampan.build.request import Step
 from sampan.dockerfile.checks import BuildWarning
 from sampan.errors import EngineError
@@ -34,11 +35,12 @@ def now() -> Any:
 class StatusLog:
     """An ``Observer`` that keeps everything for the readers of ``Control.Status``; any number may follow.
 
-    ``platform`` is said with each step when a build is for several.
+    ``platform`` is said with each step when a build is for several; ``source`` is the Dockerfile, once it is here.
     """
 
     def __init__(self) -> None:
         self.platform = ""
+        self.source: Text | None = None
         self._printed: Counter[str] = Counter()
         self._responses: list[Any] = []
         self.ended = False
