@@ -1,4 +1,4 @@
-"""cgroup v2 with every controller: the kernel tests of limits, run in a small virtual machine."""
+"""What this host's kernel may lack, run in a small virtual machine: cgroup v2 with every controller, disk quotas."""
 
 import importlib.util
 from pathlib import Path
@@ -11,6 +11,7 @@ LIMITS = (
     "tests/kernel/runtime/test_cgroups.py",
     "tests/kernel/runtime/test_runtime_commands.py::test_limits_can_change_while_it_runs",
     "tests/kernel/runtime/test_runtime_isolation.py::test_an_idmapped_mount_shows_other_owners",
+    "tests/vm/quota_checks.py",
 )
 SECONDS = 600  # the machine is emulated
 
@@ -26,7 +27,7 @@ def machine() -> ModuleType:
 
 
 @pytest.mark.timeout(SECONDS + 120)
-def test_limits_hold_under_cgroup_version_2(machine: ModuleType) -> None:
+def test_limits_and_quotas_hold_on_a_kernel_that_has_them(machine: ModuleType) -> None:
     command = f"python3 -m pytest -p no:cacheprovider --color=no {' '.join(LIMITS)}"
     status, console = machine.run(f"grep -q memory /sys/fs/cgroup/cgroup.controllers && {command}", SECONDS)
     assert status == 0, console

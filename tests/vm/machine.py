@@ -1,4 +1,4 @@
-"""A small virtual machine whose kernel has cgroup v2 with every controller, and the project's tests in it.
+"""A small virtual machine whose kernel has cgroup v2 with every controller, and quotas; the project's tests in it.
 
     .cache/vm/
       kernel/boot/vmlinuz-*, kernel/lib/modules    Debian's cloud kernel, unpacked, never installed
@@ -18,7 +18,7 @@ from pathlib import Path
 PROJECT = Path(__file__).parents[2]
 CACHE = PROJECT / ".cache" / "vm"
 KERNEL_PACKAGE = "linux-image-cloud-amd64"
-BASE_PACKAGES = "python3,libseccomp2,nftables,iproute2,procps,busybox-static,crun,kmod"
+BASE_PACKAGES = "python3,libseccomp2,nftables,iproute2,procps,busybox-static,crun,kmod,xfsprogs"
 MODULES = ("virtio/virtio_ring", "virtio/virtio", "virtio/virtio_mmio", "block/virtio_blk")
 DONE = "VM-EXIT-STATUS="
 
@@ -40,7 +40,8 @@ mount -t tmpfs tmpfs /tmp; mount -t tmpfs tmpfs /run; mkdir -p /dev/pts /dev/shm
 mount -t devpts -o ptmxmode=666,gid=5 devpts /dev/pts; mount -t tmpfs tmpfs /dev/shm
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 ip link set lo up
-for module in overlay veth bridge nf_tables nft_masq nft_chain_nat nft_ct nft_fib_inet br_netfilter; do
+for module in overlay veth bridge nf_tables nft_masq nft_chain_nat nft_ct nft_fib_inet br_netfilter \\
+    loop xfs quota_v2; do
     modprobe $module || echo "no module $module"
 done
 for controller in $(cat /sys/fs/cgroup/cgroup.controllers); do

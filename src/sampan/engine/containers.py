@@ -30,7 +30,7 @@ from sampan.engine.inspect import inspect
 from sampan.engine.lifecycle import Lifecycle
 from sampan.engine.listing import Listing, summary
 from sampan.engine.logs import Logs
-from sampan.engine.membership import refresh_files
+from sampan.engine.membership import member_of, refresh_files
 from sampan.engine.restore import Restore
 from sampan.engine.update import update
 from sampan.errors import Conflict, InvalidParameter, NotFound, NotRunning
@@ -167,6 +167,7 @@ class Containers:
         if new == old:
             raise InvalidParameter("Renaming a container with the same name as its current name")
         self.catalog.rename(container, new)
+        self._context.networks.rename(member_of(container.record))
         refresh_files(container)
         self._announce(container, "rename", oldName="/" + old)
 

@@ -148,7 +148,6 @@ class Network:
         found = {a.version: (str(ip_interface((a, p.subnet.prefixlen))), str(p.gateway or "")) for p, a in leased}
         ipv4, gateway4 = found.get(4, ("", ""))
         ipv6, gateway6 = found.get(6, ("", ""))
-        names = dns_names(member.name, member.container_id, member.hostname, asked.aliases or ())
         return Endpoint(
             id=secrets.token_hex(32),
             network_id=self.id,
@@ -163,7 +162,7 @@ class Network:
             gateway6=gateway6,
             internal=self.summary.internal,
             link_local=[str(interface) for interface in link_local(asked)],
-            names=names if self.has_dns else [],
+            names=self._dns_names(member, asked),
             asked=asked,
         )
 
@@ -178,6 +177,19 @@ class Network:
         self.endpoints[endpoint.container_id] = endpoint
         if endpoint.names:
             self.names.add(endpoint.container_id, endpoint.names, endpoint.addresses)
+
+    def rename(self, endpoint: Endpoint, member: Member) -> None:
+        """The endpoint's container has another name."""
+        self.names.remove(endpoint.container_id)
+        endpoint.container = member.name.removeprefix("/")
+        endpoint.names = self._dns_names(member, endpoint.asked)
+        self.register(endpoint)
+
+    def _dns_names(self, member: Member, asked: EndpointSettings) -> list[str]:
+        """All names in look-ups; none where there are no look-ups."""
+        if not self.has_dns:
+            return []
+        return dns_names(member.name, member.container_id, member.hostname, asked.aliases or ())
 
     def adopt(self, endpoint: Endpoint) -> None:
         """Register an endpoint of before a restart, its addresses leased again."""

@@ -473,6 +473,11 @@ class Networks:
         live = self._live(container_id)
         return await self._sandboxes.publish(live, ports)
 
+    def rename(self, member: Member) -> None:
+        """A container has another name: while it runs, its networks know it by that."""
+        if live := self._sandboxes.live.get(member.container_id):
+            self._sandboxes.rename(live, member.name)
+
     def sandbox(self, container_id: str) -> Sandbox | None:
         """The sandbox of a running container, for those that share it (``--network container:``)."""
         live = self._sandboxes.live.get(container_id)

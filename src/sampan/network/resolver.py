@@ -1,20 +1,23 @@
 """The DNS server of one container, at 127.0.0.11: names of its networks first, then the upstream servers.
 
     query ── A, AAAA ─ known name? ── yes: addresses of that family, in turn (or an empty answer)
+      │      MX ────── known name? ── yes: an empty answer: mail goes to the address
       │      PTR ───── known address? ─ yes: the endpoint's full name
-      └──────────────── no: the upstream servers one after the other; on an internal network: SERVFAIL
+      ├── A, AAAA of one word, with ndots set on purpose: an empty answer, so that the search domains are tried
+      └── otherwise: the upstream servers one after the other; without any: SERVFAIL
 
 Only tables of networks that the container is on are asked, so no name leaks to others. The sockets are in the
-container's namespace, the upstream's in the daemon's own.
+container's namespace. Servers that the user named are asked from there too, so they may be on the container's own
+networks, internal ones included; the host's own servers are asked from the daemon's.
 """
 
 import asyncio
 import random
 import socket
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from ipaddress import ip_address
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from dnslib import AAAA, PTR, QTYPE, RCODE, RR, A, DNSError, DNSRecord
 
@@ -27,7 +30,21 @@ MAXIMUM_UDP = 512
 MAXIMUM_MESSAGE = 65535
 MAXIMUM_QUERIES = 256
 
-Upstream = tuple[str, int]
+
+class Upstream(NamedTuple):
+    """A name server; ``inside``: asked from within the container's namespace."""
+
+    host: str
+    port: int = 53
+    inside: bool = False
+
+    @property
+    def family(self) -> socket.AddressFamily:
+        return socket.AF_INET6 if ":" in self.host else socket.AF_INET
+
+
+Opener = Callable[[Upstream, socket.SocketKind], Awaitable[socket.socket]]
+"""Makes a non-blocking socket for asking a server."""
 
 
 class Names(Protocol):
@@ -48,11 +65,11 @@ def answer(
     kind = QTYPE.get(query.q.qtype)
     if kind == "PTR":
         return answer_reverse(query, name, names)
-    addresses = names.resolve(name) if kind in ("A", "AAAA") else None
+    addresses = names.resolve(name) if kind in ("A", "AAAA", "MX") else None
     if addresses is None:
         return None
     reply: DNSRecord = query.reply(ra=1, aa=0)
-    fitting = [address for address in addresses if (address.version == 4) == (kind == "A")]
+    fitting = [address for address in addresses if kind == {4: "A", 6: "AAAA"}[address.version]]
     shuffle(fitting)
     for address in fitting:
         data = A(str(address)) if kind == "A" else AAAA(str(address))
@@ -83,20 +100,38 @@ def reverse_address(name: str) -> Address | None:
 
 
 def truncated(reply: DNSRecord, limit: int) -> bytes:
-    """``reply`` packed; with the TC bit and no answers when it is over ``limit`` bytes."""
+    """``reply`` packed; with the TC bit and as many answers as fit when it is over ``limit`` bytes."""
     packed: bytes = reply.pack()
-    return packed if len(packed) <= limit else reply.truncate().pack()
+    if len(packed) <= limit:
+        return packed
+    fitting = reply.rr[: limit * len(reply.rr) // len(packed)]
+    while True:
+        short: DNSRecord = reply.truncate()
+        short.add_answer(*fitting)
+        packed = short.pack()
+        if len(packed) <= limit or not fitting:
+            return packed
+        fitting.pop()
 
 
 class Resolver:
     """Serves a container's two DNS sockets until ``close``."""
 
     def __init__(
-        self, sockets: tuple[socket.socket, socket.socket], names: Names, upstreams: Callable[[], Sequence[Upstream]]
+        self,
+        sockets: tuple[socket.socket, socket.socket],
+        names: Names,
+        upstreams: Callable[[], Sequence[Upstream]],
+        opener: Opener,
+        *,
+        words_stay: bool = False,
     ) -> None:
+        """``words_stay``: names of one word are never asked upstream (ndots was set on purpose)."""
         self._udp, self._tcp = sockets
         self._names = names
         self._upstreams = upstreams
+        self._open = opener
+        self._words_stay = words_stay
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._udp, self._datagram)
@@ -153,10 +188,17 @@ class Resolver:
         """The packed reply if the names answer it (or it is no query at all); None to forward."""
         try:
             query = DNSRecord.parse(data)
-            reply = answer(query, self._names) if query.questions else None
+            reply = self._answer(query) if query.questions else None
         except (DNSError, ValueError, IndexError, UnicodeError):
             return failure(data, RCODE.FORMERR)
         return truncated(reply, max(limit, payload_size(query))) if reply else None
+
+    def _answer(self, query: DNSRecord) -> DNSRecord | None:
+        if (reply := answer(query, self._names)) is not None:
+            return reply
+        word = "." not in str(query.q.qname).removesuffix(".")
+        stays = self._words_stay and word and QTYPE.get(query.q.qtype) in ("A", "AAAA")
+        return query.reply(ra=1, aa=0) if stays else None
 
     async def _ask(self, data: bytes, *, stream: bool) -> bytes:
         """The first usable reply of the upstream servers; SERVFAIL when there is none.
@@ -168,7 +210,7 @@ class Resolver:
         last = b""
         try:
             for upstream in self._upstreams():
-                waiting.add(self._loop.create_task(exchange(upstream, data)))
+                waiting.add(self._loop.create_task(exchange(self._open, upstream, data)))
                 reply, waiting = await first_reply(waiting, PATIENCE)
                 if reply and is_usable(reply):
                     return reply
@@ -217,9 +259,15 @@ async def read_message(reader: asyncio.StreamReader) -> bytes:
     return await reader.readexactly(length)
 
 
-async def ask_stream(upstream: Upstream, data: bytes) -> bytes:
+async def ask_stream(opener: Opener, upstream: Upstream, data: bytes) -> bytes:
     """Exchange one message over TCP."""
-    reader, writer = await asyncio.open_connection(*upstream)
+    channel = await opener(upstream, socket.SOCK_STREAM)
+    try:
+        await asyncio.get_running_loop().sock_connect(channel, (upstream.host, upstream.port))
+        reader, writer = await asyncio.open_connection(sock=channel)
+    except BaseException:
+        channel.close()
+        raise
     try:
         writer.write(len(data).to_bytes(2, "big") + data)
         await writer.drain()
@@ -228,12 +276,11 @@ async def ask_stream(upstream: Upstream, data: bytes) -> bytes:
         writer.close()
 
 
-async def ask_datagram(upstream: Upstream, data: bytes) -> bytes:
+async def ask_datagram(opener: Opener, upstream: Upstream, data: bytes) -> bytes:
     """Exchange one message over UDP; the socket's connection keeps strangers' replies out."""
-    family = socket.AF_INET6 if ":" in upstream[0] else socket.AF_INET
     loop = asyncio.get_running_loop()
-    with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as channel:
-        channel.connect(upstream)
+    with await opener(upstream, socket.SOCK_DGRAM) as channel:
+        channel.connect((upstream.host, upstream.port))
         await loop.sock_sendall(channel, data)
         while True:
             reply = await loop.sock_recv(channel, MAXIMUM_MESSAGE)

@@ -9,8 +9,10 @@ removed first: a restarted daemon adopts whole sandboxes only.
 import dataclasses
 import logging
 import os
+import socket
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -124,6 +126,14 @@ class Sandboxes:
         network.remove(endpoint)
         await self._settle(live)
 
+    def rename(self, live: Live, name: str) -> None:
+        """Another name for a running container, in look-ups and inspections."""
+        live.member = dataclasses.replace(live.member, name=name)
+        for network, endpoint in live.plugged.values():
+            network.rename(endpoint, live.member)
+        self._describe(live)
+        self._save(live)
+
     async def publish(self, live: Live, ports: PortMap) -> Sandbox:
         """Make ``ports`` the published ports of a running container; on failure they are as before."""
         before = live.member
@@ -185,13 +195,28 @@ class Sandboxes:
     def _serve_names(self, live: Live) -> None:
         """Serve the resolver once the container is on a network of the user's."""
         if live.resolver is None and any(network.has_dns for network, _ in live.plugged.values()):
-            live.resolver = Resolver(live.prepared.dns, live, lambda: self._upstreams(live))
+            live.resolver = Resolver(
+                live.prepared.dns,
+                live,
+                lambda: self._upstreams(live),
+                partial(self._open_upstream, live),
+                words_stay=has_ndots(self._wanted_conf(live.member)),
+            )
 
     def _upstreams(self, live: Live) -> Sequence[Upstream]:
+        if own := list(live.member.dns) or self._config.dns:
+            return [Upstream(server, inside=True) for server in own if server != DNS_ADDRESS]
         if live.plugged and all(endpoint.internal for endpoint in live.endpoints):
             return []
-        servers = list(live.member.dns) or self._config.dns or names.host_resolv_conf().nameservers
-        return [(server, 53) for server in servers]
+        return [Upstream(server) for server in names.host_resolv_conf().nameservers]
+
+    async def _open_upstream(self, live: Live, upstream: Upstream, kind: socket.SocketKind) -> socket.socket:
+        """A socket for asking ``upstream``, in the namespace it is to be asked from."""
+
+        def make() -> socket.socket:
+            return socket.socket(upstream.family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+
+        return await self._namespaces.call(make, live.prepared.netns) if upstream.inside else make()
 
     def _describe(self, live: Live) -> None:
         """Fill in what the engine shows and writes into the container."""
@@ -226,13 +251,17 @@ class Sandboxes:
 
     def resolv_conf(self, member: Member, *, embedded: bool) -> names.ResolvConf:
         """What goes into the container's /etc/resolv.conf; ``embedded`` with our resolver."""
-        config = self._config
-        conf = names.host_resolv_conf().overridden(config.dns, config.dns_search, config.dns_opts)
-        conf = conf.overridden(member.dns, member.dns_search, member.dns_options)
+        conf = self._wanted_conf(member)
         if not embedded:
             return conf if member.dns else conf.without_loopback(ipv6=True)
-        has_ndots = any(option.startswith("ndots:") for option in conf.options)
-        return names.ResolvConf([DNS_ADDRESS], conf.search, conf.options + ([] if has_ndots else ["ndots:0"]))
+        options = conf.options + ([] if has_ndots(conf) else ["ndots:0"])
+        return names.ResolvConf([DNS_ADDRESS], conf.search, options)
+
+    def _wanted_conf(self, member: Member) -> names.ResolvConf:
+        """The host's resolv.conf with what daemon and container have instead."""
+        config = self._config
+        conf = names.host_resolv_conf().overridden(config.dns, config.dns_search, config.dns_opts)
+        return conf.overridden(member.dns, member.dns_search, member.dns_options)
 
     def extra_hosts(self, member: Member) -> list[tuple[str, str]]:
         """``--add-host`` as lines of /etc/hosts; ``host-gateway`` is the host's address on the default bridge."""
@@ -303,3 +332,8 @@ class Sandboxes:
         except BaseException:
             os.close(fd)
             raise
+
+
+def has_ndots(conf: names.ResolvConf) -> bool:
+    """Whether somebody set how many dots make a name complete."""
+    return any(option.startswith("ndots:") for option in conf.options)
