@@ -30,10 +30,10 @@ class NoAddresses(Conflict):
     """Every address of the pool is leased."""
 
     def __init__(self, subnet: Network) -> None:
-        super().__init__(f"no available IPv{subnet.version} addresses on this network's address pools: {subnet}")
+        super().__init__(f"no available IPv{subnet.version} addresses on this network's address pools")
 
 
-class AddressInUse(Conflict):
+class AddressInUse(Forbidden):
     def __init__(self, address: Address) -> None:
         super().__init__(f"Address already in use: {address}")
 
@@ -135,7 +135,7 @@ class Pool:
 
 
 def choose_subnet(pools: Sequence[AddressPool], version: int, taken: Iterable[Network]) -> Network:
-    """The first subnet of ``pools`` that overlaps nothing in ``taken``; raises Conflict when there is none."""
+    """The first subnet of ``pools`` that overlaps nothing in ``taken``; raises InvalidParameter when there is none."""
     avoid = [network for network in taken if network.version == version and network.prefixlen]
     for pool in pools:
         base = parse_network(pool.base, "default address pool")
@@ -144,7 +144,7 @@ def choose_subnet(pools: Sequence[AddressPool], version: int, taken: Iterable[Ne
         for subnet in subnets(base, pool.size):
             if not any(overlaps(subnet, other) for other in avoid):
                 return subnet
-    raise Conflict("all predefined address pools have been fully subnetted")
+    raise InvalidParameter("all predefined address pools have been fully subnetted")
 
 
 def subnets(base: Network, size: int) -> Iterator[Network]:

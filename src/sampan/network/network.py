@@ -14,12 +14,12 @@ from sampan.api.networks import (
 from sampan.errors import InvalidParameter
 from sampan.linux.rtnetlink import Address, Interface
 from sampan.linux.rtnetlink import Network as Subnet
-from sampan.network import endpoint_options, options, request
+from sampan.network import endpoint_options, names, options, request
 from sampan.network.endpoint import Endpoint, asked_address, former_address, link_local, mac_of
 from sampan.network.firewall import Filtered
-from sampan.network.ipam import Pool, parse_address
+from sampan.network.ipam import NoAddresses, Pool, parse_address
 from sampan.network.member import Member
-from sampan.network.names import NameTable, dns_names
+from sampan.network.names import NameTable
 from sampan.network.options import GatewayMode
 from sampan.network.request import PREDEFINED
 
@@ -140,7 +140,11 @@ class Network:
             return [(source, source.lease(wanted))]
         former = former_address(asked, version)
         candidates = [candidate for candidate in self.pools if candidate.subnet.version == version]
-        return [(candidates[0], candidates[0].lease_again(former))] if candidates else []
+        try:
+            return [(candidates[0], candidates[0].lease_again(former))] if candidates else []
+        except NoAddresses as error:
+            error.message += f": {self.name} ({self.id})"
+            raise
 
     def _endpoint(
         self, member: Member, asked: EndpointSettings, interface: str, leased: list[tuple[Pool, Address]]
@@ -162,7 +166,7 @@ class Network:
             gateway6=gateway6,
             internal=self.summary.internal,
             link_local=[str(interface) for interface in link_local(asked)],
-            names=self._dns_names(member, asked),
+            names=self.dns_names(member, asked),
             asked=asked,
         )
 
@@ -182,14 +186,14 @@ class Network:
         """The endpoint's container has another name."""
         self.names.remove(endpoint.container_id)
         endpoint.container = member.name.removeprefix("/")
-        endpoint.names = self._dns_names(member, endpoint.asked)
+        endpoint.names = self.dns_names(member, endpoint.asked)
         self.register(endpoint)
 
-    def _dns_names(self, member: Member, asked: EndpointSettings) -> list[str]:
+    def dns_names(self, member: Member, asked: EndpointSettings) -> list[str]:
         """All names in look-ups; none where there are no look-ups."""
         if not self.has_dns:
             return []
-        return dns_names(member.name, member.container_id, member.hostname, asked.aliases or ())
+        return names.dns_names(member.name, member.container_id, member.hostname, asked.aliases or ())
 
     def adopt(self, endpoint: Endpoint) -> None:
         """Register an endpoint of before a restart, its addresses leased again."""

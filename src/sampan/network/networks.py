@@ -211,7 +211,7 @@ class Networks:
         for version, wanted in ((4, made.enable_ipv4), (6, made.enable_ipv6)):
             if wanted and has_addresses and not any((":" in config.subnet) == (version == 6) for config in configs):
                 configs.append(n.IPAMConfig(subnet=str(self._choose(version, taken))))
-        made.ipam.config = configs = sorted(configs, key=lambda config: ":" in config.subnet)
+        made.ipam.config = configs
         mode = options.parse(made.options or {})
         for config, chosen in ((config, request.pool(config)) for config in configs):
             version = chosen.subnet.version
@@ -324,6 +324,10 @@ class Networks:
                 await self._sandboxes.connect(live, network, asked)
             settings = live.sandbox.endpoints[network.name]
             self._tell("connect", network, member.container_id)
+        elif network.name in member.endpoints:
+            return
+        else:
+            settings.dns_names = network.dns_names(member, asked) or None
         await self.directory.set_endpoint(member.container_id, network.name, settings)
 
     def _check_connectable(self, network: Network, member: Member, asked: n.EndpointSettings) -> None:
@@ -416,10 +420,14 @@ class Networks:
         """Give a starting container its namespace; all or nothing. ``host`` gives the host's own namespace."""
         if member.network_mode == "host":
             return self._host_sandbox(member)
-        wishes = self._wishes(member)
-        for wish in wishes:
-            self._check_wish(wish)
-        sandbox = await self._sandboxes.join(member, wishes)
+        try:
+            wishes = self._wishes(member)
+            for wish in wishes:
+                self._check_wish(wish)
+            sandbox = await self._sandboxes.join(member, wishes)
+        except EngineError as error:
+            error.within("failed to set up container networking")
+            raise
         for network, _ in wishes:
             self._tell("connect", network, member.container_id)
         if not wishes:

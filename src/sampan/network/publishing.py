@@ -49,8 +49,7 @@ class Publisher:
             self._ports.release(taken)
             endpoint = f"{way[1].container} ({way[1].id})" if way else ""
             raise EngineError(
-                "failed to set up container networking: driver failed programming external connectivity on endpoint "
-                f"{endpoint}: {error}"
+                f"driver failed programming external connectivity on endpoint {endpoint}: {error}"
             ) from error
 
     def _wanted(self, live: Live, network: Network) -> list[Wanted]:

@@ -82,7 +82,7 @@ class Sandboxes:
             self._path(live).write_bytes(msgspec.json.encode(live.record()))  # half of it is like none: nothing runs
         except OSError as error:
             await self.leave(member.container_id)
-            raise EngineError(f"failed to set up container networking: {error}") from error
+            raise EngineError(str(error)) from error
         except BaseException:
             await self.leave(member.container_id)
             raise

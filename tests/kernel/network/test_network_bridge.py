@@ -93,7 +93,7 @@ async def test_wanted_addresses_and_macs_are_given_and_no_one_elses(lab: Laborat
     sandbox = await lab.start("one", "net", endpoints=wish("10.9.0.77", "02:00:00:00:00:07"))
     shown = sandbox.endpoints["net"]
     assert (shown.ip_address, shown.gateway, shown.mac_address) == ("10.9.0.77", "10.9.0.1", "02:00:00:00:00:07")
-    with pytest.raises(Conflict, match=r"Address already in use: 10\.9\.0\.77"):
+    with pytest.raises(Forbidden, match=r"Address already in use: 10\.9\.0\.77"):
         await lab.start("two", "net", endpoints=wish("10.9.0.77"))
     with pytest.raises(InvalidParameter, match=r"no configured subnet contains IP address 10\.8\.0\.1"):
         await lab.start("three", "net", endpoints=wish("10.8.0.1"))

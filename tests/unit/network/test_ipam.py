@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sampan.config import AddressPool
-from sampan.errors import Conflict
+from sampan.errors import InvalidParameter
 from sampan.network.ipam import DEFAULT_POOLS, AddressInUse, NoAddresses, Pool, choose_subnet, overlaps
 
 
@@ -26,9 +26,7 @@ def test_leases_are_the_lowest_free_addresses() -> None:
 def test_a_full_pool_says_so() -> None:
     made = pool("10.0.0.0/30", gateway=ip_address("10.0.0.1"))
     made.lease()
-    with pytest.raises(
-        NoAddresses, match=r"no available IPv4 addresses on this network's address pools: 10\.0\.0\.0/30"
-    ):
+    with pytest.raises(NoAddresses, match="no available IPv4 addresses on this network's address pools"):
         made.lease()
 
 
@@ -81,7 +79,7 @@ def test_subnets_avoid_routes_and_each_other() -> None:
 
 def test_exhausted_pools_say_so() -> None:
     pools = [AddressPool("10.0.0.0/24", 25)]
-    with pytest.raises(Conflict, match="all predefined address pools have been fully subnetted"):
+    with pytest.raises(InvalidParameter, match="all predefined address pools have been fully subnetted"):
         choose_subnet(pools, 4, [ip_network("10.0.0.0/8")])
 
 
