@@ -103,7 +103,7 @@ class Files:
                 finally:
                     os.close(tree)
             finally:
-                os.close(fd)
+                self._part(container, fd)
 
         self._announce(container, "export")
         return stream_of(pack)
@@ -136,7 +136,16 @@ class Files:
         try:
             yield fd, of_process(container.pid) if container.live else (remap.maps if remap else None)
         finally:
+            self._part(container, fd)
+
+    def _part(self, container: Container, fd: int) -> None:
+        """Close a root; that of a container which does not run without waiting for the disk."""
+        if container.live:
             os.close(fd)
+            return
+        held = self._context.storage.snapshots.held
+        held.hold(container.id, fd)
+        held.let_go(container.id)
 
     def _stopped_root(self, container: Container, remap: Mapped | None) -> int:
         """The root of a container that does not run, its volumes and binds attached."""

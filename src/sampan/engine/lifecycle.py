@@ -38,6 +38,8 @@ log = logging.getLogger("sampan.engine")
 STOP_TIMEOUT = 10
 DRAIN_TIMEOUT = 2.0
 SECOND = 1_000_000_000
+MUCH = 16 << 20
+"""Bytes of a removed container whose place on the disk is not kept a moment longer than need be."""
 
 
 class Lifecycle:
@@ -170,6 +172,7 @@ class Lifecycle:
             await self._context.networks.leave(container.id)
         shm.withdraw(container)
         await self._starter.mounter.release(container)
+        self._context.storage.snapshots.held.let_go(container.id)
         if container.monitor is not None:
             await container.monitor.close()
             container.monitor = None
@@ -408,7 +411,11 @@ class Lifecycle:
 
     def _remove_files(self, container: Container) -> None:
         """The writable layer, log and state; in a thread, for it may be much."""
-        self._context.storage.snapshots.remove(container.id)
+        snapshots = self._context.storage.snapshots
+        much = snapshots.held.lingers(container.id) and snapshots.usage(container.id).size > MUCH
+        snapshots.remove(container.id)
+        if much:
+            snapshots.held.drop(container.id)  # an open mount keeps what was removed on the disk
         remove_path(container.state_dir)
         remove_path(container.run_dir)
 

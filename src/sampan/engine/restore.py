@@ -9,6 +9,7 @@ record set aside, or not known at all     damage: what runs is ended, for nobody
 
 import asyncio
 import logging
+import os
 import signal
 from collections.abc import Sequence
 from contextlib import suppress
@@ -70,6 +71,9 @@ class Restore:
         if container.monitor is None:
             return
         container.cgroup = self._cgroup(container)
+        with suppress(OSError):  # it has just ended
+            root = os.open(f"/proc/{container.monitor.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._context.storage.snapshots.held.hold(container.id, root)
         for mount in container.record.mounts:
             if mount.point.type == "volume":
                 self._context.volumes.adopt(mount.point.name, container.id)

@@ -69,7 +69,7 @@ class Starter:
         trace = traces.begin(f"start {container.id[:12]}")
         async with AsyncExitStack() as undo:
             with ExitStack() as held:
-                rootfs = self._mount_root(container, held)
+                rootfs = await self._mount_root(container, undo)
                 trace.mark("root")
                 await self._join_networks(container, undo)
                 trace.mark("network")
@@ -86,13 +86,17 @@ class Starter:
             undo.pop_all()
         trace.end()
 
-    def _mount_root(self, container: Container, held: ExitStack) -> int:
-        host_config = container.record.host_config
+    async def _mount_root(self, container: Container, undo: AsyncExitStack) -> int:
+        """The root file system, held until the container has ended."""
+        host_config, snapshots = container.record.host_config, self._context.storage.snapshots
         remap = self._context.remap_of(host_config)
         if remap is not None:
             check_remapped(host_config)
-        fd = self._context.storage.snapshots.mount(container.id, volatile=host_config.auto_remove, mapped=remap)
-        held.callback(self._context.threads.submit, os.close, fd)
+        if snapshots.held.lingers(container.id):
+            await asyncio.get_running_loop().run_in_executor(self._context.threads, snapshots.held.drop, container.id)
+        fd = snapshots.mount(container.id, volatile=host_config.auto_remove, mapped=remap)
+        snapshots.held.hold(container.id, fd)
+        undo.callback(snapshots.held.let_go, container.id)
         return fd
 
     async def _join_networks(self, container: Container, undo: AsyncExitStack) -> None:

@@ -11,7 +11,7 @@ removed by ``clean``. Layers are not synced file by file: each row remembers the
 and after a power cut the layers not synced are dropped, to be unpacked again from their blobs.
 
 Every method may be called from any thread. The fds that ``mount`` and ``view`` give are O_PATH and the caller's to
-close; closing the last one of a writable mount syncs the whole disk unless it is volatile, so close it in a thread.
+close; closing the last one of a writable mount syncs the whole disk unless it is volatile, so give it to ``held``.
 """
 
 import os
@@ -38,6 +38,7 @@ from sampan.linux.userns import Mapped
 from sampan.oci import digest as digests
 from sampan.oci.digest import ChainID, DiffID
 from sampan.storage.database import Database
+from sampan.storage.held_mounts import HeldMounts
 from sampan.storage.leases import Leases
 from sampan.storage.quota import Quotas
 
@@ -77,6 +78,7 @@ class Snapshots:
         self._unpacking: dict[ChainID, threading.Lock] = {}
         self._lock = threading.Lock()
         self._purging = threading.Lock()
+        self.held = HeldMounts()
         self._empty = (self._layers / _EMPTY / "1", self._layers / _EMPTY / "2")
         for directory in (*self._empty, self._actives):
             directory.mkdir(parents=True, exist_ok=True, mode=0o755)
@@ -230,9 +232,11 @@ class Snapshots:
         """The writable layer on its parents, as the fd of a detached mount.
 
         ``volatile`` for what is thrown away after a crash anyway (``--rm``, build steps): fsync does nothing, and the
-        mount goes without syncing the disk. ``mapped`` shows it to a user namespace.
+        mount goes without syncing the disk. ``mapped`` shows it to a user namespace. A mount of the layer that was
+        held and let go of is closed first, which may take as long as the disk needs.
         """
         active = self.active(key)
+        self.held.drop(key)
         directory = self._actives / key
         _forget_volatile(directory / "work")
         writable = Writable(directory, volatile)

@@ -73,6 +73,7 @@ class Storage:
 
     def close(self) -> None:
         """Sync and close; a disk that takes nothing any more ends neither the process nor what is on it."""
+        self.snapshots.held.close()
         try:
             self.snapshots.sync()
             self.backup.save()
