@@ -9,4 +9,19 @@ copying.py   COPY and ADD on directory fds
 cache.py     key → layer, kept in the engine's database
 executor.py  what the builder needs to run a command; the engine supplies it
 classic.py   the words of ``docker build`` without BuildKit
+
+``build`` and ``Recipe`` are the API for Python programs; they talk to a daemon as any client does.
 """
+
+from typing import Any
+
+CLIENT = frozenset({"build", "Built", "Options", "Recipe"})
+
+
+def __getattr__(name: str) -> Any:
+    """The client's part, imported only for those who use it."""
+    if name in CLIENT:
+        from sampan.client import build as api
+
+        return getattr(api, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -24,8 +24,10 @@ from sampan.build.squash import squashed
 from sampan.build.stage import StageBuilder
 from sampan.build.state import State, from_image
 from sampan.build.threads import in_thread
+from sampan.build.unset import ARGUMENTS, unset
 from sampan.dockerfile import instructions as ins
 from sampan.errors import InvalidParameter
+from sampan.oci.image_config import RunConfig
 from sampan.oci.platform import Platform, host
 from sampan.storage.images import Image
 from sampan.storage.leases import Lease
@@ -231,15 +233,18 @@ async def build_image(workshop: Workshop, request: Request, observer: Observer) 
         )
 
 
+def _labelled(config: RunConfig, labels: Mapping[str, str]) -> RunConfig:
+    return msgspec.structs.replace(config, labels={**(config.labels or {}), **labels}) if labels else config
+
+
 def _final_image(storage: Storage, state: State, request: Request) -> Image:
     """The last state as an image: the last step's own where steps are kept, else one with the request's labels."""
     if request.keep_steps:
         if state.image is None:
             raise InvalidParameter("No image was generated. Is your Dockerfile empty?")
-        return storage.images.get(state.image)
-    config = state.config
-    if request.labels:
-        config = msgspec.structs.replace(config, labels={**(config.labels or {}), **request.labels})
+        if not ARGUMENTS & request.build_args.keys():
+            return storage.images.get(state.image)
+    config = unset(_labelled(state.config, request.labels), request.build_args)
     final = msgspec.structs.replace(state.image_config(with_steps=request.inline_cache), config=config)
     if request.epoch is not None:
         final = dated(final, request.epoch)

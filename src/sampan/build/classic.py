@@ -18,6 +18,7 @@ from collections.abc import Iterable, Sequence
 
 from sampan.api.progress import ImageID, Message, Progress, stream
 from sampan.build.request import PREDEFINED, Step
+from sampan.build.unset import ARGUMENTS
 from sampan.dockerfile.checks import BuildWarning
 from sampan.dockerfile.instructions import Arg, Dockerfile
 
@@ -110,7 +111,7 @@ def unconsumed(file: Dockerfile, given: Iterable[str]) -> list[str]:
     """Names of build arguments that no ARG of the file declares, sorted."""
     steps = [*file.arguments, *(step for stage in file.stages for step in stage.body if isinstance(step, Arg))]
     declared = {definition.key for step in steps for definition in step.definitions}
-    return sorted(set(given) - declared - PREDEFINED)
+    return sorted(set(given) - declared - PREDEFINED - ARGUMENTS)
 
 
 def unconsumed_line(names: Sequence[str]) -> Message:

@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "kill": ("containers", "Kill one or more running containers"),
     "rm": ("containers", "Remove one or more containers"),
     "update": ("update", "Change limits and published ports of one or more containers"),
+    "build": ("build", "Build an image from a Dockerfile"),
     "images": ("images", "List images"),
     "load": ("images", "Load an image from a tar archive or STDIN"),
     "pull": ("images", "Download an image from a registry"),

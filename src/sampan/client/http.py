@@ -185,7 +185,8 @@ class Client:
 
     def target(self, path: str, query: dict[str, Any] | None) -> str:
         """Request target with version prefix and query string; absent values are left out."""
-        given = {key: encode(value) for key, value in (query or {}).items() if value is not None}
+        pairs = ((key, value) for key, value in (query or {}).items() if value is not None)
+        given = [(key, encode(one)) for key, value in pairs for one in (value if isinstance(value, list) else [value])]
         prefix = f"/v{self.version}" if self.version else ""
         return prefix + quote(path, safe="/:@") + (f"?{urlencode(given)}" if given else "")
 

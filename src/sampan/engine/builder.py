@@ -27,6 +27,7 @@ from sampan.build.imported import Imported, images_here
 from sampan.build.labels import with_labels
 from sampan.build.prune import prune
 from sampan.build.request import Request
+from sampan.build.unset import ARGUMENTS
 from sampan.dockerfile.checks import Checked, check, choice_of
 from sampan.dockerfile.ignore import Ignore
 from sampan.dockerfile.parser import parse
@@ -121,7 +122,7 @@ class Builder:
     async def _announce(
         self, options: BuildOptions, image: Image, references: list[Reference], progress: Progress
     ) -> None:
-        if options.squash and not options.quiet:
+        if (options.squash or ARGUMENTS & options.build_args.keys()) and not options.quiet:
             await progress.send(Message(aux=ImageID(image.id)))
         await progress.send(stream(f"{image.id}\n") if options.quiet else image_line(image.id))
         self._context.events.publish("image", "build", image.id, {"name": image.id})
