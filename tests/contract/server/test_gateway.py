@@ -109,7 +109,10 @@ async def test_what_nobody_foresaw_is_500_and_json(client: Any, engine: Any) -> 
     engine.containers.top = None
     for _ in range(2):
         status, headers, body = await client.call("GET", "/containers/web/top")
-        assert (status, json.loads(body)) == (500, {"message": "internal error: TypeError"})
+        assert (status, json.loads(body)) == (
+            500,
+            {"message": "internal error: TypeError: 'NoneType' object is not callable"},
+        )
         assert headers["Api-Version"] == "1.55"
     engine.containers.attach = None
     status, _, _ = await client.call("POST", "/containers/web/attach")

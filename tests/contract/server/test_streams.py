@@ -231,7 +231,7 @@ async def test_build_options_are_read_from_the_query(client: Any, engine: Any) -
 async def test_a_build_option_that_is_no_json_is_400(client: Any) -> None:
     status, _, body = await client.call("POST", "/build?buildargs={", b"context")
     assert status == 400
-    assert json.loads(body)["message"].startswith("error reading buildargs: ")
+    assert json.loads(body)["message"].startswith("error reading build args: ")
 
 
 async def test_old_clients_get_no_aux(client: Any) -> None:
