@@ -249,7 +249,8 @@ class Execs:
         except MonitorGone:
             status = KILLED
         monitor = process.container.monitor
-        self._ended(process, status)
+        if process.exit_code is None:
+            self._ended(process, status)
         if any(stream.done and stream.done.done() and stream.done.result() == Ending.DETACHED for stream in streams):
             self.announce(process, "exec_detach")
         if monitor is not None:
@@ -283,9 +284,20 @@ class Execs:
             raise InvalidParameter("exec process is not started")
         await process.container.monitor.resize(rows, columns, process.id)
 
+    def _hear(self, process: Exec) -> None:
+        """Take in an end that was told but not heard: who saw the output's end asks for the status at once."""
+        handle, monitor = process.handle, process.container.monitor
+        if handle is None or process.exit_code is not None:
+            return
+        if monitor is not None:
+            monitor.catch_up()
+        if (end := handle.ended()) is not None:
+            self._ended(process, end.status)
+
     async def inspect(self, exec_id: str) -> ExecInspect:
         """State and exit status."""
         process = self._find(exec_id)
+        self._hear(process)
         request = process.request
         program, *arguments = request.cmd or [""]
         return ExecInspect(

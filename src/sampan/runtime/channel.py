@@ -72,23 +72,32 @@ class Channel:
         finally:
             self._loop.remove_writer(self._socket)
 
-    def _readable(self) -> None:
+    def catch_up(self) -> None:
+        """Hear all that was said until now, without waiting for the loop's turn."""
+        while self._readable():
+            continue
+
+    def _readable(self) -> bool:
+        """Hear one message; whether there was any."""
+        if self._socket.fileno() < 0:
+            return False
         try:
             packet, fds = receive_packet(self._socket, LONGEST)
         except BlockingIOError:
-            return
+            return False
         except ConnectionResetError:
             packet, fds = b"", []
         if not packet:
             self.close()
             self._closed()
-            return
+            return False
         message = Message.decode(packet)
         if message.kind is not MessageKind.REPLY:
             self._received(message, fds)
-            return
+            return True
         for fd in fds:
             os.close(fd)
         reply = self._replies.get(message.serial)
         if reply is not None and not reply.done():
             reply.set_result(message.v[0])
+        return True

@@ -95,6 +95,11 @@ class ExecHandle:
         """Wait for its end; any number may."""
         return await asyncio.shield(self.exited)
 
+    def ended(self) -> Exit | None:
+        """How it ended, if that is known."""
+        known = self.exited.done() and not self.exited.cancelled() and self.exited.exception() is None
+        return self.exited.result() if known else None
+
 
 class _Start:
     """A start under way: what the monitor says of it until the program is executed."""
@@ -209,6 +214,10 @@ class Monitor:
     def execs(self) -> dict[str, ExecHandle]:
         """The execs that run, by id; after ``reconnect`` also those that ended while nobody listened."""
         return {handle.exec_id: handle for handle in self._handles.values()}
+
+    def catch_up(self) -> None:
+        """Hear what the monitor has told: it tells of an end before clients see the output's end."""
+        self._channel.catch_up()
 
     async def forget(self, handle: ExecHandle) -> None:
         """The end of this exec is recorded: the monitor need not keep it for the next daemon."""
