@@ -4,6 +4,7 @@ import io
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 CHECK = (sys.executable, "-m", "sampan.cli.main", "system", "check", "--data-root")
@@ -52,3 +53,30 @@ def test_a_broken_blob_is_repaired_and_the_image_works_on(daemon: Any, client: A
     assert check(daemon).returncode == 0
     daemon.start()
     assert run("true").wait()["StatusCode"] == 0
+
+
+def test_what_a_dead_daemon_left_on_the_host_is_taken_away(daemon: Any, client: Any, run: Any, network: Any) -> None:
+    web, one = network("web"), run("sleep 60", network_mode="bridge", stop_signal="SIGKILL")
+    bridge = Path("/sys/class/net", f"br-{web.id[:12]}")
+    daemon.stop(signal.SIGKILL)
+    try:
+        refused = clean(daemon)
+        assert (refused.returncode, "containers run on network bridge" in refused.stderr) == (1, True)
+        daemon.start()
+        one.remove(force=True)
+        daemon.stop(signal.SIGKILL)
+        cleaned = clean(daemon)
+        assert cleaned.returncode == 0, cleaned.stderr
+        assert f"removed: bridge {bridge.name}" in cleaned.stdout
+        (table,) = (line.split()[-1] for line in cleaned.stdout.splitlines() if "table" in line)
+        tables = subprocess.run(["nft", "list", "tables"], capture_output=True, check=True, text=True).stdout
+        assert (bridge.exists(), table in tables) == (False, False)
+    finally:
+        if daemon.process is None:
+            daemon.start()
+    assert bridge.exists()
+
+
+def clean(daemon: Any) -> "subprocess.CompletedProcess[str]":
+    words = [*CHECK[:-2], "clean", "--data-root", str(daemon.root / "data")]
+    return subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)

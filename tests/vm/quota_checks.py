@@ -49,34 +49,29 @@ def quotas(root: Path) -> Quotas:
 
 
 def fill(directory: Path, megabytes: int) -> int:
-    """Write until it is enough or the file system refuses; how many were written."""
+    """Write a file as a user without capabilities, until it is enough or refused; how many megabytes were written."""
     fd = os.open(directory / "file", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    try:
-        for written in range(megabytes):
-            try:
-                os.write(fd, b"x" * MEGABYTE)
-                os.fsync(fd)
-            except OSError:
-                return written
-        return megabytes
-    finally:
-        os.close(fd)
+    if (child := os.fork()) == 0:
+        written = 255
+        try:
+            os.setgid(1000)
+            os.setuid(1000)
+            written = write(fd, megabytes)
+        finally:
+            os._exit(written)
+    os.close(fd)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def unprivileged_fill(directory: Path, megabytes: int) -> int:
-    """``fill`` by a user without capabilities."""
-    directory.chmod(0o777)
-    reading, writing = os.pipe()
-    if (pid := os.fork()) == 0:
-        os.setgid(1000)
-        os.setuid(1000)
-        os.write(writing, bytes([fill(directory, megabytes)]))
-        os._exit(0)
-    os.waitpid(pid, 0)
-    (written,) = os.read(reading, 1)
-    os.close(reading)
-    os.close(writing)
-    return written
+def write(fd: int, megabytes: int) -> int:
+    """Write and sync a megabyte at a time; how many went."""
+    for written in range(megabytes):
+        try:
+            os.write(fd, b"x" * MEGABYTE)
+            os.fsync(fd)
+        except OSError:
+            return written
+    return megabytes
 
 
 def test_a_directory_holds_what_it_was_given(root: Path, quotas: Quotas) -> None:
@@ -85,11 +80,11 @@ def test_a_directory_holds_what_it_was_given(root: Path, quotas: Quotas) -> None
     for directory in (one, other, free):
         directory.mkdir()
     quotas.limit([one, other], 8 * MEGABYTE)
-    assert unprivileged_fill(one, 6) == 6
-    assert unprivileged_fill(other, 6) < 3
-    assert unprivileged_fill(free, 12) == 12
+    assert fill(one, 6) == 6
+    assert fill(other, 6) < 3
+    assert fill(free, 12) == 12
     quotas.forget(one)
-    assert unprivileged_fill(one, 12) == 12
+    assert fill(one, 12) == 12
 
 
 def test_two_directories_have_projects_of_their_own(root: Path, quotas: Quotas) -> None:
@@ -129,9 +124,9 @@ async def test_a_volume_has_its_size_and_its_clone_too(root: Path) -> None:
     database = Database(root / "engine.db")
     volumes = Volumes(root, database, lambda *_: None)
     made = await volumes.create(VolumeCreateRequest(name="data", driver_opts={"size": "4m"}))
-    assert unprivileged_fill(Path(made.mountpoint), 8) < 5
+    assert fill(Path(made.mountpoint), 8) < 5
     copy = await volumes.clone("data", "copy")
     assert copy.options == {"size": "4m"}
-    assert unprivileged_fill(Path(copy.mountpoint), 8) < 5
+    assert fill(Path(copy.mountpoint), 8) < 5
     await volumes.remove("data", force=False)
     database.close()

@@ -45,7 +45,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 # Commands that are whole programs of their own: (module, function taking the remaining words).
 PROGRAMS: dict[str, tuple[str, str]] = {
     "daemon": ("sampan.daemon.main", "Run the daemon in the foreground"),
-    "system": ("sampan.daemon.check", "Check a data root and repair it: sampan system check"),
+    "system": ("sampan.daemon.check", "Look after a data root: sampan system check, sampan system clean"),
     "registry": ("sampan.registry.server.main", "Serve a registry: sampan registry serve"),
 }
 

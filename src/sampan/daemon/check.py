@@ -1,8 +1,9 @@
-"""``sampan system check``: looks over a data root while no daemon uses it, and repairs what can be repaired.
+"""``sampan system``: looks after a data root while no daemon uses it.
 
-    sampan system check [--data-root DIR] [--repair]
+    sampan system check [--data-root DIR] [--repair]      finds damage, and repairs what can be repaired
+    sampan system clean [--data-root DIR]                 takes away the table and bridges of a daemon that is gone
 
-Exit status 0: sound, or made so by ``--repair``; 1: damage that stays; 2: the words were not understood.
+Exit status 0: sound, or made so; 1: damage that stays, or containers that run; 2: the words were not understood.
 """
 
 import argparse
@@ -19,8 +20,11 @@ from sampan.engine.container import Record
 from sampan.engine.exec_records import ExecRecord
 from sampan.engine.volumes import VolumeRecord
 from sampan.errors import Conflict, EngineError
+from sampan.network.leftovers import take_away
 from sampan.storage.check import Finding, Types, check, require_format
+from sampan.storage.database import Database
 from sampan.storage.pins import Pin
+from sampan.storage.records import Records
 
 RECORDS: Types = {
     "container": Record,
@@ -41,10 +45,22 @@ def main(arguments: Sequence[str], program: str = "sampan system") -> int:
         require_format(root)
         with ExitStack() as held:
             hold(root, held)
-            return report(check(root, RECORDS), root, repairing=words.repair)
+            return clean(root) if words.command == "clean" else report(check(root, RECORDS), root, words.repair)
     except (EngineError, OSError) as error:
-        print(f"{program} check: {error}", file=sys.stderr)
+        print(f"{program} {words.command}: {error}", file=sys.stderr)
         return 1
+
+
+def clean(root: Path) -> int:
+    """Take away what the root's daemon left on the host, and say what it was."""
+    database = Database(root / "engine.db")
+    try:
+        summaries = [summary for _, summary in Records(database, "network", NetworkSummary).all()]
+    finally:
+        database.close()
+    for removed in take_away(str(root), summaries):
+        print(f"removed: {removed}")
+    return 0
 
 
 def make_parser(program: str) -> argparse.ArgumentParser:
@@ -52,7 +68,9 @@ def make_parser(program: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=program, description="Look after a data root.", allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True)
     checking = commands.add_parser("check", help="find (and repair) damage in a data root that no daemon uses")
-    checking.add_argument("--data-root", default=Config().data_root, metavar="DIR", help="default %(default)s")
+    cleaning = commands.add_parser("clean", help="take away the firewall table and bridges of a daemon that is gone")
+    for one in (checking, cleaning):
+        one.add_argument("--data-root", default=Config().data_root, metavar="DIR", help="default %(default)s")
     checking.add_argument("--repair", action="store_true", help="drop what is damaged or left over")
     return parser
 
@@ -65,7 +83,7 @@ def hold(root: Path, held: ExitStack) -> None:
         raise Conflict(f"a daemon is using {root}: stop it first (containers go on)") from None
 
 
-def report(findings: Iterator[Finding], root: Path, *, repairing: bool) -> int:
+def report(findings: Iterator[Finding], root: Path, repairing: bool) -> int:
     """Print each finding, repairing it if asked; returns the exit status."""
     seen = remaining = 0
     for finding in findings:

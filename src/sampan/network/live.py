@@ -15,12 +15,16 @@ from sampan.network.endpoint import Endpoint, PortRecord, SandboxRecord
 from sampan.network.endpoint_options import interface_name
 from sampan.network.firewall import Published
 from sampan.network.member import Member, Sandbox
+from sampan.network.names import SHORT
 from sampan.network.network import Network
 from sampan.network.options import GatewayMode
 from sampan.network.pool import Prepared
 from sampan.network.ports import Held
 from sampan.network.proxy import Proxy
 from sampan.network.resolver import Resolver
+
+FULL = 64
+"""Digits of a whole container ID; in look-ups the first SHORT of them stand for it."""
 
 
 class Live:
@@ -104,7 +108,8 @@ class Live:
         for link in endpoint.asked.links or ():
             container, _, alias = link.partition(":")
             if (alias or container).lower() == name:
-                return container.removeprefix("/").lower()
+                named = container.removeprefix("/").lower()
+                return named[:SHORT] if len(named) == FULL else named
         return name
 
     def reverse(self, address: Address) -> str | None:
