@@ -91,7 +91,7 @@ def parse(text: str) -> Filters:
         return Filters()
     try:
         return Filters(_terms(msgspec.json.decode(text)))
-    except (msgspec.DecodeError, UnicodeError) as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise InvalidParameter(f"invalid filter: {error}") from error
 
 

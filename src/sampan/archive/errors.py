@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from sampan.errors import EngineError, InvalidParameter
 
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _BAD_NAME = frozenset(
     {errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.EXDEV, errno.EMLINK}
 )
@@ -35,7 +35,7 @@ def placing(name: str) -> Iterator[None]:
 
 def explained(error: OSError, name: str) -> EngineError:
     """The error for an OSError met at the entry ``name``."""
-    if error.errno in _FULL:
+    if error.errno in FULL:
         return DiskFull(f"failed to extract {name}: no space left on device")
     if error.errno in _BAD_NAME:
         return MalformedArchive(f"invalid archive entry {name!r}: {error.strerror}")

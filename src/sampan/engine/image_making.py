@@ -42,7 +42,7 @@ def import_image(
     """An image whose one layer is the tar ``source``. Raises InvalidParameter for changes and archives."""
     config = apply_changes(RunConfig(), changes)
     created = format_time(time.time_ns())
-    with storage.leases.take() as lease:
+    with storage.work() as lease:
         layer, diff_id = import_layer(storage, lease, source)
         lease.hold(digests.extend(None, diff_id))
         with storage.content.open(layer.digest) as blob:  # before the image is there: this finds what is no tar
@@ -65,12 +65,14 @@ def import_image(
 
 def commit_image(storage: Storage, commit: Commit) -> Image:
     """The image that a container has become."""
-    with storage.leases.take() as lease:
+    with storage.work() as lease:
+        below = storage.images.unpack(commit.base) if commit.base else None
         layer, diff_id = commit_layer(storage, lease, commit.key, places=PLACES)
-        image = _extend(storage, commit, layer, diff_id)
-        lease.hold(*image.config.value.chain_ids)
-        storage.images.unpack(image)
-        return image
+        if diff_id != digests.EMPTY_LAYER:
+            lease.hold(digests.extend(below, diff_id))
+            with storage.content.open(layer.digest) as blob:  # before the image is there: this finds a full disk
+                unpack_blob(storage.snapshots, below, diff_id, blob)
+        return _extend(storage, commit, layer, diff_id)
 
 
 def _extend(storage: Storage, commit: Commit, layer: Descriptor, diff_id: DiffID) -> Image:

@@ -61,7 +61,7 @@ def media_type(raw: bytes) -> str:
     """The media type ``raw`` declares, or the OCI one its shape implies; refuses schema 1 and non-JSON."""
     try:
         wire = msgspec.json.decode(raw, type=_Wire)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:
         raise InvalidParameter(f"invalid manifest: {error}") from error
     if wire.schema_version != 2:
         raise InvalidParameter(f"unsupported manifest schema version {wire.schema_version}: only 2 is supported")

@@ -84,7 +84,7 @@ def decode_errors(body: bytes) -> list[ErrorEntry]:
     """Errors of a response body; an empty list when it is not such a body."""
     try:
         wire = msgspec.json.decode(body, type=_Errors)
-    except (msgspec.DecodeError, msgspec.ValidationError):
+    except (msgspec.DecodeError, msgspec.ValidationError, RecursionError):
         return []
     told = wire.details or wire.message  # as Docker Hub's token service says it
     return wire.errors or ([ErrorEntry(code="UNAUTHORIZED", message=told)] if told else [])

@@ -105,7 +105,7 @@ class Call:
             return default
         try:
             return json.convert(msgspec.json.decode(value), type_)
-        except (msgspec.DecodeError, InvalidParameter) as error:
+        except (msgspec.DecodeError, InvalidParameter, RecursionError) as error:
             raise InvalidParameter(f"error reading {called or name}: {error}") from error
 
     def platforms(self, name: str) -> list[OCIPlatform]:
@@ -179,7 +179,7 @@ def decode_platform(text: str) -> OCIPlatform:
     """A platform given as JSON; raises InvalidParameter."""
     try:
         platform = json.convert(msgspec.json.decode(text), OCIPlatform)
-    except (msgspec.DecodeError, InvalidParameter) as error:
+    except (msgspec.DecodeError, InvalidParameter, RecursionError) as error:
         raise InvalidParameter(f"failed to parse platform: {error}") from error
     if not platform.os or not platform.architecture:
         raise InvalidParameter("both OS and Architecture must be provided")

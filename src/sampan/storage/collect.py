@@ -9,10 +9,10 @@ it writes is safe. Layers' files, which take long to delete, go after that.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from sampan.oci.digest import ChainID
+from sampan.oci.digest import AnyDigest, ChainID, Digest
 from sampan.storage.content import ContentStore
 from sampan.storage.images import Images
 from sampan.storage.leases import Leases
@@ -29,15 +29,28 @@ class Collected:
 
 
 def collect(
-    content: ContentStore, snapshots: Snapshots, images: Images, leases: Leases, keep_younger: float
+    content: ContentStore,
+    snapshots: Snapshots,
+    images: Images,
+    leases: Leases,
+    keep_younger: float,
+    only: Collection[AnyDigest] | None = None,
 ) -> Collected:
-    """Sweep once."""
+    """Sweep once; with ``only`` nothing but these."""
     with leases.lock:
         held: set[str] = set(leases.held)
         needed = needed_layers(snapshots, images, held) | held
-        unneeded = [layer.chain_id for layer in snapshots.layers() if layer.chain_id not in needed]
+        unneeded = [
+            layer.chain_id
+            for layer in snapshots.layers()
+            if layer.chain_id not in needed and (only is None or layer.chain_id in only)
+        ]
         layers_size = sum(snapshots.remove_layer(chain_id) for chain_id in unneeded)
-        blobs_size = _sweep_blobs(content, images.needed_blobs() | held, keep_younger)
+        needed_blobs = images.needed_blobs() | held
+        spare = [
+            digest for digest in content.digests() if digest not in needed_blobs and (only is None or digest in only)
+        ]
+        blobs_size = _sweep_blobs(content, spare, keep_younger)
     snapshots.purge()
     return Collected(unneeded, layers_size, blobs_size)
 
@@ -59,10 +72,6 @@ def needed_layers(snapshots: Snapshots, images: Images, held: set[str]) -> set[s
     return needed
 
 
-def _sweep_blobs(content: ContentStore, needed: set[str], keep_younger: float) -> int:
+def _sweep_blobs(content: ContentStore, spare: Iterable[Digest], keep_younger: float) -> int:
     now = time.time()
-    return sum(
-        content.delete(digest)
-        for digest in content.digests()
-        if digest not in needed and content.age(digest, now) >= keep_younger
-    )
+    return sum(content.delete(digest) for digest in spare if content.age(digest, now) >= keep_younger)

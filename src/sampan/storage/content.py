@@ -14,10 +14,12 @@ import secrets
 import shutil
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
+from sampan.archive.errors import FULL, DiskFull
 from sampan.errors import Conflict, DataLoss, EngineError, NotFound
 from sampan.oci import digest as digests
 from sampan.oci.digest import AnyDigest, Digest
@@ -158,10 +160,11 @@ class Ingest:
             self.offset += len(chunk)
 
     def write(self, data: bytes | memoryview) -> None:
-        """Append; raises OSError (ENOSPC on a full disk)."""
+        """Append; raises DiskFull."""
         view = memoryview(data)
         while view:
-            written = os.write(self._fd, view)
+            with _room():
+                written = os.write(self._fd, view)
             self._hash.update(view[:written])
             view = view[written:]
             with self._progress:
@@ -190,7 +193,8 @@ class Ingest:
             self._fail(DataLoss(f"unexpected size {self.offset}, expected {size} for {expected or digest}"))
         if expected is not None and digest != expected:
             self._fail(DataLoss(f"unexpected digest {digest}, expected {expected}"))
-        os.fsync(self._fd)
+        with _room():
+            os.fsync(self._fd)
         target = self._store.path(digest)
         (self._directory / "data").rename(target)
         if settle:
@@ -274,6 +278,16 @@ class Follower:
 
 def _no_content(digest: AnyDigest) -> NotFound:
     return NotFound(f"content {digest} not found")
+
+
+@contextmanager
+def _room() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL:
+            raise DiskFull("failed to store content: no space left on device") from error
+        raise
 
 
 def _key(ref: str) -> str:

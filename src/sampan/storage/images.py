@@ -28,7 +28,7 @@ from sampan.oci.reference import Reference
 from sampan.storage.content import ContentStore
 from sampan.storage.database import Database
 from sampan.storage.snapshots import Snapshots
-from sampan.storage.unpack import Report, unpack_layers
+from sampan.storage.unpack import Report, check_depth, unpack_layers
 
 _HEX = frozenset("0123456789abcdef")
 _CACHED_DOCUMENTS = 512
@@ -178,6 +178,7 @@ class Images:
 
     def create(self, config: ImageConfig, layers: Iterable[Descriptor], parent: Digest | None = None) -> Image:
         """Make an image of layers that are in the content store, lowest first; writes config and manifest."""
+        check_depth(config.diff_ids)
         encoded = Document.encode(config)
         self._content.write(encoded.raw, settle=False)
         pointer = Descriptor(media_type=types.OCI_CONFIG, digest=encoded.digest, size=encoded.size)

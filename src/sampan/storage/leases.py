@@ -29,6 +29,11 @@ class Lease:
             self._leases.held.update(digests)
             self._held.extend(digests)
 
+    @property
+    def digests(self) -> frozenset[AnyDigest]:
+        """All that it ever kept."""
+        return frozenset(self._held)
+
     def _release(self) -> None:
         with self._leases.lock:
             self._leases.held.subtract(self._held)

@@ -101,7 +101,7 @@ def load(
     All are unpacked before the first gets its name: an archive that fails leaves everything as it was.
     Raises InvalidParameter for an archive that is none or is damaged, DiskFull.
     """
-    with storage.leases.take() as lease:
+    with storage.work() as lease:
         with ReadAhead(decompressed(archive)) as tar:
             contents = _read(storage, TarReader(tar), lease)
         found = _find(storage, contents, lease, platforms)
@@ -271,7 +271,7 @@ def _items(raw: bytes) -> list[_Item]:
         if decoded is None:
             raise MalformedArchive("invalid manifest, manifest cannot be null (but can be [])")
         return msgspec.convert(without_nulls(decoded), list[_Item])
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:
         raise MalformedArchive(f"invalid archive: failed to decode manifest.json: {error}") from error
 
 

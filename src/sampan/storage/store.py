@@ -13,6 +13,8 @@
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,7 +25,7 @@ from sampan.storage.collect import Collected, collect
 from sampan.storage.content import ContentStore
 from sampan.storage.database import Database
 from sampan.storage.images import Images
-from sampan.storage.leases import Leases
+from sampan.storage.leases import Lease, Leases
 from sampan.storage.pins import Pins
 from sampan.storage.snapshots import Snapshots, remove_path
 
@@ -70,6 +72,19 @@ class Storage:
         Blobs younger than ``keep_younger`` seconds stay: they may belong to a pull that is taken up again.
         """
         return collect(self.content, self.snapshots, self.images, self.leases, keep_younger)
+
+    @contextmanager
+    def work(self) -> Iterator[Lease]:
+        """A lease for work that leaves nothing when it fails: what only it needed goes at once."""
+        with ExitStack() as failed:
+            with self.leases.take() as lease:
+                failed.callback(lambda: self.discard(lease))
+                yield lease
+            failed.pop_all()
+
+    def discard(self, lease: Lease) -> None:
+        """Remove what a lease kept that is over, and nothing else needs."""
+        collect(self.content, self.snapshots, self.images, self.leases, 0.0, lease.digests)
 
     def close(self) -> None:
         """Sync and close; a disk that takes nothing any more ends neither the process nor what is on it."""

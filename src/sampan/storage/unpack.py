@@ -1,6 +1,6 @@
 """From an image's layer blobs to its unpacked layers, lowest first, each once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from sampan.archive.compression import decompressed
 from sampan.archive.reader import Source
@@ -13,6 +13,9 @@ from sampan.oci.image_config import ImageConfig
 from sampan.oci.manifest import Manifest
 from sampan.storage.content import ContentStore
 from sampan.storage.snapshots import Snapshots
+
+LAYERS_LIMIT = 500
+"""Lower directories an overlay takes (the kernel's OVL_MAX_STACK)."""
 
 Report = Callable[[DiffID, int, int], object]
 """Told of progress: the layer, bytes of its blob read, bytes in all. Called in the working thread."""
@@ -33,6 +36,7 @@ def unpack_layers(
 ) -> ChainID | None:
     """Unpack all layers of an image that are not yet; returns the chain ID of the whole stack."""
     layers, diff_ids = manifest.value.layers, config.value.diff_ids
+    check_depth(diff_ids)
     if len(layers) != len(diff_ids):
         raise InvalidParameter(f"invalid manifest, layers length mismatch: expected {len(layers)}, got {len(diff_ids)}")
     chain: ChainID | None = None
@@ -43,6 +47,12 @@ def unpack_layers(
                 source = blob if report is None else _Reporting(blob, diff_id, layer.size, report)
                 unpack_blob(snapshots, parent, diff_id, source)
     return chain
+
+
+def check_depth(diff_ids: Sequence[DiffID]) -> None:
+    """Raises InvalidParameter for more layers than can be mounted."""
+    if len(diff_ids) > LAYERS_LIMIT:
+        raise InvalidParameter(f"max depth exceeded: {len(diff_ids)} layers, at most {LAYERS_LIMIT} can be mounted")
 
 
 class _Reporting:

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
+from sampan.archive.errors import DiskFull
 from sampan.errors import DataLoss
 from sampan.oci import digest as digests
 from sampan.oci.descriptor import Descriptor
@@ -104,6 +105,9 @@ class Downloads:
             try:
                 await self._receive(remote, descriptor, ingest)
                 await asyncio.to_thread(ingest.commit, descriptor.digest, descriptor.size)
+            except DiskFull as error:
+                ingest.abort(error)  # nobody is helped by a part that fills the disk
+                raise
             except DataLoss as error:
                 ingest.abort(error)
                 if inherited:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sampan.api.progress import Message, Progress, advance, status
+from sampan.archive.errors import DiskFull
 from sampan.archive.reader import Source
 from sampan.errors import DataLoss, EngineError, InvalidParameter, NotFound
 from sampan.oci import descriptor as types
@@ -36,7 +37,7 @@ from sampan.registry.client.remote import Fetched, Remote
 from sampan.storage.images import Image
 from sampan.storage.leases import Lease
 from sampan.storage.store import Storage
-from sampan.storage.unpack import unpack_blob
+from sampan.storage.unpack import check_depth, unpack_blob
 
 _TICK = 0.1
 
@@ -69,7 +70,7 @@ class Puller:
         """Pull the image ``reference`` (with tag or digest); raises what a docker user expects to read."""
         name = reference.digest or reference.tag or ""
         try:
-            with self._storage.leases.take() as lease:
+            with self._taking() as lease:
                 resolved = await self._resolve(remote, name, platform)
                 # Not before: an answer that has not begun can still fail with a status of its own.
                 await progress.send(Message(status=f"Pulling from {reference.path}", id=name))
@@ -81,6 +82,18 @@ class Puller:
             raise EngineError(f'Head "{remote.hosts[-1].url}/{reference.path}/manifests/{name}": {error}') from error
         await progress.send(status(f"Digest: {resolved.target.digest}"))
         return pulled
+
+    @contextlib.contextmanager
+    def _taking(self) -> Iterator[Lease]:
+        """A lease for one pull. A full disk gets back what the pull has brought; else it is kept for the next try."""
+        with self._storage.leases.take() as lease:
+            try:
+                yield lease
+                return
+            except DiskFull as error:
+                failure = error
+        self._storage.discard(lease)
+        raise failure
 
     # Resolve and check.
 
@@ -310,6 +323,7 @@ def _image(fetched: Fetched) -> Document[Manifest]:
 
 
 def _check(value: Manifest, config: ImageConfig, platform: Platform | None, reference: Reference) -> None:
+    check_depth(config.diff_ids)
     if len(value.layers) != len(config.diff_ids):
         raise InvalidParameter(
             f"invalid manifest, layers length mismatch: expected {len(value.layers)}, got {len(config.diff_ids)}"

@@ -133,7 +133,7 @@ class Remote:
         path: str | None = "/tags/list"
         while path and len(found) < _TAGS_LIMIT:
             async with self._read("resolve", "GET", path, (), frozenset({200})) as response:
-                found += msgspec.json.decode(await _bounded(response), type=_Tags).tags or []
+                found += _tags(await _bounded(response), str(response.url))
                 link = next_page(response.headers.get("Link", ""))
             query = urlsplit(link).query if link else ""
             path = f"/tags/list?{query}" if query else None
@@ -198,6 +198,13 @@ class Remote:
         path = self._path(f"/manifests/{reference}")
         async with self._write("PUT", path, 201, lambda: raw, headers=headers, also=200):
             return
+
+
+def _tags(raw: bytes, url: str) -> list[str]:
+    try:
+        return msgspec.json.decode(raw, type=_Tags).tags or []
+    except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:
+        raise EngineError(f"the registry sent no list of tags for {url}: {error}") from error
 
 
 def _location(response: aiohttp.ClientResponse) -> str:
