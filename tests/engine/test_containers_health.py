@@ -7,7 +7,7 @@ from typing import Any
 
 import docker
 import pytest
-from engine_daemon import Daemon, wait_for
+from engine_daemon import IMAGE, Daemon, wait_for
 
 MILLISECOND = 1_000_000
 QUICK = {"interval": 50 * MILLISECOND, "timeout": 5000 * MILLISECOND, "retries": 2}
@@ -41,13 +41,13 @@ def test_failures_in_a_row_make_unhealthy_and_one_success_healthy(run: Run) -> N
     wait_for(lambda: health_of(container)["Status"] == "unhealthy")
 
 
-def test_failures_do_not_count_in_the_start_period_and_the_start_interval_holds_in_it(run: Run) -> None:
-    period = {
-        "start_period": 30_000 * MILLISECOND,
-        "start_interval": 50 * MILLISECOND,
-        "interval": 60_000 * MILLISECOND,
-    }
-    container = checked(run, "test -e /well", check={**period, "retries": 1})
+def test_failures_do_not_count_in_the_start_period_and_the_start_interval_holds_in_it(
+    daemon: Daemon, client: docker.DockerClient
+) -> None:
+    check = ("--health-cmd=test -e /well", "--health-interval=60s", "--health-retries=1")
+    period = ("--health-start-period=30s", "--health-start-interval=50ms", "--stop-signal=SIGKILL", "--network=none")
+    made = daemon.cli("run", "-d", *check, *period, IMAGE, "sleep", "600")
+    container = client.containers.get(made.stdout.decode().strip())
     wait_for(lambda: len(health_of(container)["Log"]) == 5)
     assert health_of(container)["Status"] == "starting"
     assert health_of(container)["FailingStreak"] == 0
