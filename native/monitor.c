@@ -77,6 +77,7 @@ static void tell_process(struct connection *connection, struct process *process)
     struct message message = {.kind = process->number ? MESSAGE_STARTED : MESSAGE_HELLO, .process = process->number};
     message.v[0] = process->pid;
     message.v[1] = process->started;
+    message.v[2] = process->number ? 0 : WIRE_VERSION;
     if (process->state == TOLD && !process->forgotten)
         exit_announce(process);
     if (process->state == RUNNING || process->number == 0)

@@ -18,8 +18,8 @@
  *   MONITOR    fds = [the monitor's end of a new connection], text = container
  *
  *   monitor -> daemon
- *   BORN       v = {pid}, fds = [pidfd]: the monitor's own, its first word to the daemon that had it made
- *   HELLO      v = {pid of process 0, started (ns since the epoch)}, text = name: ends the greeting of a new
+ *   BORN       v = {pid}, fds = [pidfd]: the monitor's own, told by the zygote over the new connection
+ *   HELLO      v = {pid of process 0, started (ns since the epoch), version}, text = name: ends the greeting of a new
  *              connection, after STARTED for each exec that runs and EXITED for each that ended and is not forgotten
  *   STARTED    v = {pid, started}, text = name
  *   CREATED    v = {pid}: spawn mode, waiting in WaitStart
@@ -36,6 +36,10 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+
+/* A monitor outlives the daemon that had it made, so a newer daemon speaks with it. Kinds, flags and places in `v` keep
+ * their meaning for ever; what is added is asked only of a monitor whose HELLO tells the version that has it. */
+#define WIRE_VERSION 1
 
 #define WIRE_DESCRIPTORS 250
 #define WIRE_TEXT (160 * 1024)

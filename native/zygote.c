@@ -1,7 +1,9 @@
 /* The zygote: forks a monitor for each container that its daemon names, and ends with the daemon.
  *
  *   daemon ── MONITOR, one end of a connection ──▶ zygote ── fork, as a child of the daemon's ──▶ monitor
- *   daemon ◀────────────────────── BORN, pidfd, over that connection ──────────────────────────────┘
+ *   daemon ◀── BORN, pidfd, over that connection ────┘
+ *
+ * BORN comes from here, so that the daemon knows whom to reap even if the monitor is killed before its first word.
  *
  * A fork of these few pages is a tenth of what it costs a daemon of fifty megabytes to start a program, and stops
  * nothing in the daemon meanwhile.
@@ -32,14 +34,12 @@ static void set_title(char *first, const char *end, const char *container)
     snprintf(first, room, "monitor%c%.*s", 0, LONGEST_NAME, container);
 }
 
-static int introduce(void)
+static void introduce(int connection, int pid, int pidfd)
 {
-    struct message message = {.kind = MESSAGE_BORN, .v = {getpid()}};
-    int self = kernel_pidfd_open(getpid());
-    int result = self < 0 ? self : wire_send(CONTROL, &message, sizeof message, NULL, 0, &self, 1);
-    if (self >= 0)
-        close(self);
-    return result;
+    struct message message = {.kind = MESSAGE_BORN, .v = {pid}};
+    if (wire_send(connection, &message, sizeof message, NULL, 0, &pidfd, 1) < 0)
+        kill(pid, SIGKILL);
+    close(pidfd);
 }
 
 static int become_monitor(int connection)
@@ -48,7 +48,7 @@ static int become_monitor(int connection)
     if (dup3(connection, CONTROL, O_CLOEXEC) < 0)
         return 1;
     kernel_close_from(CONTROL + 1, 0);
-    return introduce() < 0 ? 1 : monitor_run(CONTROL);
+    return monitor_run(CONTROL);
 }
 
 static void tell_failure(int connection, int error)
@@ -61,7 +61,8 @@ static void tell_failure(int connection, int error)
 int zygote_run(char **arguments, int count)
 {
     struct request request;
-    struct kernel_clone sibling = {.flags = KERNEL_CLONE_PARENT};
+    int pidfd;
+    struct kernel_clone sibling = {.flags = KERNEL_CLONE_PARENT | KERNEL_CLONE_PIDFD, .pidfd = (uintptr_t)&pidfd};
     char *first = arguments[1], *end = arguments[count - 1] + strlen(arguments[count - 1]);
     int fds[WIRE_DESCRIPTORS], given;
     for (;;) {
@@ -76,6 +77,8 @@ int zygote_run(char **arguments, int count)
         }
         if (pid < 0)
             tell_failure(fds[0], -pid);
+        else
+            introduce(fds[0], pid, pidfd);
         close(fds[0]);
     }
 }

@@ -1,6 +1,7 @@
 """The daemon is replaceable: killed and started again, it finds every container as it left it, or how it ended."""
 
 import os
+import shutil
 import signal
 import threading
 import time
@@ -12,6 +13,9 @@ from typing import Any
 import docker
 import pytest
 from docker.models.containers import Container
+from engine_daemon import wait_for
+
+import sampan
 
 Run = Callable[..., Container]
 
@@ -163,3 +167,30 @@ def test_a_container_whose_monitor_is_killed_has_ended(
     eventually(lambda: client.api.inspect_container(container.id)["State"]["ExitCode"] == 137)
     container.start()
     assert container.exec_run("true").exit_code == 0
+
+
+def test_an_upgrade_of_the_package_disturbs_neither_daemon_nor_containers(
+    daemon: Any, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The older package is one at another place, whose program is spoilt as soon as the daemon has come up."""
+    older = tmp_path / "sampan"
+    shutil.copytree(Path(sampan.__file__).parent, older)
+    daemon.stop()
+    with monkeypatch.context() as patched:
+        patched.setenv("PYTHONPATH", str(tmp_path))
+        daemon.start()
+    program = older / "_native" / "sampan-monitor"
+    program.unlink()
+    program.write_bytes(b"no program")
+    container = run(["sh", "-c", "read word; echo got $word; sleep 60"], stdin_open=True)  # the daemon's first
+    daemon.stop(signal.SIGKILL)
+    shutil.rmtree(older)
+    daemon.start()
+    assert container.exec_run("echo still").output == b"still\n"
+    attached = container.attach_socket(params={"stdin": 1, "stream": 1})
+    attached._sock.sendall(b"it\n")
+    wait_for(lambda: container.logs() == b"got it\n")
+    attached.close()
+    container.stop(timeout=0)
+    assert container.wait()["StatusCode"] == 137
+    container.remove()

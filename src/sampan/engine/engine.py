@@ -31,6 +31,7 @@ from sampan.engine.system import System
 from sampan.engine.volumes import Volumes
 from sampan.errors import EngineError
 from sampan.network.networks import Networks
+from sampan.runtime.program import sealed_program
 from sampan.runtime.zygote import Zygote
 from sampan.storage.store import Storage
 
@@ -83,6 +84,7 @@ class Engine:
         self.volumes = Volumes(roots.data, storage.database, publish)
         self.networks = Networks(config, storage.database, roots.run, publish, remap.maps if remap else None)
         zygote = stack.enter_context(Zygote())
+        sealed_program()  # now: an upgrade may replace the program before the first container starts
         self.context = Context(
             config, roots, storage, self.networks, self.volumes, self.events, Supervisor(), threads, zygote, remap
         )

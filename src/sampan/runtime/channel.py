@@ -2,13 +2,17 @@
 
 import asyncio
 import itertools
+import logging
 import os
 import socket
+import struct
 from collections.abc import Callable, Sequence
 
 from sampan.linux.unix_socket import receive_packet, send_packet
 from sampan.runtime.launch import MonitorGone
 from sampan.runtime.protocol import LONGEST, Message, MessageKind
+
+log = logging.getLogger("sampan.runtime")
 
 Receiver = Callable[[Message, list[int]], None]
 
@@ -86,18 +90,29 @@ class Channel:
         except BlockingIOError:
             return False
         except ConnectionResetError:
-            packet, fds = b"", []
+            return True  # told once, before what the monitor said last: that is still to be read, then the end
         if not packet:
             self.close()
             self._closed()
             return False
-        message = Message.decode(packet)
-        if message.kind is not MessageKind.REPLY:
+        message = decoded(packet)
+        if message is not None and message.kind is not MessageKind.REPLY:
             self._received(message, fds)
             return True
         for fd in fds:
             os.close(fd)
+        if message is None:
+            return True
         reply = self._replies.get(message.serial)
         if reply is not None and not reply.done():
             reply.set_result(message.v[0])
         return True
+
+
+def decoded(packet: bytes) -> Message | None:
+    """The message; None for one of a newer monitor that this daemon does not know."""
+    try:
+        return Message.decode(packet)
+    except (ValueError, struct.error) as error:
+        log.warning("a monitor sent an unknown message, which is ignored: %s", error)
+        return None

@@ -21,6 +21,7 @@ monitor goes it leaves in ``run_dir/execs``: a line of exec id and status for ea
 import asyncio
 import errno
 import itertools
+import logging
 import os
 import signal
 import socket
@@ -39,6 +40,7 @@ from sampan.runtime.plan import Plan, encode
 from sampan.runtime.protocol import (
     LONGEST_EARLY,
     LONGEST_KEYS,
+    VERSION,
     Message,
     MessageKind,
     StartFlag,
@@ -46,6 +48,8 @@ from sampan.runtime.protocol import (
     strings,
 )
 from sampan.runtime.zygote import Zygote
+
+log = logging.getLogger("sampan.runtime")
 
 Pause = Callable[[str, int], Awaitable[None]]
 Listener = Callable[[int], None]
@@ -339,6 +343,8 @@ class Monitor:
 
     def _hello(self, message: Message) -> None:
         self.pid, self.started_at = message.v[0], message.v[1] / 1e9
+        if message.v[2] > VERSION:
+            log.warning("the monitor of %s is newer than this daemon: version %d", *message.strings, message.v[2])
         _resolve(self._greeted, None)
 
     def _started(self, message: Message) -> None:

@@ -11,6 +11,10 @@ import msgspec
 
 from sampan.errors import InvalidParameter
 
+VERSION = 1
+"""What this daemon knows; a monitor tells its own in HELLO, 0 if it is older than the telling. Nothing ever changes its
+meaning: a newer daemon speaks with an older monitor, and what it does not know in a newer one it ignores."""
+
 _HEAD = struct.Struct("=4I4q")
 LONGEST = _HEAD.size + 160 * 1024
 LONGEST_EARLY = 128 * 1024
