@@ -129,7 +129,7 @@ def census(daemon: Daemon) -> Census:
     cgroups = Path("/sys/fs/cgroup/memory/sampan")
     known = {path.name for path in (daemon.root / "data" / "containers").iterdir()}
     return Census(
-        mounts=len(Path("/proc/self/mountinfo").read_text().splitlines()),
+        mounts=Path("/proc/self/mountinfo").read_text().count(str(daemon.root)),
         links=frozenset(path.name for path in Path("/sys/class/net").glob("veth*")),
         monitors=frozenset(path.name for path in run.iterdir()),
         cgroups=frozenset(path.name for path in cgroups.iterdir() if path.name in known)
