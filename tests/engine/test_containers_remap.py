@@ -177,7 +177,7 @@ def test_a_builds_commands_are_other_users_and_own_what_they_make(client: docker
     client.images.build(path=str(tmp_path), tag="stepped", nocache=True)
     script = "cat /all; stat -c %u:%g /mine /tmp/app"
     shown = client.containers.run("stepped", ["sh", "-c", script], remove=True, network_mode="none", user="root")
-    assert shown.decode().split() == ["kept", "ours", "1000", "0", "0", str(FIRST), "0:0", "1000:1000"]
+    assert shown.decode().split() == ["kept", "ours", "1000", "0", str(FIRST), "0:0", "1000:1000"]
 
 
 def test_output_can_be_opened_anew(client: docker.DockerClient, run: Callable[..., Container]) -> None:
