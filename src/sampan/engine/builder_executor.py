@@ -30,7 +30,6 @@ from sampan.engine.remap import check_remapped
 from sampan.engine.security import parse_security
 from sampan.engine.spec import Findings, spec_of
 from sampan.engine.starting import explain
-from sampan.engine.users import resolve
 from sampan.linux.cgroup import Cgroup
 from sampan.linux.mount import idmap
 from sampan.linux.userns import Mapped
@@ -39,6 +38,7 @@ from sampan.oci import runtime_spec as oci
 from sampan.runtime.container import cgroup_path, launch_from, prepare_cgroup
 from sampan.runtime.launch import AttachedStream, Launch, MonitorGone, StartFailed
 from sampan.runtime.monitor import Monitor
+from sampan.runtime.users import resolve
 from sampan.runtime.zygote import Zygote
 
 CHUNK = 1 << 16

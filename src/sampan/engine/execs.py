@@ -26,13 +26,13 @@ from sampan.engine.runtimes import external_of
 from sampan.engine.security import capabilities_of, parse_security
 from sampan.engine.spec import Findings, capability_sets, spec_of, user_of
 from sampan.engine.starting import explain
-from sampan.engine.users import Identity, resolve
 from sampan.errors import Conflict, EngineError, InvalidParameter, NoSuchContainer, NoSuchExec, NotRunning
 from sampan.linux import capabilities
 from sampan.oci import runtime_spec as oci
 from sampan.runtime.container import exec_from
 from sampan.runtime.launch import AtEnd, AttachedStream, Ending, ExecLaunch, MonitorGone, StartFailed
 from sampan.runtime.monitor import ExecHandle, Monitor
+from sampan.runtime.users import Identity, resolve
 from sampan.storage.records import Records
 
 EXPIRY = 300.0

@@ -19,9 +19,9 @@ from sampan.engine.environment import environment_of
 from sampan.engine.resources import resources_of
 from sampan.engine.seccomp import profile_of
 from sampan.engine.security import Security, capabilities_of
-from sampan.engine.users import MAXIMUM_ID, Identity
 from sampan.linux.idmap import IdMap, Range
 from sampan.oci import runtime_spec as oci
+from sampan.runtime.users import MAXIMUM_ID, Identity
 
 DEFAULT_MOUNTS = (
     oci.Mount("/proc", "proc", "proc", ("nosuid", "noexec", "nodev")),

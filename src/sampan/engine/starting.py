@@ -29,7 +29,6 @@ from sampan.engine.remap import check_remapped
 from sampan.engine.runtimes import external_of, refuse_unsupported
 from sampan.engine.security import parse_security
 from sampan.engine.spec import Findings, spec_of
-from sampan.engine.users import resolve
 from sampan.errors import (
     CommandNotExecutable,
     CommandNotFound,
@@ -49,6 +48,7 @@ from sampan.runtime.container import cgroup_path, launch_from, prepare_cgroup
 from sampan.runtime.external import last_words
 from sampan.runtime.launch import Launch, StartFailed
 from sampan.runtime.monitor import EXIT, Monitor
+from sampan.runtime.users import resolve
 
 MQUEUE = "/dev/mqueue"
 JOINABLE = (("pid_mode", "pid"), ("ipc_mode", "ipc"))

@@ -109,7 +109,20 @@ def version() -> int:
 def usage() -> int:
     """The commands and what they do."""
     lines = [f"   {name:12}{help_}" for name, (_, help_) in COMMANDS.items()]
-    print("\n".join(("NAME:", "   sampan-runtime - Open Container Initiative runtime", "", "COMMANDS:", *lines)))
+    print(
+        "\n".join(
+            (
+                "NAME:",
+                "   sampan-runtime - Open Container Initiative runtime",
+                "",
+                "USAGE:",
+                "   sampan-runtime [global options] command [options] [arguments...]",
+                "",
+                "COMMANDS:",
+                *lines,
+            )
+        )
+    )
     return 0
 
 

@@ -103,9 +103,11 @@ EFFECTS: dict[str, tuple[Change, str, str]] = {
     "the directory is the one named": ({"process.cwd": "/etc"}, "pwd", "/etc"),
     "the environment is the one named": (
         {"process.env": ["PATH=/bin", "A=1", "B=x y", "A=2"]},
-        "env | grep -v PWD | grep -v SHLVL | sort | tr '\\n' ,",
+        "env | grep -v PWD | grep -v SHLVL | grep -v HOME | sort | tr '\\n' ,",
         "A=2,B=x y,PATH=/bin,",
     ),
+    "a home is found where none is named": ({"process.env": ["PATH=/bin"]}, "echo $HOME", "/"),
+    "a home that is named stays": ({"process.env": ["PATH=/bin", "HOME=/data"]}, "echo $HOME", "/data"),
     "a size without a terminal is ignored": ({"process.consoleSize": {"height": 9, "width": 9}}, "tty", "not a tty"),
     "an OOM score": ({"process.oomScoreAdj": 500}, "cat /proc/self/oom_score_adj", "500"),
     "an OOM score of zero": ({"process.oomScoreAdj": 0}, "cat /proc/self/oom_score_adj", "0"),

@@ -31,6 +31,7 @@ from sampan.runtime.plan import Plan
 from sampan.runtime.seccomp_listener import deliver_to
 from sampan.runtime.spawn import Spawned, spawn, start_created
 from sampan.runtime.state import START_SOCKET, Container, Containers, Record, locked, mount_id, start_time
+from sampan.runtime.users import with_home
 from sampan.runtime.validate import check
 
 _CREATE: dict[str, Kind] = {
@@ -127,6 +128,8 @@ def _make(
     warn_of_capabilities(ungrantable(spec.process or Process()))
     _check_console(spec, arguments, wait=wait)
     rootfs = _rootfs(bundle, spec)
+    if spec.process is not None:
+        spec = msgspec.structs.replace(spec, process=with_home(spec.process, rootfs))
     record = Record(container_id, str(bundle), rootfs, _now(), owner=_owner(), mount=mount_id(rootfs))
     container = Containers(root).new(record, spec)
     with ExitStack() as undo, locked(container.directory):

@@ -20,6 +20,7 @@ from sampan.runtime.plan import Plan
 from sampan.runtime.seccomp_listener import deliver_to
 from sampan.runtime.spawn import spawn
 from sampan.runtime.state import Container, Containers
+from sampan.runtime.users import with_home
 
 _EXEC: dict[str, Kind] = {
     "process": Text,
@@ -52,7 +53,7 @@ def exec_(root: Path, words: list[str]) -> int:
     container = Containers(root).find(arguments.words[0])
     _check_status(container, arguments)
     spec = container.spec
-    process = inherit(_process(spec, arguments), spec)
+    process = with_home(inherit(_process(spec, arguments), spec), f"/proc/{container.record.pid}/root")
     warn_of_capabilities(ungrantable(process))
     _check_console(process, arguments)
     detach = arguments.on("detach")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sampan.engine.users import Identity, resolve
 from sampan.errors import InvalidParameter
+from sampan.runtime.users import Identity, resolve
 
 PASSWD = "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1001::/srv/app:/bin/sh\n# comment\nbroken:line\n"
 GROUP = "root:x:0:\napp:x:1001:\ndocker:x:999:app,other\nvideo:x:44:app\n"

@@ -13,8 +13,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+import msgspec
+
 from sampan.errors import InvalidParameter
 from sampan.linux.openat2 import open_in_root
+from sampan.oci.runtime_spec import Process
 
 MAXIMUM_FILE = 16 << 20
 MAXIMUM_ID = (1 << 31) - 1
@@ -46,6 +49,19 @@ def resolve(root: int, user: str, group_add: Sequence[str] = ()) -> Identity:
         supplementary = [group for _, group, members in groups if name in members]
     supplementary += [find_group(groups, group) for group in group_add]
     return Identity(uid, gid, tuple(dict.fromkeys([gid, *supplementary])), home or "/")
+
+
+def with_home(process: Process, root: str) -> Process:
+    """The process with HOME, where its environment has none: what passwd beneath the directory ``root`` says, else /."""
+    if any(entry.startswith("HOME=") and entry != "HOME=" for entry in process.env):
+        return process
+    fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        entry = find_user(fd, str(process.user.uid))
+    finally:
+        os.close(fd)
+    home = (entry and entry[3]) or "/"
+    return msgspec.structs.replace(process, env=[*process.env, f"HOME={home}"])
 
 
 def number(text: str) -> int:
