@@ -128,8 +128,6 @@ def _make(
     warn_of_capabilities(ungrantable(spec.process or Process()))
     _check_console(spec, arguments, wait=wait)
     rootfs = _rootfs(bundle, spec)
-    if spec.process is not None:
-        spec = msgspec.structs.replace(spec, process=with_home(spec.process, rootfs))
     record = Record(container_id, str(bundle), rootfs, _now(), owner=_owner(), mount=mount_id(rootfs))
     container = Containers(root).new(record, spec)
     with ExitStack() as undo, locked(container.directory):
@@ -172,7 +170,8 @@ def _plan(container: Container, spec: Spec, arguments: Arguments, start_socket: 
             state=container.state("creating", 1),
             start_socket=start_socket,
         )
-        plan = compile_launch(spec, around)
+        process = spec.process and with_home(spec.process, record.rootfs)
+        plan = compile_launch(msgspec.structs.replace(spec, process=process), around)
         opened.pop_all()
     return plan
 
