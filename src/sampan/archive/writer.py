@@ -14,6 +14,7 @@ from sampan.archive.reader import CHUNK
 from sampan.archive.stream import Sink
 from sampan.archive.walk import Found
 from sampan.linux import overlay, xattr
+from sampan.linux.openat2 import open_member
 
 _TYPES = {
     stat.S_IFREG: kinds.REGULAR,
@@ -74,8 +75,7 @@ class TarWriter:
             self._sink.write(kinds.encode(entry))
 
     def _add_file(self, found: Found, entry: Entry) -> None:
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        fd = os.open(found.name, flags, dir_fd=found.directory)
+        fd = open_member(found.directory, found.name)
         try:
             self.add_stream(entry, lambda size: os.read(fd, size))
         finally:

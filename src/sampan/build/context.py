@@ -22,7 +22,7 @@ from sampan.build.remote import fetch_all, is_url
 from sampan.build.threads import in_thread
 from sampan.dockerfile.ignore import Ignore, read_patterns
 from sampan.errors import EngineError, InvalidParameter
-from sampan.linux.openat2 import open_in_root
+from sampan.linux.openat2 import open_regular
 
 DOCKERFILE = "Dockerfile"
 DOCKERFILE_LIMIT = 1 << 24
@@ -133,7 +133,7 @@ def is_tar(file: BinaryIO) -> bool:
 
 def _read(root: int, path: str) -> str | None:
     try:
-        fd = open_in_root(root, clean(path), os.O_RDONLY | os.O_NONBLOCK)
+        fd = open_regular(root, clean(path))
     except OSError:
         return None
     with os.fdopen(fd, "rb") as file:

@@ -25,7 +25,7 @@ from sampan.dockerfile.expand import expand
 from sampan.dockerfile.ignore import Ignore
 from sampan.dockerfile.modes import parse_mode
 from sampan.errors import InvalidParameter
-from sampan.linux.openat2 import open_in_root
+from sampan.linux.openat2 import open_in_root, open_regular
 
 if TYPE_CHECKING:
     from sampan.build.stage import StageBuilder
@@ -248,7 +248,7 @@ def _unpacks(step: ins.Copy, root: int, selection: Selection) -> bool:
     """Whether ADD takes the source apart: a tar, compressed or not, unless ``--unpack=false``."""
     if not isinstance(step, ins.Add) or selection.is_directory or step.unpack is False:
         return False
-    with os.fdopen(open_in_root(root, selection.path, os.O_RDONLY), "rb") as file:
+    with os.fdopen(open_regular(root, selection.path), "rb") as file:
         head = file.read(512)
         if detect(head) is None:
             return head[TAR_MAGIC_AT : TAR_MAGIC_AT + 5] == b"ustar"
@@ -262,6 +262,6 @@ def _unpacks(step: ins.Copy, root: int, selection: Selection) -> bool:
 
 def _extract(rootfs: int, copier: Copier, root: int, selection: Selection, target: str, placement: Placement) -> None:
     copier.make_directory(target)
-    with os.fdopen(open_in_root(root, selection.path, os.O_RDONLY), "rb") as file:
+    with os.fdopen(open_regular(root, selection.path), "rb") as file:
         owner = placement.owner if placement.owner != (0, 0) else None
         unpack(decompressed(file), rootfs, "/" + target, owner=owner)

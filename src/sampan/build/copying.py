@@ -24,7 +24,7 @@ from sampan.dockerfile.match import compile_pattern, has_wildcards
 from sampan.dockerfile.modes import Mode
 from sampan.errors import InvalidParameter
 from sampan.linux import xattr
-from sampan.linux.openat2 import open_in_root
+from sampan.linux.openat2 import open_in_root, open_member
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 CHUNK = 1 << 20
@@ -106,7 +106,7 @@ def _describe(found: Found, placement: Placement) -> str:
     owner = placement.owner or (status.st_uid, status.st_gid)
     content = ""
     if stat.S_ISREG(status.st_mode):
-        fd = os.open(found.name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=found.directory)
+        fd = open_member(found.directory, found.name)
         with os.fdopen(fd, "rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
     elif stat.S_ISLNK(status.st_mode):
@@ -270,7 +270,7 @@ class _Above:
 
 
 def _copy_file(found: Found, above: int, name: str) -> None:
-    reading = os.open(found.name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=found.directory)
+    reading = open_member(found.directory, found.name)
     try:
         writing = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=above)
         try:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 
 from sampan.errors import InvalidParameter
-from sampan.linux.openat2 import open_in_root
+from sampan.linux.openat2 import open_regular
 
 FILE_LIMIT = 16 << 20
 ID_LIMIT = 1 << 32
@@ -43,7 +43,7 @@ def _bounded(text: str) -> int:
 
 def _lines(root: int, path: str) -> Iterator[list[str]]:
     try:
-        fd = open_in_root(root, path, os.O_RDONLY | os.O_NONBLOCK)
+        fd = open_regular(root, path)
     except OSError:
         return
     with os.fdopen(fd, "rb") as file:

@@ -9,7 +9,7 @@ import stat
 
 from sampan.archive.walk import Found, walk
 from sampan.linux import xattr
-from sampan.linux.openat2 import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
+from sampan.linux.openat2 import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, open_member, openat2
 
 _CHUNK = 1 << 24
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
@@ -76,7 +76,7 @@ def _copy_entry(found: Found, parent: int, root: int, linked: dict[tuple[int, in
 
 
 def _copy_file(found: Found, parent: int) -> None:
-    source = os.open(found.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=found.directory)
+    source = open_member(found.directory, found.name)
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         target = os.open(found.name, flags, 0o600, dir_fd=parent)

@@ -9,6 +9,7 @@ Source: openat2(2), include/uapi/linux/openat2.h. Linux 5.6.
 import ctypes
 import errno
 import os
+import stat
 
 from sampan.linux.syscall import syscall
 
@@ -50,3 +51,26 @@ def open_in_root(root: int, path: str | bytes, flags: int = os.O_PATH, mode: int
     """Open ``path`` as a process chrooted to the directory ``root`` would; magic links of /proc are refused."""
     resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
     return openat2(root, path or ".", flags, mode, resolve)
+
+
+def open_regular(root: int, path: str | bytes) -> int:
+    """Open a regular file as a process chrooted to ``root`` would, for reading.
+
+    Anything else raises OSError (EINVAL) and is not opened: a pipe would be waited for, and opening a device may be
+    all that it takes to set it off (a watchdog, a tape). Nothing that a container can write to is opened otherwise.
+    """
+    return _reopened(open_in_root(root, path, os.O_PATH))
+
+
+def open_member(directory: int, name: str | bytes) -> int:
+    """As ``open_regular``, a name of a directory itself; a symbolic link is nothing that could be read."""
+    return _reopened(os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory))
+
+
+def _reopened(seen: int) -> int:
+    try:
+        if not stat.S_ISREG(os.fstat(seen).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        return os.open(f"/proc/self/fd/{seen}", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(seen)

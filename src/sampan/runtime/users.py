@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import msgspec
 
 from sampan.errors import InvalidParameter
-from sampan.linux.openat2 import open_in_root
+from sampan.linux.openat2 import open_regular
 from sampan.oci.runtime_spec import Process
 
 MAXIMUM_FILE = 16 << 20
@@ -102,7 +102,7 @@ def lines(root: int, path: str, containing: str = "") -> Iterator[list[str]]:
     """Fields of the lines with a word in them of a colon-separated file; none when there is no such file."""
     try:
         with ExitStack() as opened:
-            fd = open_in_root(root, path, os.O_RDONLY | os.O_NONBLOCK)
+            fd = open_regular(root, path)
             opened.callback(os.close, fd)
             text = os.read(fd, min(os.fstat(fd).st_size, MAXIMUM_FILE)).decode(errors="replace")
     except OSError:

@@ -23,6 +23,7 @@ from sampan.build.buildkit.sending import Tree
 from sampan.build.sbom import SPDX_DOCUMENT
 from sampan.build.threads import in_thread
 from sampan.errors import Unsupported
+from sampan.linux.openat2 import open_member
 from sampan.oci.platform import Platform
 from sampan.storage.store import Storage
 
@@ -106,7 +107,7 @@ def _is_file(found: Found) -> bool:
 
 
 def _subject(found: Found) -> dict[str, object]:
-    fd = os.open(found.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=found.directory)
+    fd = open_member(found.directory, found.name)
     with os.fdopen(fd, "rb") as file:
         return {"name": found.path, "digest": {"sha256": hashlib.file_digest(file, "sha256").hexdigest()}}
 

@@ -32,7 +32,7 @@ from sampan.dockerfile.ignore import read_patterns
 from sampan.dockerfile.instructions import Dockerfile
 from sampan.dockerfile.parser import SIZE_LIMIT, parse
 from sampan.errors import Forbidden, InvalidParameter
-from sampan.linux.openat2 import open_in_root
+from sampan.linux.openat2 import open_regular
 from sampan.oci import digest as digests
 from sampan.oci.platform import Platform, host
 from sampan.storage.store import Storage
@@ -242,7 +242,7 @@ def _first(directory: Path, names: list[str]) -> str | None:
 
 def _read(root: int, name: str) -> str | None:
     try:
-        fd = open_in_root(root, name, os.O_RDONLY | os.O_NONBLOCK)
+        fd = open_regular(root, name)
     except OSError:
         return None
     with os.fdopen(fd, "rb") as file:
