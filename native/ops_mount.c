@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/sysmacros.h>
 
 #include "beneath.h"
@@ -87,6 +88,14 @@ int perform_set_mount(struct performer *performer, const struct operation *opera
     return mount < 0 ? mount : kernel_mount_setattr(mount, "", operation->a[5].number ? KERNEL_AT_RECURSIVE : 0, &attributes);
 }
 
+/* Who could put files of his own over those of procfs would be written to in their place, or have the wrong ones written
+ * to, by all that enter the container (CVE-2019-16884, CVE-2025-52881). */
+static bool is_on_proc(int target)
+{
+    struct statfs about;
+    return fstatfs(target, &about) == 0 && about.f_type == KERNEL_PROC_MAGIC;
+}
+
 int perform_attach(struct performer *performer, const struct operation *operation)
 {
     int root = performer_root(performer), mount = performer_slot(performer, operation->a[0].number);
@@ -94,7 +103,13 @@ int perform_attach(struct performer *performer, const struct operation *operatio
         return root < 0 ? root : mount;
     bool made, directory = operation->a[2].number == 0;
     cleanup_fd int target = open_or_make(root, operation->a[1].text, directory, directory ? 0755 : 0644, &made);
-    return target < 0 ? target : kernel_move_mount(mount, target, "");
+    if (target < 0)
+        return target;
+    if (!operation->a[3].number && is_on_proc(target)) {
+        performer_about(performer, "%s: inside of procfs nothing can be mounted", operation->a[1].text);
+        return -EPERM;
+    }
+    return kernel_move_mount(mount, target, "");
 }
 
 int perform_attach_root(struct performer *performer, const struct operation *operation)

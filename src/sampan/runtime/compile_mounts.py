@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from posixpath import normpath
 
 import msgspec
 
@@ -99,14 +100,42 @@ def _attributes(slot: int, options: Options) -> Iterator[Operation]:
 
 
 def targets(found: list[Source], slots: Slots, *, cgroup: str, private_cgroups: bool) -> Iterator[Operation]:
-    """Attach everything in order; file systems are made here, inside the container's namespaces."""
+    """Attach everything in order; file systems are made here, inside the container's namespaces.
+
+    Raises InvalidParameter for what would be at /proc and is no procfs.
+    """
     for source in found:
+        if _place(source) == "/proc" and not _is_procfs(source):
+            raise InvalidParameter(f'mount {source.mount.destination}: "{source.mount.source}" is not of type proc')
         if source.bind:
-            yield plan.Attach(source.slot, source.mount.destination, source.kind)
+            destination = source.mount.destination
+            yield plan.Attach(source.slot, destination, source.kind, int(_may_cover_proc(source)))
         elif source.mount.type in {"cgroup", "cgroup2"}:
             yield from _cgroup(source, slots, cgroup, private_cgroups)
         else:
             yield from _file_system(source, slots)
+
+
+def _may_cover_proc(source: Source) -> bool:
+    """Whether a bind may lie over procfs: a procfs over the whole, or files that only tell, as lxcfs has them."""
+    return _place(source) in _TELLING or (_place(source) == "/proc" and _is_procfs(source))
+
+
+def _place(source: Source) -> str:
+    return normpath(f"/{source.mount.destination}").replace("//", "/")
+
+
+def _is_procfs(source: Source) -> bool:
+    """A new one, or the host's own shown."""
+    if not source.bind:
+        return source.mount.type == "proc"
+    return not source.given and Path(source.mount.source).stat().st_dev == Path("/proc").stat().st_dev
+
+
+_TELLING = {
+    "/proc/cpuinfo", "/proc/diskstats", "/proc/loadavg", "/proc/meminfo", "/proc/slabinfo", "/proc/stat", "/proc/swaps",
+    "/proc/uptime", "/proc/sys/kernel/ns_last_pid", "/proc/sys/crypto/fips_enabled",
+}  # fmt: skip
 
 
 def _file_system(source: Source, slots: Slots) -> Iterator[Operation]:
@@ -116,7 +145,7 @@ def _file_system(source: Source, slots: Slots) -> Iterator[Operation]:
     yield plan.MakeMount(slot, mount.type, name, options.set & ~_read_only(options), options.data)
     if options.copy_up:
         yield plan.CopyUp(slot, mount.destination)
-    yield plan.Attach(slot, mount.destination)
+    yield plan.Attach(slot, mount.destination, over_proc=int(mount.type == "proc"))
     if _read_only(options):
         yield plan.SetMount(slot, kernel.MOUNT_ATTR_RDONLY)
     for propagation, below in options.propagation:

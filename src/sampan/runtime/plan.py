@@ -176,12 +176,16 @@ class SetMount(Operation, frozen=True):
 
 
 class Attach(Operation, frozen=True):
-    """Put a slot's detached mount at ``target`` of the container, creating a directory or file there if missing."""
+    """Put a slot's detached mount at ``target`` of the container, creating a directory or file there if missing.
+
+    A target inside of procfs, wherever links led, is refused unless ``over_proc``.
+    """
 
     CODE: ClassVar[int] = 13
     slot: int
     target: str
     kind: int = Kind.DIRECTORY
+    over_proc: int = 0
 
 
 class AttachRoot(Operation, frozen=True):

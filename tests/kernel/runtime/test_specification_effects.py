@@ -99,6 +99,14 @@ EFFECTS: dict[str, tuple[Change, str, str]] = {
         "awk '$9 ~ /^(proc|sysfs|devpts|mqueue)$/ {print $5}' /proc/self/mountinfo | grep -v /proc/ | tr '\\n' ' '",
         "/proc /dev/pts /dev/mqueue /sys",
     ),
+    "a procfs lies over another, and a file over one that only tells": (
+        with_mount(
+            {"destination": "/proc", "source": "/proc", "options": ["rbind"]},
+            {"destination": "/proc/uptime", "source": "config.json", "options": ["bind"]},
+        ),
+        "grep -c ociVersion /proc/uptime",
+        "1",
+    ),
     # config.md "Process"
     "the directory is the one named": ({"process.cwd": "/etc"}, "pwd", "/etc"),
     "the environment is the one named": (

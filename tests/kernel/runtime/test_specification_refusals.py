@@ -63,6 +63,11 @@ REFUSED: dict[str, tuple[Change, str]] = {
         with_mount({"destination": "/tmp", "source": "/tmp", "options": ["rbind", "ridmap"]}),
         "idmap",
     ),
+    "nothing lies inside of procfs": (
+        with_mount({"destination": "/proc/sys/net", "source": "/tmp", "options": ["bind"]}),
+        "procfs",
+    ),
+    "nothing but procfs is /proc": (with_mount({"destination": "//proc/", "type": "tmpfs"}), "of type proc"),
     # config.md "Process"
     "a directory must be given": ({"process.cwd": None}, "Cwd"),
     "the directory is absolute": ({"process.cwd": "tmp"}, "absolute"),
