@@ -24,6 +24,7 @@ from sampan.build.kept import hold, label
 from sampan.build.threads import in_thread
 from sampan.dockerfile.mounts import RunMount
 from sampan.errors import EngineError, InvalidParameter
+from sampan.linux.openat2 import open_in_root
 from sampan.oci.descriptor import Descriptor
 from sampan.storage.store import Storage
 
@@ -48,6 +49,14 @@ def private_directory(root: Path, opened: ExitStack) -> Path:
     return directory
 
 
+def _status(root: int, path: str) -> os.stat_result:
+    fd = open_in_root(root, path)
+    try:
+        return os.fstat(fd)
+    finally:
+        os.close(fd)
+
+
 def duplicate(root: int, source: str, directory: Path) -> Path:
     """A copy of ``source`` below ``directory``. Raises SourceMissing."""
     selection, *_ = select(root, source)
@@ -55,7 +64,7 @@ def duplicate(root: int, source: str, directory: Path) -> Path:
     try:
         Copier(into, Placement(owner=None)).copy(root, selection, "copy", into=False)
         if selection.is_directory:
-            status = os.stat(clean(source) or ".", dir_fd=root)
+            status = _status(root, clean(source) or ".")
             os.chown("copy", status.st_uid, status.st_gid, dir_fd=into)
             os.chmod("copy", stat.S_IMODE(status.st_mode), dir_fd=into)
     finally:

@@ -6,7 +6,7 @@ file. A container that shares another's network shares its files.
 """
 
 import os
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 from sampan.engine.container import Container
 from sampan.linux.openat2 import open_in_root
@@ -27,9 +27,12 @@ PLACES = (
 def leave_marks(root: int) -> None:
     """Make what programs look for in any container: ``/.dockerenv``, and ``/etc/mtab`` where there is an /etc."""
     with suppress(OSError):  # an image may have something else there, which is left alone
-        os.close(open_in_root(root, MARKER, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o755))
-    with suppress(OSError):
-        os.symlink("/proc/mounts", MTAB, dir_fd=root)
+        os.close(open_in_root(root, MARKER, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o755))
+    with suppress(OSError), ExitStack() as opened:
+        above, name = MTAB.split("/")  # an image's /etc may be a link, to a place of the host's even
+        directory = open_in_root(root, above, os.O_PATH | os.O_DIRECTORY)
+        opened.callback(os.close, directory)
+        os.symlink("/proc/mounts", name, dir_fd=directory)
 
 
 def write_network_files(container: Container, sandbox: Sandbox) -> None:
