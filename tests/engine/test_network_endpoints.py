@@ -179,3 +179,22 @@ def post(daemon: Any, path: str, body: dict[str, Any]) -> tuple[int, str]:
     with closing(daemon.client()) as client:
         answer = client.api._post_json(client.api._url(path), data=body)
         return answer.status_code, re.sub(r"^container [0-9a-f]{64} ", "", answer.json()["message"])
+
+
+def test_a_container_without_networking_has_a_loopback_alone(client: Any, shell: Shell) -> None:
+    one = client.containers.create("busybox", "sleep 60", network_disabled=True, stop_signal="SIGKILL")
+    one.start()
+    assert attached(one) == set()
+    assert shell(one, "ls /sys/class/net").split() == ["lo"]
+
+
+@pytest.mark.parametrize(("subnet", "length"), [("0.0.0.0/26", 26), ("0.0.0.0/0", 24), ("0.0.0.0/30", 30)])
+def test_only_the_size_of_a_subnet_may_be_asked_for(daemon: Any, client: Any, subnet: str, length: int) -> None:
+    made = daemon.cli("network", "create", "--subnet", subnet, "sized")
+    try:
+        assert made.returncode == 0, made.stderr
+        (pool,) = client.networks.get("sized").attrs["IPAM"]["Config"]
+        assert pool["Subnet"].endswith(f"/{length}") or subnet.endswith("/0")
+        assert not pool["Subnet"].startswith("0.")
+    finally:
+        daemon.cli("network", "rm", "sized")

@@ -168,6 +168,9 @@ class Containers:
             raise InvalidParameter("Renaming a container with the same name as its current name")
         self.catalog.rename(container, new)
         self._context.networks.rename(member_of(container.record))
+        if container.sandbox is not None:
+            container.record.endpoints = dict(container.sandbox.endpoints)
+            self.catalog.save(container)
         refresh_files(container)
         self._announce(container, "rename", oldName="/" + old)
 

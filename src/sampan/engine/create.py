@@ -107,6 +107,8 @@ class Creation:
 
     def _endpoints(self, record: Record, asked: Mapping[str, EndpointSettings]) -> dict[str, EndpointSettings]:
         """The endpoints by the networks' names; without any asked for, one on the network of the mode."""
+        if record.config.network_disabled:
+            return {}
         if not asked and not shares_network(record):
             asked = {record.host_config.network_mode: EndpointSettings()}
         return {self._context.networks.name_of(DEFAULT_NETWORK.get(name, name)): each for name, each in asked.items()}

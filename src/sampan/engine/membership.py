@@ -15,7 +15,8 @@ def member_of(record: Record, pid: int = 0) -> Member:
         name=record.name,
         hostname=config.hostname,
         domainname=config.domainname,
-        network_mode=main_network(record),
+        network_mode=host_config.network_mode,
+        disconnected=config.network_disabled or not (record.endpoints or shares_network(record)),
         endpoints=record.endpoints,
         ports=host_config.port_bindings or {},
         exposed=tuple(config.exposed_ports),
@@ -30,12 +31,6 @@ def member_of(record: Record, pid: int = 0) -> Member:
         labels=config.labels or {},
         pid=pid,
     )
-
-
-def main_network(record: Record) -> str:
-    """HostConfig.NetworkMode; ``none`` for a container that was disconnected from all it had."""
-    left = not record.endpoints and not shares_network(record)
-    return "none" if left or record.config.network_disabled else record.host_config.network_mode
 
 
 def shares_network(record: Record) -> str:

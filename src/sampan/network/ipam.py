@@ -134,14 +134,17 @@ class Pool:
         return min(self.range.num_addresses - taken, SATURATED)
 
 
-def choose_subnet(pools: Sequence[AddressPool], version: int, taken: Iterable[Network]) -> Network:
-    """The first subnet of ``pools`` that overlaps nothing in ``taken``; raises InvalidParameter when there is none."""
+def choose_subnet(pools: Sequence[AddressPool], version: int, taken: Iterable[Network], size: int = 0) -> Network:
+    """The first subnet of ``pools`` that overlaps nothing in ``taken``; raises InvalidParameter when there is none.
+
+    ``size`` is its prefix length, 0 for that of the pool.
+    """
     avoid = [network for network in taken if network.version == version and network.prefixlen]
     for pool in pools:
         base = parse_network(pool.base, "default address pool")
-        if base.version != version:
+        if base.version != version or 0 < size < base.prefixlen:
             continue
-        for subnet in subnets(base, pool.size):
+        for subnet in subnets(base, size or pool.size):
             if not any(overlaps(subnet, other) for other in avoid):
                 return subnet
     raise InvalidParameter("all predefined address pools have been fully subnetted")

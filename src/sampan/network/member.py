@@ -40,6 +40,8 @@ class Member:
     environment: Sequence[str] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     userns: str = ""
+    disconnected: bool = False
+    """It has no network at all, not even ``none``: whatever ``network_mode`` says, it left them all, or wants none."""
     pid: int = 0
     """Only for ``restore``: a process in the namespace of the running container."""
 

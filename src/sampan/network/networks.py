@@ -205,12 +205,18 @@ class Networks:
         return [s for other in self._networks.values() if not other.summary.config_only for s in other.subnets]
 
     def _complete(self, made: n.NetworkSummary, taken: Sequence[Subnet]) -> n.NetworkSummary:
-        """Choose pools and gateways that ``made`` leaves open; raises PoolOverlaps."""
+        """Choose pools and gateways that ``made`` leaves open; raises PoolOverlaps.
+
+        A subnet of the address 0.0.0.0 or :: leaves all but its size open.
+        """
         configs = list(made.ipam.config or [])
         has_addresses = made.ipam.driver != "null"
         for version, wanted in ((4, made.enable_ipv4), (6, made.enable_ipv6)):
             if wanted and has_addresses and not any((":" in config.subnet) == (version == 6) for config in configs):
                 configs.append(n.IPAMConfig(subnet=str(self._choose(version, taken))))
+        for config in configs:
+            if (wish := request.pool(config).subnet).network_address.is_unspecified:
+                config.subnet = str(self._choose(wish.version, taken, wish.prefixlen))
         made.ipam.config = configs
         mode = options.parse(made.options or {})
         for config, chosen in ((config, request.pool(config)) for config in configs):
@@ -223,13 +229,13 @@ class Networks:
                 config.gateway = config.gateway or str(chosen.choose_gateway())
         return made
 
-    def _choose(self, version: int, taken: Sequence[Subnet]) -> Subnet:
+    def _choose(self, version: int, taken: Sequence[Subnet], size: int = 0) -> Subnet:
         configured = self._config.default_address_pools or DEFAULT_POOLS
         pools = [*configured, predefined.unique_local_pool(self._config)]
         own = {network.link for network in self._networks.values()} | {predefined.bridge_link(self._config)}
         indices = {link.ifindex for link in self._rtnetlink.links() if link.name in own}
         routes = [r.destination for r in self._rtnetlink.routes() if r.destination and r.ifindex not in indices]
-        return choose_subnet(pools, version, [*routes, *taken])
+        return choose_subnet(pools, version, [*routes, *taken], size)
 
     def _check_link(self, made: n.NetworkSummary) -> None:
         """Raise Forbidden when another network has the link that the options ask for."""
@@ -401,6 +407,8 @@ class Networks:
 
         The endpoints it is configured with count, its mode only where it has none.
         """
+        if member.disconnected:
+            return []
         asked = dict(member.endpoints) or {member.network_mode: n.EndpointSettings()}
         found = [
             (self._find(name if name not in ("", "default") else "bridge"), value) for name, value in asked.items()
@@ -430,7 +438,7 @@ class Networks:
             raise
         for network, _ in wishes:
             self._tell("connect", network, member.container_id)
-        if not wishes:
+        if not wishes and not member.disconnected:
             sandbox.endpoints["none"] = self._linkless_endpoint("none")
         return sandbox
 

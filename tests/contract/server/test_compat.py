@@ -116,15 +116,14 @@ async def test_a_container_wide_mac_address_moves_to_its_network(client: Any, en
     assert "conflicting options" in await refused(client, "1.43", {**body, "HostConfig": {"NetworkMode": "host"}})
 
 
-async def test_an_empty_list_of_bindings_changed_its_meaning(client: Any, engine: Any) -> None:
+async def test_an_empty_list_of_bindings_is_any_port_and_newer_clients_are_warned(client: Any, engine: Any) -> None:
     body = {"HostConfig": {"PortBindings": {"80/tcp": []}}}
     older, warnings = await created(client, engine, "1.51", body)
     assert (len(older.host_config.port_bindings["80/tcp"]), warnings) == (1, [])
-    between, warnings = await created(client, engine, "1.52", body)
-    assert len(between.host_config.port_bindings["80/tcp"]) == 1
-    assert "80/tcp" in warnings[0]
-    newest, warnings = await created(client, engine, "1.53", body)
-    assert (newest.host_config.port_bindings, warnings) == ({}, [])
+    for version in ("1.52", "1.55"):
+        newer, warnings = await created(client, engine, version, body)
+        assert len(newer.host_config.port_bindings["80/tcp"]) == 1
+        assert "80/tcp. Such bindings will be discarded in a future version." in warnings[0]
 
 
 @pytest.mark.parametrize(

@@ -224,17 +224,14 @@ def _main_endpoint(request: ContainerCreateRequest, version: Version) -> Endpoin
 
 
 def _port_bindings(host: HostConfig, version: Version) -> str:
-    """An empty list of bindings meant "any port" before API 1.53; since then it means none."""
+    """An empty list of bindings means "any port"; since API 1.52 that is told to be on its way out."""
     bindings = host.port_bindings or {}
     empty = [port for port, given in bindings.items() if not given]
     for port in empty:
-        if version > (1, 52):
-            del bindings[port]
-        else:
-            bindings[port] = [PortBinding()]
-    if not empty or version != (1, 52):
+        bindings[port] = [PortBinding()]
+    if not empty or version < (1, 52):
         return ""
     return (
         f"Following container port(s) have an empty list of port-bindings: {', '.join(empty)}. "
-        "Starting with API 1.53, such bindings will be discarded."
+        "Such bindings will be discarded in a future version."
     )
