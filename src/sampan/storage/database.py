@@ -1,8 +1,9 @@
 """The engine's database: one SQLite file in WAL mode behind one connection.
 
 Statements here take tens of microseconds and do no network or file-system walk, so they are called straight from
-the event loop as well as from worker threads; a lock makes each transaction whole. A killed process loses nothing
-that was committed; after a power cut the last transactions may be missing, never half there.
+the event loop as well as from worker threads; a lock makes each transaction whole. What they write goes to the end of
+the WAL; a thread moves it into the database file from time to time, for that is what waits for the disk. A killed
+process loses nothing that was committed; after a power cut the last transactions may be missing, never half there.
 
 The tables are made by ``MIGRATIONS``, in order; ``PRAGMA user_version`` counts those done. A file written by a newer
 program is refused, and so is an empty one where there was one before (``must_exist``): an engine that knows of nothing
@@ -16,6 +17,7 @@ would take everything for left over. A copy of the file is kept beside it, see s
     image_members     manifest or index → images of it that are here           see storage.images
 """
 
+import logging
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -24,6 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from sampan.errors import DataLoss, EngineError
+
+log = logging.getLogger("sampan.storage")
 
 MIGRATIONS: Sequence[str] = (
     """
@@ -63,6 +67,11 @@ MIGRATIONS: Sequence[str] = (
 FULL = ("database or disk is full", "disk I/O error", "readonly database")
 """What SQLite says when the disk, not the file, is to blame."""
 
+CHECKPOINT = 1000
+"""Rows changed from one checkpoint to the next: some megabytes of WAL."""
+LONGEST = 8000
+"""Pages of the WAL from which on writers wait for a checkpoint's last pages, lest it grow for ever."""
+
 
 class Database:
     """The open database; ``close`` it at the end of the process."""
@@ -71,6 +80,8 @@ class Database:
         """Raises DataLoss for what is no database, or for an empty one that ``must_exist``."""
         self._lock = threading.RLock()
         self._path = path
+        self._checkpointed = 0
+        self._checkpointing: threading.Thread | None = None
         try:
             self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         except sqlite3.DatabaseError as error:
@@ -79,6 +90,7 @@ class Database:
             with self._told():
                 self._connection.execute("PRAGMA journal_mode=WAL")
                 self._connection.execute("PRAGMA synchronous=NORMAL")
+                self._connection.execute("PRAGMA wal_autocheckpoint=0")
                 self._migrate(must_exist=must_exist)
         except EngineError:
             self._connection.close()
@@ -127,7 +139,10 @@ class Database:
     def execute(self, sql: str, *parameters: Any) -> int:
         """Run a statement; returns the number of rows it changed."""
         with self._lock, self._told():
-            return self._connection.execute(sql, parameters).rowcount
+            changed = self._connection.execute(sql, parameters).rowcount
+            if self._connection.total_changes - self._checkpointed >= CHECKPOINT:
+                self._start_checkpoint()
+            return changed
 
     def rows(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """All rows of a query."""
@@ -140,6 +155,24 @@ class Database:
             row: tuple[Any, ...] | None = self._connection.execute(sql, parameters).fetchone()
             return row
 
+    def _start_checkpoint(self) -> None:
+        """Have the WAL written back, unless that is being done."""
+        if self._checkpointing is None or not self._checkpointing.is_alive():
+            self._checkpointed = self._connection.total_changes
+            self._checkpointing = threading.Thread(target=self._checkpoint, name="checkpoint", daemon=True)
+            self._checkpointing.start()
+
+    def _checkpoint(self) -> None:
+        """A passive one holds up no statement, but the WAL begins anew only where nothing came after it."""
+        try:
+            with closing(sqlite3.connect(self._path)) as connection:
+                _, length, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                if length > LONGEST:
+                    with self._lock:
+                        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except sqlite3.DatabaseError as error:
+            log.warning("%s: the WAL could not be written back: %s", self._path, error)
+
     @property
     def changes(self) -> int:
         """Counts rows changed since the file was opened."""
@@ -151,5 +184,7 @@ class Database:
             self._connection.backup(copied)
 
     def close(self) -> None:
+        if self._checkpointing is not None:
+            self._checkpointing.join()
         with self._lock:
             self._connection.close()
