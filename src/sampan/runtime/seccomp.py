@@ -21,6 +21,7 @@ import msgspec
 from sampan.errors import InvalidParameter
 from sampan.linux import seccomp as kernel
 from sampan.oci.runtime_spec import Seccomp, SeccompSyscall, decode, encode
+from sampan.runtime.seccomp_compact import compact
 from sampan.runtime.seccomp_syscalls import NEWER
 
 ACTIONS = {
@@ -64,10 +65,28 @@ def compile_filter(section: Seccomp) -> Program:
 
     With a listener it must be installed by whoever sends the listener on: its flags ask for the descriptor.
     """
-    return _compiled(encode(section))
+    return _known(encode(section)).use()
+
+
+class _Known:
+    """A compiled section. It is made compact when it is used again: for one process that takes longer than it saves."""
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+        self._uses = 0
+
+    def use(self) -> Program:
+        self._uses += 1
+        if self._uses == 2:
+            self._program = Program(self._program.flags, compact(self._program.code))
+        return self._program
 
 
 @lru_cache(maxsize=64)
+def _known(content: bytes) -> _Known:
+    return _Known(_compiled(content))
+
+
 def _compiled(content: bytes) -> Program:
     section = decode(content, Seccomp, "linux.seccomp")
     _check(section)

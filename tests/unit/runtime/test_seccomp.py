@@ -23,6 +23,7 @@ def test_without_sys_admin_clone3_is_missing_not_forbidden() -> None:
 
 
 def test_the_same_content_is_compiled_once() -> None:
+    compile_filter(default_profile([]))
     assert compile_filter(default_profile([])) is compile_filter(default_profile([]))
 
 
