@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sampan.errors import InvalidParameter
 from sampan.oci.runtime_spec import Seccomp, SeccompArg, SeccompSyscall
 from sampan.runtime.seccomp import compile_filter
 from sampan.runtime.seccomp_compact import compact
@@ -91,7 +92,10 @@ VALUES = st.sampled_from([0, 1, 2, 0x7F, 0xFE, 0xFF, 1 << 31, (1 << 31) + 1, 1 <
 def test_any_section_answers_as_before(
     default: str, architectures: tuple[str, ...], rules: list[SeccompSyscall], arguments: tuple[int, ...]
 ) -> None:
-    code = plain(Seccomp(default, architectures=architectures, syscalls=rules))
+    try:
+        code = plain(Seccomp(default, architectures=architectures, syscalls=rules))
+    except InvalidParameter:  # libseccomp takes no rule beside another that says something else of the same call
+        return
     small = compact(code)
     assert len(small) <= len(code)
     for number in NUMBERS:
