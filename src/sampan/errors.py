@@ -18,6 +18,8 @@ chooses its exit status by them, docker-py its exception class) live in the clas
     └── DataLoss                500  what is on disk does not match its digest
 """
 
+from typing import Self
+
 
 class EngineError(Exception):
     """Base of every error that reaches a user; the message is the sentence the user reads.
@@ -34,9 +36,10 @@ class EngineError(Exception):
     def __str__(self) -> str:
         return self.message
 
-    def within(self, operation: str) -> None:
-        """Say in front of the message what was being done."""
+    def within(self, operation: str) -> Self:
+        """Say in front of the message what was being done; returns the error itself."""
         self.message = f"{operation}: {self.message}"
+        return self
 
 
 class InvalidParameter(EngineError):

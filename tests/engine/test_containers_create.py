@@ -48,7 +48,7 @@ def test_a_name_is_made_up_when_none_is_given(client: docker.DockerClient) -> No
         ({"name": "a b"}, 400, "Invalid container name (a b), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"),
         ({"mem_limit": "1m"}, 400, "Minimum memory limit allowed is 6MB"),
         ({"volumes_from": ["nosuch"]}, 400, "No such container: nosuch"),
-        ({"cap_add": ["FLY"]}, 400, 'unknown capability: "FLY"'),
+        ({"cap_add": ["FLY"]}, 400, 'unknown capability: "CAP_FLY"'),
         ({"command": None}, 400, "no command specified"),
         ({"volumes": ["/a:/b:nonsense"]}, 400, "invalid mode"),
         ({"network_mode": "container:nosuch"}, 400, "No such container: nosuch"),

@@ -12,7 +12,7 @@ from typing import Any
 
 import docker
 import pytest
-from docker.errors import APIError
+from docker.errors import APIError, NotFound
 from docker.models.containers import Container
 
 Run = Callable[..., Container]
@@ -92,6 +92,14 @@ def test_the_terminal_s_size_may_come_as_soon_as_the_start_is_answered(client: d
     with closing(client.api.exec_start(made["Id"], tty=True, socket=True)) as stream:
         client.api.exec_resize(made["Id"], height=33, width=44)
         assert stream.read(7) == b"33 44\r\n"
+
+
+def test_an_exec_that_was_not_started_ends_with_its_container_s_run(client: docker.DockerClient, run: Run) -> None:
+    container = run()
+    waiting = client.api.exec_create(container.id, ["true"])
+    container.stop(timeout=0)
+    with pytest.raises(NotFound, match="No such exec instance"):
+        client.api.exec_inspect(waiting["Id"])
 
 
 def test_a_detached_exec_goes_on(run: Run, eventually: Callable[..., None], shell: Shell) -> None:

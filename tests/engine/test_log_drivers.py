@@ -102,7 +102,7 @@ def test_a_daemon_that_starts_again_forwards_what_was_written_meanwhile(daemon, 
         ("syslog", {"syslog-facility": "nobody"}, "invalid syslog-facility"),
         ("local", {"labels": "x"}, "unknown log opt 'labels' for local log driver"),
         ("json-file", {"compress": "true", "max-size": "1m"}, "'compress' is not supported"),
-        ("json-file", {"mode": "sometimes"}, "invalid mode"),
+        ("json-file", {"mode": "sometimes"}, "logging mode not supported"),
         ("fluentd", {"tag": "{{.Nope}}"}, "failed to parse log tag"),
     ],
 )

@@ -175,3 +175,18 @@ def test_the_cli_publishes_and_withdraws(daemon: Any, run: Run, client: Any, fre
 def sampan(daemon: Any, *words: str) -> str:
     command = [sys.executable, "-m", "sampan.cli.main", "-H", daemon.url, *words]
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout
+
+
+def test_limits_and_ports_are_updated_together_or_not_at_all(run: Run, client: Any, free_port: int) -> None:
+    one = run(["sleep", "60"], network_mode="bridge", mem_limit="64m")
+    with socket.socket() as taken:
+        taken.bind(("0.0.0.0", free_port))
+        taken.listen()
+        bindings = {"80/tcp": [{"HostIp": "", "HostPort": str(free_port)}]}
+        with pytest.raises(APIError):
+            update(client, one, Memory=32 << 20, PortBindings=bindings)
+    one.reload()
+    assert one.attrs["HostConfig"]["Memory"] == 64 << 20
+    assert one.attrs["HostConfig"]["PortBindings"] in ({}, None)
+    limit = one.exec_run(["cat", "/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory.max"])
+    assert str(64 << 20) in limit.output.decode()

@@ -35,11 +35,26 @@ def test_flags_become_settings() -> None:
         ["stray"],
     ],
 )
-def test_a_wrong_flag_ends_with_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_flag_is_told_with_where_to_find_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         flags.parse(arguments)
-    assert ended.value.code == 2
-    assert "usage: sampan daemon" in capsys.readouterr().err
+    assert ended.value.code == 1
+    assert "See 'sampan daemon --help'." in capsys.readouterr().err
+
+
+def test_a_harness_starts_this_daemon_as_it_starts_dockerd() -> None:
+    given = flags.parse(
+        ["--data-root", "/x", "--exec-root", "/y", "--pidfile", "/z", "--userland-proxy=false", "--containerd", "/c",
+         "--containerd-namespace", "a", "--containerd-plugins-namespace", "ap", "--host", "unix:///s", "--debug",
+         "--storage-driver", "overlayfs", "--experimental", "--init", "--feature", "containerd-snapshotter=false",
+         "--default-network-opt", "bridge=com.docker.network.driver.mtu=1400", "--default-stop-timeout", "3",
+         "--default-network-opt", "bridge=com.docker.network.bridge.name=b", "--nri-opts", "enable=false",
+         "--node-generic-resource", "gpu=1", "--log-format", "json"]
+    )  # fmt: skip
+    loaded = config.load(Path("/dev/null"), given.settings)
+    options = {"com.docker.network.driver.mtu": "1400", "com.docker.network.bridge.name": "b"}
+    assert loaded.default_network_opts == {"bridge": options}
+    assert (loaded.default_stop_timeout, loaded.features) == (3, {"containerd-snapshotter": False})
 
 
 def test_every_key_has_a_flag_or_is_for_the_file_only() -> None:

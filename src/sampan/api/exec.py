@@ -1,6 +1,6 @@
 """Exec: run one more process in a container; create, start, inspect."""
 
-from sampan.api.wire import Wire, present, present_list, present_named, present_struct
+from sampan.api.wire import Wire, named, present, present_list, present_named, present_struct
 
 
 class ExecCreateRequest(Wire):
@@ -40,7 +40,7 @@ class ExecProcess(Wire):
     entrypoint: str = present_named("entrypoint", "")
     arguments: list[str] = present_list("arguments")
     privileged: bool = present_named("privileged", False)
-    user: str = present_named("user", "")
+    user: str = named("user", "")
 
 
 class ExecInspect(Wire):

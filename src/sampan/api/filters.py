@@ -92,25 +92,25 @@ def parse(text: str) -> Filters:
     try:
         return Filters(_terms(msgspec.json.decode(text)))
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise InvalidParameter(f"invalid filter: {error}") from error
+        raise InvalidParameter("invalid filter") from error
 
 
 def _terms(decoded: Any) -> dict[str, list[str]]:
     if decoded is None:
         return {}
     if not isinstance(decoded, dict):
-        raise InvalidParameter("invalid filter: expected an object of terms")
-    return {term: _values(term, values) for term, values in decoded.items()}
+        raise InvalidParameter("invalid filter")
+    return {term: _values(values) for term, values in decoded.items()}
 
 
-def _values(term: str, values: Any) -> list[str]:
+def _values(values: Any) -> list[str]:
     if isinstance(values, dict) and all(isinstance(chosen, bool) for chosen in values.values()):
         return [value for value, chosen in values.items() if chosen]
     if isinstance(values, list) and all(isinstance(value, str) for value in values):
         return list(dict.fromkeys(values))
     if values is None:
         return []
-    raise InvalidParameter(f"invalid filter '{term}': expected a list of strings")
+    raise InvalidParameter("invalid filter")
 
 
 def format_filters(terms: Mapping[str, Iterable[str]]) -> str:

@@ -9,6 +9,7 @@ it beside a plan made once per type:
     Plan(words=True)                                              strings that may be one string (Cmd)
 """
 
+import re
 import types
 import typing
 from collections.abc import Hashable
@@ -18,6 +19,7 @@ from typing import Any, TypeVar, Union, cast, get_args, get_origin
 
 import msgspec
 
+from sampan.api.malformed import explain
 from sampan.errors import InvalidParameter
 
 T = TypeVar("T")
@@ -34,6 +36,11 @@ _encoder = msgspec.json.Encoder()
 def encode(value: Any) -> bytes:
     """``value`` as JSON with a line end, as Docker writes response bodies."""
     return _encoder.encode(value) + b"\n"
+
+
+def quote(text: str) -> str:
+    """``text`` in double quotes, as Go's ``%q`` shows it."""
+    return msgspec.json.encode(text).decode()
 
 
 @dataclass(frozen=True)
@@ -53,19 +60,13 @@ def decode(body: bytes, type_: type[T]) -> T:
 def decode_value(body: bytes) -> Any:
     """``body`` as plain values; raises InvalidParameter."""
     if not body.strip():
-        raise InvalidParameter("invalid JSON: got EOF while reading request body")
+        raise InvalidParameter("invalid JSON: EOF")
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise InvalidParameter(_malformed(str(error))) from error
-
-
-def _malformed(error: str) -> str:
-    if "trailing characters" in error:
-        return "unexpected content after JSON"
-    if "truncated" in error:
-        return "invalid JSON: unexpected EOF"
-    return f"invalid JSON: {error}"
+        if "trailing characters" in str(error):
+            raise InvalidParameter("unexpected content after JSON") from error
+        raise InvalidParameter(f"invalid JSON: {explain(body)}") from error
 
 
 def convert(value: Any, type_: type[T]) -> T:
@@ -76,12 +77,21 @@ def convert(value: Any, type_: type[T]) -> T:
         raise InvalidParameter(f"invalid JSON: {_where(str(error))}") from error
 
 
+_MISMATCH = re.compile(r"Expected `([^`]+)`, got `([^`]+)`(?: - at `\$\.?([^`]*)`)?")
+GO_TYPES = {"str": "string", "int": "int64", "float": "float64", "array": "slice", "object": "struct"}
+"""msgspec's name of a type that is expected, and Go's."""
+GO_VALUES = {"str": "string", "int": "number", "float": "number"}
+"""msgspec's name of what was found, and Go's."""
+
+
 def _where(error: str) -> str:
-    """msgspec's "Expected `int`, got `str` - at `$.HostConfig.Memory`" with the field first."""
-    what, _, path = error.partition(" - at `$")
-    name = path.rstrip("`").lstrip(".")
-    what = what[:1].lower() + what[1:]
-    return f"{name}: {what}" if name else what
+    """msgspec's "Expected `int`, got `str` - at `$.HostConfig.Memory`" as Go says it."""
+    match = _MISMATCH.fullmatch(error)
+    if match is None:
+        return error
+    expected, found = match[1].split(" | ")[0], GO_VALUES.get(match[2], match[2])
+    place = f"struct field .{match[3]}" if match[3] else "value"
+    return f"json: cannot unmarshal {found} into Go {place} of type {GO_TYPES.get(expected, expected)}"
 
 
 def normalise(value: Any, plan: Plan | None) -> Any:

@@ -27,6 +27,8 @@ def parse_signal(text: str) -> int:
         number = int(text)
     else:
         number = BY_NAME.get(text.upper().removeprefix("SIG"), 0)
-    if not 1 <= number <= RTMAX:
+    if number > RTMAX:
+        raise InvalidParameter(f"the linux daemon does not support signal {number}")
+    if number < 1:
         raise InvalidParameter(f"invalid signal: {text}")
     return number

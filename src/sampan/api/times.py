@@ -116,4 +116,9 @@ def parse_moment(text: str, now: int) -> int:
         return -moment if match[1] else moment
     if _DURATION.fullmatch(text):
         return now - parse_duration(text)
+    if "-" not in text and not _DATE.fullmatch(text):
+        seconds = text.partition(".")[0]
+        raise InvalidParameter(
+            f'failed to parse value as time or duration: invalid seconds "{seconds}": invalid syntax'
+        )
     return parse_time(text)

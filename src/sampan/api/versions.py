@@ -19,15 +19,15 @@ class Version(NamedTuple):
 OLDEST = Version(1, 24)
 NEWEST = Version(1, 55)
 
-_VERSION = re.compile(r"(\d{1,4})\.(\d{1,4})(?:\.\d{1,9})?", re.ASCII)
+_VERSION = re.compile(r"(\d{1,4})(?:\.(\d{0,4}))?(?:\.\d{0,9})?", re.ASCII)
 
 
 def parse(text: str) -> Version:
-    """``"1.44"`` as a version; raises InvalidParameter."""
+    """``"1.44"`` as a version, a number that is missing is 0; raises InvalidParameter."""
     match = _VERSION.fullmatch(text)
     if not match:
         raise InvalidParameter(f"invalid API version: {text}")
-    return Version(int(match[1]), int(match[2]))
+    return Version(int(match[1]), int(match[2] or 0))
 
 
 def check(version: Version, oldest: Version = OLDEST, newest: Version = NEWEST) -> None:

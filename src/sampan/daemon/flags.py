@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from sampan import __version__
 from sampan.config import KEYS
@@ -56,6 +56,21 @@ def ulimit(text: str) -> tuple[str, dict[str, Any]]:
         raise argparse.ArgumentTypeError(f"{text!r} is not name=soft[:hard]") from None
 
 
+def nested(text: str) -> tuple[str, tuple[str, str]]:
+    """``bridge=com.docker.network.driver.mtu=1400`` of ``--default-network-opt``."""
+    driver, option = pair(text)
+    return driver, pair(option)
+
+
+def nri_options(text: str) -> dict[str, Any]:
+    """``enable=true,plugin-path=/x`` of ``--nri-opts``."""
+    given: dict[str, Any] = {}
+    for part in text.split(","):
+        name, _, value = part.partition("=")
+        given[name] = boolean(value) if name == "enable" else value
+    return given
+
+
 def address_pool(text: str) -> dict[str, Any]:
     """``base=10.0.0.0/8,size=24`` of ``--default-address-pool``."""
     given = dict(pair(part) for part in text.split(","))
@@ -70,7 +85,7 @@ class Flag:
 
     names: tuple[str, ...]
     parse: Callable[[str], Any] = str
-    many: str = ""  # "list" or "map" when the flag may be repeated
+    many: str = ""  # "list", "map" or "maps" (of maps) when the flag may be repeated
 
 
 IRREGULAR: dict[str, Flag] = {
@@ -93,6 +108,10 @@ IRREGULAR: dict[str, Flag] = {
     "cdi-spec-dirs": Flag(("--cdi-spec-dir",), many="list"),
     "host-gateway-ips": Flag(("--host-gateway-ip",), many="list"),
     "default-address-pools": Flag(("--default-address-pool",), address_pool, many="list"),
+    "node-generic-resources": Flag(("--node-generic-resource",), many="list"),
+    "default-network-opts": Flag(("--default-network-opt",), nested, many="maps"),
+    "nri-opts": Flag(("--nri-opts",), nri_options),
+    "restart": Flag(("-r", "--restart"), boolean),
     "runtimes": Flag(("--add-runtime",), runtime, many="map"),
     "log-opts": Flag(("--log-opt",), pair, many="map"),
     "features": Flag(("--feature",), feature, many="map"),
@@ -100,7 +119,10 @@ IRREGULAR: dict[str, Flag] = {
 }
 PROXIES = ("http-proxy", "https-proxy", "no-proxy")
 # Settings with structure of their own are set in the file only.
-FILE_ONLY = {"access", "proxies", "default-network-opts"}
+FILE_ONLY = {
+    "access", "proxies", "builder", "allow-nondistributable-artifacts", "deprecated-key-path",
+    "swarm-raft-heartbeat-tick", "swarm-raft-election-tick",
+}  # fmt: skip
 BY_TYPE: dict[Any, Callable[[str], Any]] = {bool: boolean, int: int}
 
 
@@ -118,9 +140,20 @@ class CommandLine:
     settings: dict[str, Any]
 
 
+class Parser(argparse.ArgumentParser):
+    """Ends as dockerd does: with what is wrong, where to find help, and status 1."""
+
+    def error(self, message: str) -> NoReturn:
+        unknown = message.removeprefix("unrecognized arguments: ")
+        if unknown != message:
+            what = unknown.split()[0].partition("=")[0]
+            message = f"unknown flag: {what}" if what.startswith("-") else f'"{self.prog}" accepts no arguments'
+        self.exit(1, f"{message}\nSee '{self.prog} --help'.\n")
+
+
 def make_parser(program: str) -> argparse.ArgumentParser:
     """An argparse parser that knows every flag and stores only what is given."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=program,
         usage=f"{program} [OPTIONS]",
         description="The daemon: serves the Docker Engine API and runs containers.",
@@ -148,15 +181,23 @@ def add(parser: argparse.ArgumentParser, key: str, flag: Flag) -> None:
     parser.add_argument(*flag.names, **options)
 
 
+def collected(value: Any, many: str) -> Any:
+    """What a flag was given, repeated ones together."""
+    if many == "map":
+        return dict(value)
+    if many == "maps":
+        return {name: dict(option for own, option in value if own == name) for name, _ in value}
+    return value
+
+
 def parse(arguments: Sequence[str], program: str = "sampan daemon") -> CommandLine:
-    """Read dockerd's flags; exits with status 2 and usage on an unknown flag, as argparse does."""
+    """Read dockerd's flags; exits with status 1 and a sentence where they are wrong."""
     given = vars(make_parser(program).parse_args(list(arguments)))
     config_file = given.pop("config_file", None)
     validate = given.pop("validate", False)
     proxies = {key: given.pop(key) for key in PROXIES if key in given}
     for key, value in given.items():
-        if key in IRREGULAR and IRREGULAR[key].many == "map":
-            given[key] = dict(value)
+        given[key] = collected(value, IRREGULAR[key].many if key in IRREGULAR else "")
     if proxies:
         given["proxies"] = proxies
     return CommandLine(config_file, validate, given)

@@ -12,10 +12,12 @@ import time
 from sampan.config import Config
 
 LEVELS = {
+    "trace": logging.DEBUG,
     "debug": logging.DEBUG,
     "info": logging.INFO,
     "warn": logging.WARNING,
     "error": logging.ERROR,
+    "panic": logging.CRITICAL,
     "fatal": logging.CRITICAL,
 }
 NAMES = {number: name for name, number in LEVELS.items()}
@@ -62,5 +64,10 @@ def configure(config: Config) -> None:
     handler.setFormatter(JsonFormatter() if config.log_format == "json" else TextFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(logging.DEBUG if config.debug else LEVELS[config.log_level])
+    set_level(config)
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+
+
+def set_level(config: Config) -> None:
+    """Log what ``debug`` and ``log-level`` want to be told."""
+    logging.getLogger().setLevel(logging.DEBUG if config.debug else LEVELS[config.log_level.lower() or "info"])

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sampan import __version__, config
+from sampan.api.versions import NEWEST, OLDEST, parse
 from sampan.daemon import flags, logs
 from sampan.daemon.notify import notify
 from sampan.daemon.ownership import owned
@@ -32,12 +33,14 @@ def main(arguments: Sequence[str] | None = None, program: str = "sampand") -> in
     """Run the daemon until it is told to stop; returns the exit status."""
     command_line = flags.parse(sys.argv[1:] if arguments is None else arguments, program)
     try:
-        settings = config.load(command_line.config_file, command_line.settings)
+        settings = load(command_line)
         if command_line.validate:
-            print("configuration OK")
+            print("configuration OK", file=sys.stderr)
             return 0
         require_root()
         logs.configure(settings)
+        for sentence in config.without_effect(settings):
+            log.warning("%s", sentence)
         set_oom_score(settings.oom_score_adjust)
         with owned(settings):
             asyncio.run(run(settings, command_line))
@@ -45,6 +48,27 @@ def main(arguments: Sequence[str] | None = None, program: str = "sampand") -> in
         print(f"{program}: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def load(command_line: flags.CommandLine) -> config.Config:
+    """The settings of file, flags and environment; raises InvalidParameter."""
+    given = dict(command_line.settings)
+    if version := os.environ.get("DOCKER_MIN_API_VERSION"):
+        given["min-api-version"] = checked_version(version)
+    return config.load(command_line.config_file, given)
+
+
+def checked_version(text: str) -> str:
+    """A lowest API version from the environment, in dockerd's bounds and words."""
+    failed = "invalid DOCKER_MIN_API_VERSION"
+    if text[:1] in ("v", "V"):
+        raise InvalidParameter(f'{failed}: API version must be provided without "v" prefix')
+    version = parse(text)
+    if version < OLDEST:
+        raise InvalidParameter(f"{failed}: minimum supported API version is {OLDEST}: {text}")
+    if version > NEWEST:
+        raise InvalidParameter(f"{failed}: maximum supported API version is {NEWEST}: {text}")
+    return text
 
 
 def require_root() -> None:
@@ -87,10 +111,14 @@ async def run(settings: config.Config, command_line: flags.CommandLine) -> None:
 def reload(engine: Engine, command_line: flags.CommandLine) -> None:
     """Read the configuration again and hand it to the engine; a broken file changes nothing."""
     notify("RELOADING=1")
+    log.info("Got signal to reload configuration")
     try:
-        engine.reconfigure(config.load(command_line.config_file, command_line.settings))
+        engine.reconfigure(load(command_line))
     except InvalidParameter as error:
-        log.error("configuration not reloaded: %s", error)
+        log.error("Error reloading configuration: %s", error)
+    else:
+        logs.set_level(engine.context.config)
+        log.info("Reloaded configuration")
     notify("READY=1")
 
 

@@ -65,4 +65,7 @@ def refuse_live(path: Path) -> None:
     except (FileNotFoundError, ValueError):
         return
     if pid and pid != os.getpid() and Path(f"/proc/{pid}").exists():
-        raise Conflict(f"process with PID {pid} is still running (pid file {path})")
+        raise Conflict(
+            f"failed to start daemon, ensure docker is not running or delete {path}: "
+            f"process with PID {pid} is still running"
+        )

@@ -30,9 +30,12 @@ class Attach:
         self._context = context
         self._logs = logs
 
-    async def attach(self, container: Container, options: AttachOptions, accept: Accept) -> None:
-        """Join the client; returns once the connection is with the monitor, kept for the start, or replayed."""
-        container.allow("attach")
+    async def attach(self, container: Container, options: AttachOptions, accept: Accept, called: str = "") -> None:
+        """Join the client, who ``called`` the container so.
+
+        Returns once the connection is with the monitor, kept for the start, or replayed.
+        """
+        container.allow("attach", called)
         async with container.lock:
             # Under the lock: a client starts the container as soon as it is accepted, and then it must be known.
             connection = await accept(container.record.config.tty)

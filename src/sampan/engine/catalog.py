@@ -78,7 +78,9 @@ class Catalog:
         exact = self._by_id.get(reference) or self._by_name.get(reference.removeprefix("/"))
         if exact is not None:
             return exact
-        if not reference or not is_prefix(reference):
+        if not reference:
+            raise InvalidParameter('invalid name or ID supplied: ""')
+        if not is_prefix(reference):
             raise NoSuchContainer(reference)
         found = [container for container in self._by_id.values() if container.id.startswith(reference)]
         if len(found) > 1:

@@ -151,9 +151,12 @@ class Container:
     def log_path(self) -> Path:
         return self.state_dir / f"{self.id}-json.log"
 
-    def allow(self, operation: str) -> bool:
-        """Whether ``operation`` is to be done now; raises Conflict where the table of states refuses it."""
-        return check(operation, self.status, self.id)
+    def allow(self, operation: str, called: str = "") -> bool:
+        """Whether ``operation`` is to be done now; raises Conflict where the table of states refuses it.
+
+        ``called`` is what the user called the container, where the sentence repeats that instead of the ID.
+        """
+        return check(operation, self.status, called or self.id)
 
     def wait(self, condition: str) -> "asyncio.Future[tuple[int, str]]":
         """A future of (exit status, error) under one of the API's three conditions, registered at once."""

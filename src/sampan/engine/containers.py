@@ -7,6 +7,7 @@ inspect    inspect               prune            prune
 """
 
 import asyncio
+import signal as signals
 from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -16,6 +17,7 @@ from sampan.api.filters import Filters
 from sampan.api.hijack import Accept
 from sampan.api.identifiers import check_container_name
 from sampan.api.output import Archive, Bytes, Output
+from sampan.api.signals import parse_signal
 from sampan.api.stats import ContainerStats
 from sampan.engine import prune, stats, top
 from sampan.engine.archive import Files
@@ -33,7 +35,7 @@ from sampan.engine.logs import Logs
 from sampan.engine.membership import member_of, refresh_files
 from sampan.engine.restore import Restore
 from sampan.engine.update import update
-from sampan.errors import Conflict, InvalidParameter, NotFound, NotRunning
+from sampan.errors import Conflict, InvalidParameter, NameInUse, NotFound, NotRunning
 
 
 class Containers:
@@ -124,9 +126,10 @@ class Containers:
 
     async def stats(self, reference: str, *, stream: bool, one_shot: bool) -> AsyncIterator[ContainerStats]:
         """Readings, one a second, or a single one."""
+        container = self.catalog.find(reference)
         if stream and one_shot:
             raise InvalidParameter("cannot have stream=true and one-shot=true")
-        return stats.stream(self.catalog.find(reference), self.catalog, follow=stream, one_shot=one_shot)
+        return stats.stream(container, self.catalog, follow=stream, one_shot=one_shot)
 
     async def resize(self, reference: str, rows: int, columns: int) -> None:
         """Size of the terminal."""
@@ -151,7 +154,8 @@ class Containers:
 
     async def kill(self, reference: str, *, signal: str) -> None:
         """Send a signal."""
-        await self.lifecycle.kill(self.catalog.find(reference), signal)
+        number = parse_signal(signal) if signal else int(signals.SIGKILL)
+        await self.lifecycle.kill(self.catalog.find(reference), number)
 
     async def update(self, reference: str, request: c.ContainerUpdateRequest) -> c.ContainerUpdateResponse:
         """Other limits, another restart policy."""
@@ -159,14 +163,21 @@ class Containers:
 
     async def rename(self, reference: str, name: str) -> None:
         """Another name."""
-        container = self.catalog.find(reference)
-        if not name:
+        name = name.strip()
+        if not name.removeprefix("/"):
             raise InvalidParameter("Neither old nor new names may be empty")
-        new = check_container_name(name)
+        container = self.catalog.find(reference)
+        try:
+            new = check_container_name(name)
+        except InvalidParameter as error:
+            raise error.within("Error when allocating new name") from error
         old = container.name
         if new == old:
             raise InvalidParameter("Renaming a container with the same name as its current name")
-        self.catalog.rename(container, new)
+        try:
+            self.catalog.rename(container, new)
+        except NameInUse as error:
+            raise error.within("Error when allocating new name") from error
         self._context.networks.rename(member_of(container.record))
         if container.sandbox is not None:
             container.record.endpoints = dict(container.sandbox.endpoints)
@@ -184,7 +195,7 @@ class Containers:
 
     async def attach(self, reference: str, options: c.AttachOptions, accept: Accept) -> None:
         """Join a client to the container's stdio."""
-        await self._attach.attach(self.catalog.find(reference), options, accept)
+        await self._attach.attach(self.catalog.find(reference), options, accept, reference)
 
     async def wait(self, reference: str, condition: c.WaitCondition) -> Awaitable[c.ContainerWaitResponse]:
         """Register at once; the awaitable gives how the container ended."""
@@ -192,7 +203,7 @@ class Containers:
 
         async def result() -> c.ContainerWaitResponse:
             code, error = await ended
-            told = error if code == 128 and condition != "removed" else ""  # a removal that succeeded is no error
+            told = error if condition != "removed" else ""  # a removal that succeeded is no error
             return c.ContainerWaitResponse(status_code=code, error=c.WaitExitError(message=told) if told else None)
 
         return result()
@@ -202,12 +213,13 @@ class Containers:
         if options.link:
             self._remove_link(reference)
         else:
-            await self.lifecycle.remove(self.catalog.find(reference), options)
+            await self.lifecycle.remove(self.catalog.find(reference), options, reference)
 
     def _remove_link(self, reference: str) -> None:
         """Take a legacy link out of its holder's configuration; what runs keeps it until the next start."""
         holder, slash, alias = reference.strip("/").rpartition("/")
         if not slash:
+            self.catalog.find(reference)
             raise Conflict("Conflict, cannot remove the default link name of the container")
         container = self.catalog.find(holder)
         links = container.record.host_config.links or []

@@ -127,6 +127,8 @@ class Creation:
     def _check_links(self, host_config: HostConfig) -> None:
         """Links lead to containers that exist; not "not found" either, for the same reason."""
         for link in host_config.links or ():
+            if link.count(":") > 1:
+                raise InvalidParameter(f"bad format for links: {link}")
             reference = link.partition(":")[0].lstrip("/")
             try:
                 self._catalog.find(reference)

@@ -41,7 +41,7 @@ def merge_image(config: ContainerConfig, image: RunConfig) -> None:
     """Fill what ``config`` leaves open from the image (moby daemon/commit.go, merge)."""
     config.user = config.user or image.user
     config.exposed_ports = {**exposed_ports(image.exposed_ports or {}), **exposed_ports(config.exposed_ports)}
-    config.env = merge_environment(config.env or [], image.env or [])
+    config.env = merge_environment(config.env or [], image.env or []) or None
     config.labels = {**(image.labels or {}), **(config.labels or {})}
     if not config.entrypoint:
         if config.cmd is None or not config.cmd:
@@ -51,7 +51,7 @@ def merge_image(config: ContainerConfig, image: RunConfig) -> None:
     if image.healthcheck:
         merge_health(config, image.healthcheck)
     config.working_dir = config.working_dir or image.working_dir
-    config.volumes = {**(config.volumes or {}), **(image.volumes or {})}
+    config.volumes = {**(config.volumes or {}), **(image.volumes or {})} or None
     config.stop_signal = config.stop_signal or image.stop_signal
     config.shell = config.shell or image.shell or []
     config.on_build = image.on_build

@@ -22,9 +22,11 @@ from sampan.engine.context import Context, Roots
 from sampan.engine.events import Events
 from sampan.engine.execs import Execs
 from sampan.engine.images import Images
+from sampan.engine.info import engine_id
 from sampan.engine.membership import Directory
 from sampan.engine.metrics import EngineMetrics
 from sampan.engine.registry import Registries
+from sampan.engine.reload import attributes, reloaded
 from sampan.engine.remap import open_remap
 from sampan.engine.supervisor import Supervisor
 from sampan.engine.system import System
@@ -116,9 +118,15 @@ class Engine:
             await asyncio.sleep(COPY_INTERVAL)
 
     def reconfigure(self, config: Config) -> None:
-        """Take over the settings that may change while running (SIGHUP): labels, debug, runtimes, log options…"""
-        self.context.config = config
-        self.events.publish("daemon", "reload", config.data_root, {"name": config.data_root})
+        """Take over the settings that may change while running (SIGHUP), and tell of it."""
+        self.context.config = reloaded(self.context.config, config)
+        self.registries.reconfigure(self.context.config)
+        self.events.publish(
+            "daemon",
+            "reload",
+            engine_id(self.context.roots.data),
+            {**attributes(self.context.config), "name": os.uname().nodename},
+        )
 
     async def close(self) -> None:
         """Let go of everything; containers run on under their monitors."""

@@ -26,7 +26,8 @@ from sampan.engine.runtimes import external_of
 from sampan.engine.security import capabilities_of, parse_security
 from sampan.engine.spec import Findings, capability_sets, spec_of, user_of
 from sampan.engine.starting import explain
-from sampan.errors import Conflict, EngineError, InvalidParameter, NoSuchContainer, NoSuchExec, NotRunning
+from sampan.engine.states import Status
+from sampan.errors import Conflict, EngineError, InvalidParameter, NoSuchContainer, NoSuchExec, NotFound, NotRunning
 from sampan.linux import capabilities
 from sampan.oci import runtime_spec as oci
 from sampan.runtime.container import exec_from
@@ -85,9 +86,10 @@ class Execs:
             self._expire_later(process)
 
     def drop(self, container: Container) -> None:
-        """The container is removed: execs that were never started go with it."""
-        for process in container.execs.values():
+        """The container ended or is removed: execs that were never started go with it."""
+        for process in list(container.execs.values()):
             if process.exit_code is None:
+                del container.execs[process.id]
                 self._all.pop(process.id, None)
                 self._records.delete(process.id)
 
@@ -104,7 +106,7 @@ class Execs:
         container = self._catalog.find(reference)
         if not request.cmd:
             raise InvalidParameter("No exec command specified")
-        container.allow("exec")
+        self._check_ready(container, called=reference)
         keys = parse_detach_keys(request.detach_keys) if request.detach_keys else DETACH_KEYS
         if request.user:
             identity_of(container, request.user)
@@ -117,7 +119,7 @@ class Execs:
     async def start(self, exec_id: str, request: ExecStartRequest, accept: Accept | None) -> None:
         """Run it; with ``accept`` the client's connection becomes its stdio."""
         process = self._find(exec_id)
-        self._check_reachable(process)
+        self._check_ready(process.container)
         try:
             self._claim(process)
         except Conflict:
@@ -135,10 +137,11 @@ class Execs:
             self._expire_later(process)
             raise
 
-    def _check_reachable(self, process: Exec) -> None:
-        if process.container.id not in self._catalog:
-            raise NoSuchContainer(process.container.id)
-        process.container.allow("exec")
+    def _check_ready(self, container: Container, called: str = "") -> None:
+        """Whether something can be run in ``container``; a container that does not run goes by its ID."""
+        if container.id not in self._catalog:
+            raise NoSuchContainer(container.id)
+        container.allow("exec", called if container.status == Status.PAUSED else "")
 
     def _claim(self, process: Exec) -> None:
         """Make the start this caller's; raises Conflict when it was another's."""
@@ -277,7 +280,9 @@ class Execs:
     async def resize(self, exec_id: str, rows: int, columns: int) -> None:
         """Size of the terminal; waits for a start that is under way. Raises InvalidParameter before the start."""
         process = self._find(exec_id)
-        if process.running and process.exit_code is None:
+        if process.exit_code is not None:
+            raise NotFound(f"process does not exist {exec_id}: not found")
+        if process.running:
             with suppress(TimeoutError):
                 await asyncio.wait_for(process.started.wait(), START_PATIENCE)
         if process.handle is None or process.container.monitor is None:
@@ -314,7 +319,6 @@ class Execs:
             open_stdin=request.attach_stdin,
             open_stderr=request.attach_stderr,
             open_stdout=request.attach_stdout,
-            can_remove=process.exit_code is not None,
             container_id=process.container.id,
             detach_keys=process.request.detach_keys,
             pid=process.handle.pid if process.handle else 0,

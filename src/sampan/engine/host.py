@@ -122,9 +122,9 @@ def parse_list(text: str) -> frozenset[int]:
     for part in filter(None, text.strip().split(",")):
         first, dash, last = part.partition("-")
         if not (first.isascii() and first.isdecimal()) or (dash and not (last.isascii() and last.isdecimal())):
-            raise InvalidParameter(f"invalid list format: {text}")
+            raise InvalidParameter(f"invalid format: {text}")
         start, end = int(first), int(last or first)
         if end > 8192 or start > end:
-            raise InvalidParameter(f"invalid list format: {text}")
+            raise InvalidParameter(f"invalid format: {text}")
         numbers.update(range(start, end + 1))
     return frozenset(numbers)

@@ -35,7 +35,6 @@ from sampan.storage.snapshots import remove_path
 
 log = logging.getLogger("sampan.engine")
 
-STOP_TIMEOUT = 10
 DRAIN_TIMEOUT = 2.0
 SECOND = 1_000_000_000
 MUCH = 16 << 20
@@ -161,6 +160,7 @@ class Lifecycle:
         """Return what a running container holds: execs, cgroup, sandbox, volumes, monitor. Idempotent."""
         for process in list(container.execs.values()):
             process.lost()
+        self._execs.drop(container)
         external = external_of(self._context, container)
         if external is not None:
             await asyncio.get_running_loop().run_in_executor(self._context.threads, external.delete, container.id)
@@ -251,11 +251,10 @@ class Lifecycle:
             await self._signal(container, self._stop_signal(container))
         await self._end_within(container, ended, patience)
 
-    @staticmethod
-    def _patience(container: Container) -> int:
+    def _patience(self, container: Container) -> int:
         """Seconds the container has between its stop signal and SIGKILL; -1 is for ever."""
         timeout = container.record.config.stop_timeout
-        return STOP_TIMEOUT if timeout is None else timeout
+        return self._context.config.default_stop_timeout if timeout is None else timeout
 
     async def _end_within(self, container: Container, ended: "asyncio.Future[tuple[int, str]]", patience: int) -> None:
         """Wait for the end; after ``patience`` seconds (-1: never) make it."""
@@ -297,9 +296,8 @@ class Lifecycle:
             if container.live:
                 await self._signal(container, number)
 
-    async def kill(self, container: Container, signal: str = "") -> None:
+    async def kill(self, container: Container, number: int = signals.SIGKILL) -> None:
         """Send a signal; SIGKILL returns once the container is dead. Raises NotRunning."""
-        number = parse_signal(signal) if signal else int(signals.SIGKILL)
         async with container.lock:
             container.allow("kill")
             deadly = number in (signals.SIGKILL, self._stop_signal(container))
@@ -366,15 +364,15 @@ class Lifecycle:
 
     # remove
 
-    async def remove(self, container: Container, options: RemoveOptions) -> None:
-        """Remove a container and all that is only its own."""
+    async def remove(self, container: Container, options: RemoveOptions, called: str = "") -> None:
+        """Remove a container, ``called`` so by who asks, and all that is only its own."""
         if container.removing:
             raise Conflict(f"removal of container {container.name} is already in progress")
         if not options.force:
             try:
                 container.allow("remove")
             except Conflict as error:
-                raise Conflict(f'cannot remove container "/{container.name}": {error.message}') from None
+                raise error.within(f'cannot remove container "{called or container.name}"') from None
         container.removing = True
         try:
             await self._remove(container, volumes=options.volumes)

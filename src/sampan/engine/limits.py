@@ -134,13 +134,14 @@ def cpuset(resources: Resources, host: Host) -> Iterator[str]:
 
 def blkio(resources: Resources, host: Host) -> Iterator[str]:
     """Block devices."""
-    if resources.io_maximum_bandwidth or resources.io_maximum_iops:
-        raise InvalidParameter("Invalid QoS settings: linux does not support Maximum IO Bandwidth or Maximum IO IOps")
-    if resources.blkio_weight and not 10 <= resources.blkio_weight <= 1000:
-        raise InvalidParameter("Range of blkio weight is from 10 to 1000")
+    for value, what in ((resources.io_maximum_bandwidth, "bandwidth"), (resources.io_maximum_iops, "IOPs")):
+        if value:
+            raise InvalidParameter(f"invalid option: QoS maximum {what} configuration is not supported on linux")
     if resources.blkio_weight and not host.blkio_weight:
         resources.blkio_weight = 0
         yield LACKS.format(what="Block I/O weight", then="Weight discarded.")
+    if resources.blkio_weight and not 10 <= resources.blkio_weight <= 1000:
+        raise InvalidParameter("Range of blkio weight is from 10 to 1000")
     if resources.blkio_weight_device and not host.blkio_weight:
         resources.blkio_weight_device = []
         yield LACKS.format(what="Block I/O weight_device", then="Weight-device discarded.")

@@ -1,21 +1,24 @@
 """``docker ps``: which containers a filter lets through, and one line for each."""
 
+import re
 import time
 from collections.abc import Callable, Sequence
 
 from sampan.api import containers as c
 from sampan.api.filters import Filters
-from sampan.api.ports import PortSummary, parse_port, parse_ports
+from sampan.api.json import quote
+from sampan.api.ports import PortSummary, parse_port, parse_ports, parse_range
 from sampan.engine.catalog import Catalog
 from sampan.engine.container import Container
 from sampan.engine.context import Context
 from sampan.engine.health import status_of
 from sampan.engine.inspect import network_settings
 from sampan.engine.states import LIVE, Status
-from sampan.errors import InvalidParameter, NoSuchContainer, NotFound
+from sampan.errors import EngineError, InvalidParameter, NotFound
 
 SECOND = 1_000_000_000
-HEALTHS = ("starting", "healthy", "unhealthy", "none")
+HEALTHS = ("none", "starting", "healthy", "unhealthy")
+STATES = ("created", "running", "paused", "restarting", "removing", "exited", "dead")
 ACCEPTED = (
     "ancestor", "before", "exited", "expose", "health", "id", "is-task", "isolation", "label", "label!", "name",
     "network", "publish", "since", "status", "volume",
@@ -51,18 +54,12 @@ class Listing:
 
     def _window(self, filters: Filters) -> Callable[[Container], bool]:
         """``before`` and ``since``: created on the right side of the containers named."""
-        before = [self._named(text).record.created for text in filters.get("before")]
-        since = [self._named(text).record.created for text in filters.get("since")]
+        before = [self._catalog.find(text).record.created for text in filters.get("before")]
+        since = [self._catalog.find(text).record.created for text in filters.get("since")]
         return lambda container: (
             all(container.record.created < each for each in before)
             and all(container.record.created > each for each in since)
         )
-
-    def _named(self, text: str) -> Container:
-        try:
-            return self._catalog.find(text)
-        except NoSuchContainer as error:
-            raise InvalidParameter(error.message) from None
 
     def _ancestors(self, filters: Filters) -> set[str] | None:
         """IDs of the images named by ``ancestor`` and of those made from them; None when not asked."""
@@ -81,16 +78,32 @@ class Listing:
 
 def check_words(filters: Filters) -> None:
     """Values that are one of a few words, or numbers."""
-    for value in filters.get("status"):
-        if value not in set(Status):
-            raise InvalidParameter(f"invalid filter 'status={value}': invalid value for state ({value})")
-    for value in filters.get("health"):
-        if value not in HEALTHS:
-            raise InvalidParameter(f"invalid filter 'health={value}': invalid value for health status ({value})")
+    for term, called, words in (("status", "state", STATES), ("health", "health", HEALTHS)):
+        for value in filters.get(term):
+            if value not in words:
+                expected = f"invalid value for {called} ({value}): must be one of {', '.join(words)}"
+                raise InvalidParameter(f"invalid filter '{term}={value}': {expected}")
     for value in filters.get("exited"):
-        if not value.lstrip("-").isdecimal():
-            raise InvalidParameter(f"invalid filter 'exited={value}': invalid syntax")
+        if not re.fullmatch(r"[+-]?[0-9]+", value):
+            raise InvalidParameter(
+                f"invalid filter 'exited={value}': strconv.Atoi: parsing {quote(value)}: invalid syntax"
+            )
+    for term in ("publish", "expose"):
+        for value in filters.get(term):
+            check_port_term(term, value)
     filters.flag("is-task")
+
+
+def check_port_term(term: str, value: str) -> None:
+    """A port, or a range of them, perhaps with a protocol; raises EngineError, for Docker's answer is a 500."""
+    if ":" in value:
+        raise EngineError(f"filter for '{term}' should not contain ':': {value}")
+    try:
+        parse_range(value.partition("/")[0])
+    except InvalidParameter:
+        start = value.partition("/")[0].partition("-")[0]
+        why = "value out of range" if start.isdecimal() else "invalid syntax"
+        raise EngineError(f"error while looking up for {term} {value}: invalid start port '{start}': {why}") from None
 
 
 def matches(container: Container, filters: Filters) -> bool:
@@ -132,8 +145,12 @@ def on_network(container: Container, wanted: str) -> bool:
 
 
 def any_port(wanted: str, keys: Sequence[str]) -> bool:
-    """Whether a port (or one of a range) is among ``keys``."""
-    return bool(set(parse_ports(wanted)) & {port for key in keys for port in parse_ports(key)})
+    """Whether a port (or one of a range) is among ``keys``; one of a protocol that does not exist never is."""
+    try:
+        asked = set(parse_ports(wanted))
+    except InvalidParameter:
+        return False
+    return bool(asked & {port for key in keys for port in parse_ports(key)})
 
 
 def summary(container: Container) -> c.ContainerSummary:

@@ -64,8 +64,16 @@ def parse_bind(raw: str, volume_driver: str = "") -> MountRecord:
     source, target = ("", parts[0]) if len(parts) == 1 else (parts[0], parts[1])
     mode = parts[2] if len(parts) == 3 else ""
     options = parse_mode(mode)
+    type_ = "bind" if source.startswith("/") else "volume"
+    foreign = {"copy": "VolumeOptions"} if type_ == "bind" else {"propagation": "BindOptions"}
+    for option, field in foreign.items():
+        if option in options:
+            raise InvalidParameter(
+                f"invalid volume specification: '{raw}': invalid mount config for type \"{type_}\": "
+                f"field {field} must not be specified"
+            )
     request = Mount(
-        type="bind" if source.startswith("/") else "volume",
+        type=type_,
         source=source,
         target=target,
         read_only=options.get("access") == "ro",

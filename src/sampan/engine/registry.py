@@ -39,12 +39,16 @@ class Registries:
     def __init__(self, config: Config, storage: Storage, events: Events) -> None:
         self._storage = storage
         self._events = events
-        self._hosts = Hosts(config)
         self._transport = Transport(config)
+        self.reconfigure(config)
+
+    def reconfigure(self, config: Config) -> None:
+        """Take over mirrors, trust and limits; what is under way ends under those it began with."""
+        self._hosts = Hosts(config)
         slots, attempts = config.max_concurrent_downloads, config.max_download_attempts
-        self._downloads = Downloads(storage.content, slots, attempts)
-        self._puller = Puller(storage, self._downloads)
-        self._pusher = Pusher(storage, config.max_concurrent_uploads)
+        self._downloads = Downloads(self._storage.content, slots, attempts)
+        self._puller = Puller(self._storage, self._downloads)
+        self._pusher = Pusher(self._storage, config.max_concurrent_uploads)
 
     def _remote(self, reference: Reference, auth: AuthConfig | None) -> Remote:
         return Remote(self._transport, self._hosts.of(reference.domain), reference, auth)

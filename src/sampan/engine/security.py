@@ -84,7 +84,7 @@ def normalise(names: "list[str] | tuple[str, ...]") -> list[str]:
         upper = name.upper()
         full = upper if upper == "ALL" or upper.startswith("CAP_") else "CAP_" + upper
         if full != "ALL" and full not in NAMES:
-            raise InvalidParameter(f'unknown capability: "{name}"')
+            raise InvalidParameter(f'unknown capability: "CAP_{name.upper().removeprefix("CAP_")}"')
         found.append(full)
     return found
 

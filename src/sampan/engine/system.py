@@ -12,22 +12,29 @@ from sampan.api.images import AuthConfig, AuthResponse
 from sampan.api.times import format_time
 from sampan.api.versions import NEWEST
 from sampan.build.usage import usage as build_usage
-from sampan.config import OWN_RUNTIMES
 from sampan.engine.catalog import Catalog
 from sampan.engine.container import Container, now
 from sampan.engine.containers import Containers
 from sampan.engine.context import Context
 from sampan.engine.host import architecture, host
 from sampan.engine.images import Images
+from sampan.engine.info import (
+    backing_filesystem,
+    engine_id,
+    operating_system,
+    registry_config,
+    runtimes,
+    security_options,
+    warnings,
+)
 from sampan.engine.inspect import DRIVER
 from sampan.engine.log_drivers.options import OPTIONS
 from sampan.engine.registry import Registries
 from sampan.engine.states import LIVE, Status
-from sampan.linux.cgroup import hierarchies
 from sampan.oci import cdi
 
 INDEX = "https://index.docker.io/v1/"
-NETWORK_DRIVERS = ["bridge", "host", "macvlan", "null"]
+NETWORK_DRIVERS = ["bridge", "host", "ipvlan", "macvlan", "null"]
 
 
 class System:
@@ -44,15 +51,16 @@ class System:
 
     async def version(self) -> s.SystemVersion:
         """Answer of ``GET /version``."""
-        config = self._context.config
+        config, python = self._context.config, platform.python_version()
         details = {
             "ApiVersion": str(NEWEST),
             "Arch": architecture(),
+            "Experimental": "true" if config.experimental else "false",
+            "GoVersion": f"python{python}",
             "KernelVersion": os.uname().release,
             "MinAPIVersion": config.min_api_version,
             "Os": "linux",
         }
-        python = platform.python_version()
         return s.SystemVersion(
             platform=s.PlatformName(name="sampan"),
             components=[
@@ -71,6 +79,7 @@ class System:
         """Answer of ``GET /info``."""
         config, facts = self._context.config, host()
         count = self._count
+        forwarding = Path("/proc/sys/net/ipv4/ip_forward").read_text().strip() == "1"
         return s.SystemInfo(
             id=engine_id(self._context.roots.data),
             containers=len(self._catalog),
@@ -79,7 +88,10 @@ class System:
             containers_stopped=len(self._catalog) - count(*LIVE),
             images=len(self._context.storage.images.all()),
             driver=DRIVER,
-            driver_status=[["Backing Filesystem", "overlayfs"], ["Supports d_type", "true"]],
+            driver_status=[
+                ["Backing Filesystem", backing_filesystem(self._context.roots.data)],
+                ["Supports d_type", "true"],
+            ],
             plugins=s.PluginsInfo(volume=["local"], network=NETWORK_DRIVERS, log=sorted(set(OPTIONS) - {"none"})),
             memory_limit=facts.memory,
             swap_limit=facts.swap,
@@ -88,7 +100,7 @@ class System:
             cpu_shares=facts.cpu_shares,
             cpu_set=facts.cpuset,
             pids_limit=facts.pids,
-            ipv4_forwarding=Path("/proc/sys/net/ipv4/ip_forward").read_text().strip() == "1",
+            ipv4_forwarding=forwarding,
             debug=config.debug,
             experimental_build=config.experimental,
             nfd=len(os.listdir("/proc/self/fd")),  # noqa: PTH208  only their number counts
@@ -116,10 +128,14 @@ class System:
             server_version=__version__,
             runtimes=runtimes(self._context),
             default_runtime=config.default_runtime,
-            live_restore_enabled=True,
+            live_restore_enabled=config.live_restore,
             init_binary="sampan-init",
             security_options=security_options(self._context),
             firewall_backend=s.FirewallInfo(driver="nftables"),
+            default_address_pools=[
+                s.AddressPool(base=pool.base, size=pool.size) for pool in config.default_address_pools
+            ],
+            warnings=warnings(config, facts, forwarding=forwarding) or None,
             cdi_spec_dirs=list(config.cdi_spec_dirs),
             discovered_devices=[
                 {"Source": "cdi", "ID": name} for name in sorted(cdi.scan(config.cdi_spec_dirs).devices)
@@ -175,49 +191,3 @@ class System:
 def uses_disk(container: Container) -> bool:
     """Whether a container counts as active: its writable layer cannot be given back."""
     return container.live or container.status == Status.RESTARTING
-
-
-def security_options(context: Context) -> list[str]:
-    """What separates containers from the host."""
-    wanted = {"name=userns": context.remap is not None, "name=cgroupns": bool(hierarchies())}
-    return ["name=seccomp,profile=builtin", *(name for name, there in wanted.items() if there)]
-
-
-def runtimes(context: Context) -> dict[str, s.Runtime]:
-    """Our own, and those of the configuration."""
-    own = {name: s.Runtime(path="sampan-runtime") for name in OWN_RUNTIMES}
-    return own | {
-        name: s.Runtime(path=runtime.path, runtime_args=runtime.runtime_args)
-        for name, runtime in context.config.runtimes.items()
-    }
-
-
-def registry_config(context: Context) -> s.RegistryServiceConfig:
-    """Registries as configured."""
-    config = context.config
-    hub = s.IndexInfo(name="docker.io", mirrors=config.registry_mirrors, secure=True, official=True)
-    return s.RegistryServiceConfig(
-        insecure_registry_cidrs=["127.0.0.0/8", "::1/128"],
-        index_configs={"docker.io": hub},
-        mirrors=config.registry_mirrors,
-    )
-
-
-def engine_id(root: Path) -> str:
-    """An identifier that stays with the data root (as moby's engine-id file)."""
-    path = root / "engine-id"
-    try:
-        return path.read_text().strip()
-    except FileNotFoundError:
-        identifier = Path("/proc/sys/kernel/random/uuid").read_text().strip()
-        path.write_text(identifier)
-        return identifier
-
-
-def operating_system() -> tuple[str, str]:
-    """Name and version of the distribution (os-release(5))."""
-    try:
-        release = platform.freedesktop_os_release()
-    except OSError:
-        return "Linux", ""
-    return release.get("PRETTY_NAME", "Linux"), release.get("VERSION_ID", "")

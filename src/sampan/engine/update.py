@@ -1,8 +1,8 @@
 """``docker update``: other limits, another restart policy, other published ports; for a running container at once.
 
-What the request leaves at zero stays. The new limits are checked together with the old ones, applied to the cgroup,
-and only then recorded: a limit that the kernel refuses changes nothing. New ports are recorded first: what a crash
-cuts short the next start completes, and what the host refuses is taken back.
+What the request leaves at zero stays. New ports come first, recorded before they are published: what a crash cuts short
+the next start completes, and what the host refuses is taken back. The new limits are applied to the cgroup
+and only then recorded. A limit that the kernel refuses changes nothing, the ports of the same request included.
 """
 
 import msgspec
@@ -35,27 +35,48 @@ async def update(
 ) -> ContainerUpdateResponse:
     """Change limits and restart policy; raises InvalidParameter, Conflict, EngineError."""
     async with container.lock:
-        container.allow("update")
         record = container.record
-        changed = merged(record.host_config, request)
-        warnings = check_resources(changed, host(), update=True)
-        if request.restart_policy.name:
-            changed.restart_policy = request.restart_policy
-            check_policy(changed)
+        try:
+            container.allow("update")
+            changed, warnings = decided(record.host_config, request)
+        except Conflict as error:
+            raise error.within(f"Cannot update container {record.id}") from error
+        before = record.host_config.port_bindings
         if request.port_bindings is not None:
-            changed.port_bindings = {port: given for port, given in request.port_bindings.items() if given}
-            check_publishing(changed)
-        if container.live and container.cgroup is not None:
-            try:
-                apply(container.cgroup, resources_of(changed, cgroup_rules(changed)))
-            except InvalidParameter as error:
-                raise EngineError(f"Cannot update container {record.id}: {error.message}") from error
-        before, record.host_config = record.host_config, changed
+            await publish(context, catalog, container, changed.port_bindings)
+        try:
+            limit(container, changed)
+        except EngineError:
+            if request.port_bindings is not None:
+                await publish(context, catalog, container, before)
+            raise
+        record.host_config = changed
         catalog.save(container)
-        if request.port_bindings is not None:
-            await publish(context, catalog, container, before.port_bindings)
     context.events.publish("container", "update", container.id, container.attributes())
-    return ContainerUpdateResponse(warnings=warnings)
+    return ContainerUpdateResponse(warnings=warnings or None)
+
+
+def decided(old: HostConfig, request: ContainerUpdateRequest) -> tuple[HostConfig, list[str]]:
+    """What the container is to have from now on, and warnings about it."""
+    warnings = check_resources(request, host(), update=True)
+    changed = merged(old, request)
+    if request.restart_policy.name:
+        changed.restart_policy = request.restart_policy
+        check_policy(changed)
+    if request.port_bindings is not None:
+        changed.port_bindings = {port: given for port, given in request.port_bindings.items() if given}
+        check_publishing(changed)
+    return changed, warnings
+
+
+def limit(container: Container, wanted: HostConfig) -> None:
+    """Give a running container's cgroup the limits of ``wanted``; raises EngineError where the kernel refuses."""
+    if not container.live or container.cgroup is None:
+        return
+    try:
+        apply(container.cgroup, resources_of(wanted, cgroup_rules(wanted)))
+    except InvalidParameter as error:
+        raise EngineError(f"Cannot update container {container.id}: {error.message}") from error
 
 
 def check_policy(changed: HostConfig) -> None:
@@ -73,14 +94,17 @@ def check_publishing(changed: HostConfig) -> None:
     check_ports(changed)
 
 
-async def publish(context: Context, catalog: Catalog, container: Container, before: PortMap | None) -> None:
-    """Publish what the record says; a refusal of the host puts the ports of ``before`` back into it."""
+async def publish(context: Context, catalog: Catalog, container: Container, ports: PortMap | None) -> None:
+    """Record ``ports`` and publish them; raises EngineError where the host refuses, and then nothing has changed."""
+    before = container.record.host_config
+    container.record.host_config = msgspec.structs.replace(before, port_bindings=ports)
+    catalog.save(container)
     if container.sandbox is None or not container.live:
         return
     try:
-        await context.networks.publish(container.id, container.record.host_config.port_bindings or {})
+        await context.networks.publish(container.id, ports or {})
     except EngineError:
-        container.record.host_config.port_bindings = before
+        container.record.host_config = before
         catalog.save(container)
         raise
 
@@ -89,10 +113,12 @@ def merged(old: HostConfig, request: Resources) -> HostConfig:
     """The old limits with those of ``request`` that are set."""
     changed = msgspec.structs.replace(old)
     given = {field: value for field in FIELDS if (value := getattr(request, field))}
+    if request.pids_limit is not None:  # 0 takes the limit away
+        given["pids_limit"] = request.pids_limit
     for field, others in EXCLUSIVE:
         for other in others:
             if field in given and other not in given and getattr(changed, other):
-                name = "Nano CPUs" if other == "nano_cpus" else "CPU Period" if other == "cpu_period" else "CPU Quota"
+                name = {"nano_cpus": "NanoCPUs"}.get(other) or label(other)
                 raise Conflict(f"Conflicting options: {label(field)} cannot be updated as {name} has already been set")
     for field, value in given.items():
         setattr(changed, field, value)
@@ -106,8 +132,8 @@ def label(field: str) -> str:
 
 
 def check_swap(old: HostConfig, changed: HostConfig, given: dict[str, object]) -> None:
-    """Memory may not grow over memory with swap unless that is changed too."""
-    if "memory" in given and "memory_swap" not in given and 0 < old.memory_swap < changed.memory:
+    """Memory may not grow over memory with swap, be that none or unlimited, unless that is changed too."""
+    if "memory" in given and "memory_swap" not in given and host().swap and old.memory_swap < changed.memory:
         raise Conflict(
             "Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time"
         )

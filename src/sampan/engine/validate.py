@@ -16,7 +16,7 @@ import msgspec
 
 from sampan.api.containers import ContainerConfig, HealthConfig
 from sampan.api.host_config import HostConfig
-from sampan.api.ports import parse_port, parse_ports, parse_range
+from sampan.api.ports import Port, parse_port, parse_ports, parse_range
 from sampan.api.signals import parse_signal
 from sampan.config import OWN_RUNTIMES, Config
 from sampan.engine.defaults import parse_size
@@ -28,6 +28,7 @@ from sampan.errors import InvalidParameter, Unsupported
 
 MINIMUM_INTERVAL = 1_000_000
 MAXIMUM_HOSTNAME = 64
+MAXIMUM_PORT = 65535
 POLICIES = ("no", "always", "on-failure", "unless-stopped")
 RETRIES = "maximum retry count can only be used with 'on-failure'"
 # Mode field → words allowed beside "container:…"; and how the error calls the mode.
@@ -37,7 +38,6 @@ MODES = {
     "uts_mode": (("", "host"), False, "invalid UTS mode"),
     "cgroupns_mode": (("", "host", "private"), False, "invalid cgroup namespace mode"),
     "userns_mode": (("", "host"), False, "invalid user namespace mode"),
-    "isolation": (("", "default"), False, "invalid isolation"),
 }
 ULIMITS = frozenset(
     ("as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss",
@@ -80,6 +80,8 @@ def check_config(config: ContainerConfig) -> None:
     if len(config.hostname) > MAXIMUM_HOSTNAME:
         raise InvalidParameter(f'hostname "{config.hostname}" is too long (maximum {MAXIMUM_HOSTNAME} bytes)')
     for port in config.exposed_ports:
+        for number in port.partition("/")[0].split("-"):
+            check_number(number)
         parse_ports(port)
     for path in config.volumes or ():
         if not path.startswith("/"):
@@ -110,6 +112,7 @@ def check_host_config(host_config: HostConfig, daemon: Config, host: Host) -> li
     for extra in host_config.extra_hosts or ():
         check_extra_host(extra)
     check_ports(host_config)
+    check_addresses(host_config)
     check_capabilities(host_config)
     if "" in host_config.annotations:
         raise InvalidParameter("invalid Annotations: the empty string is not permitted as an annotation key")
@@ -130,9 +133,7 @@ def check_restart(host_config: HostConfig) -> None:
     policy = host_config.restart_policy
     if host_config.auto_remove and policy.name not in ("", "no"):
         raise InvalidParameter("can't create 'AutoRemove' container with restart policy")
-    if policy.name == "":
-        return
-    if policy.name not in POLICIES:
+    if policy.name not in ("", *POLICIES):
         known = "', '".join(("no", "always", "on-failure"))
         raise InvalidParameter(
             f"invalid restart policy: unknown policy '{policy.name}'; use one of '{known}', or 'unless-stopped'"
@@ -158,10 +159,34 @@ def check_extra_host(extra: str) -> None:
         raise InvalidParameter(f'invalid IP address in add-host: "{address}"') from None
 
 
+def check_port(key: str) -> Port:
+    """The port that a key of ``PortBindings`` names."""
+    check_number(key.partition("/")[0])
+    return parse_port(key)
+
+
+def check_number(number: str) -> None:
+    """Raise InvalidParameter for what is no port's number."""
+    if not (number.isascii() and number.isdecimal()):
+        raise InvalidParameter(f"invalid JSON: invalid port '{number}': invalid syntax")
+    if int(number) > MAXIMUM_PORT:
+        raise InvalidParameter(f"invalid JSON: invalid port '{number}': value out of range")
+
+
+def check_addresses(host_config: HostConfig) -> None:
+    """Addresses of name servers and published ports."""
+    bindings = [binding for given in (host_config.port_bindings or {}).values() for binding in given or ()]
+    for address in [*(host_config.dns or ()), *(binding.host_ip for binding in bindings if binding.host_ip)]:
+        try:
+            ipaddress.ip_address(address)
+        except ValueError:
+            raise InvalidParameter(f'invalid JSON: ParseAddr("{address}"): unable to parse IP') from None
+
+
 def check_ports(host_config: HostConfig) -> None:
     """Published ports."""
     for key, bindings in (host_config.port_bindings or {}).items():
-        if parse_port(key).number == 0:
+        if check_port(key).number == 0:
             raise InvalidParameter(f'invalid port specification: "{key}"')
         for binding in bindings or ():
             try:
@@ -173,6 +198,8 @@ def check_ports(host_config: HostConfig) -> None:
 
 def check_modes(host_config: HostConfig) -> None:
     """Words of the namespace modes."""
+    if host_config.isolation not in ("", "default"):
+        raise InvalidParameter(f"invalid isolation ({host_config.isolation}): linux only supports 'default'")
     for field, (words, shared, sentence) in MODES.items():
         mode: str = getattr(host_config, field)
         if mode not in words and not (shared and mode.startswith("container:") and len(mode) > len("container:")):

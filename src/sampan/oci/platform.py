@@ -6,6 +6,7 @@ Source: https://github.com/opencontainers/image-spec image-index.md (platform), 
 """
 
 import os
+import re
 from collections.abc import Sequence
 
 import msgspec
@@ -27,6 +28,7 @@ _ARCHITECTURE: dict[str, tuple[str, str]] = {
     "powerpc64le": ("ppc64le", ""),
     "mips64el": ("mips64le", ""),
 }
+_WORD = re.compile(r"[A-Za-z0-9_.-]+")
 _KNOWN_ARCHITECTURES = {
     *("386", "amd64", "arm", "arm64", "loong64", "mips", "mips64", "mips64le", "mipsle"),
     *("ppc64", "ppc64le", "riscv64", "s390x", "wasm"),
@@ -57,8 +59,16 @@ class Platform(msgspec.Struct, frozen=True, omit_defaults=True):
     def parse(cls, text: str) -> "Platform":
         """``os[/arch[/variant]]`` or a lone architecture, normalised; missing parts are the host's."""
         parts = text.split("/")
-        if not text or len(parts) > 3 or not all(map(_is_word, parts)):
+        if "*" in text:
+            raise InvalidParameter(f'"{text}": wildcards not yet supported: invalid argument')
+        if len(parts) > 3:
             raise InvalidParameter(f'"{text}": cannot parse platform specifier: invalid argument')
+        for part in parts:
+            if not _WORD.fullmatch(part):
+                raise InvalidParameter(
+                    f'"{part}" is an invalid component of "{text}": platform specifier component must match '
+                    f'"^{_WORD.pattern}$": invalid argument'
+                )
         if len(parts) > 1:
             system, architecture, variant = (*parts, "")[:3]
             return cls(architecture, system, variant=variant).normalised()
@@ -105,10 +115,6 @@ class Platform(msgspec.Struct, frozen=True, omit_defaults=True):
 def host() -> Platform:
     """The platform of this machine."""
     return Platform(os.uname().machine, "linux").normalised()
-
-
-def _is_word(part: str) -> bool:
-    return bool(part) and all(char.isalnum() or char in "_-.+" for char in part)
 
 
 def _not_above(pair: tuple[str, str], own: tuple[str, str]) -> bool:

@@ -39,6 +39,11 @@ def failure(status: int, message: str) -> web.Response:
     return answer({"message": message}, status)
 
 
+def plain_failure(status: int, message: str) -> web.Response:
+    """An error for clients that are too old to read JSON, as Go's ``http.Error`` writes it."""
+    return web.Response(text=message + "\n", status=status, headers={"X-Content-Type-Options": "nosniff"})
+
+
 async def begin(call: Call, content_type: str, **headers: str) -> web.StreamResponse:
     """Send the head of a streamed answer at once."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}

@@ -26,7 +26,7 @@ from sampan.server import (
     volumes,
 )
 from sampan.server.access import Access
-from sampan.server.answers import failure
+from sampan.server.answers import failure, plain_failure
 from sampan.server.authorization import Authorization
 from sampan.server.background import Background
 from sampan.server.call import Call
@@ -151,6 +151,8 @@ class Gateway:
         status = status_of(error)
         if status == 500:
             log.error("%s %s: %s", request.method, request.path, error, exc_info=error)
+        if (match := VERSIONED.fullmatch(request.path)) and versions.parse(match[1]) < OLDEST:
+            return plain_failure(status, error.message)
         return failure(status, error.message)
 
     async def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:

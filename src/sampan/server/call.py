@@ -6,6 +6,7 @@ read is InvalidParameter with the parameter's name.
 
 import base64
 import binascii
+import re
 import time
 from collections.abc import AsyncIterator, Mapping
 from typing import TypeVar
@@ -19,11 +20,13 @@ from sampan.api.filters import Filters
 from sampan.api.images import AuthConfig
 from sampan.api.versions import Version
 from sampan.errors import InvalidParameter
+from sampan.oci.platform import Platform
 from sampan.server.contract import Engine
 
 T = TypeVar("T")
 
 UNTRUE = frozenset({"", "0", "no", "false", "none"})
+_INTEGER = re.compile(r"[+-]?[0-9]{1,40}")
 PIECE = 256 << 10
 """Bytes of a streamed body that are handed on at a time, at the most."""
 
@@ -67,24 +70,30 @@ class Call:
         return default if value is None else value.strip().lower() not in UNTRUE
 
     def optional_integer(self, name: str) -> int | None:
-        """An integer parameter, ``None`` when it is not given or empty."""
+        """An integer parameter, ``None`` when it is not given or empty; the error is Go's ``strconv.Atoi``'s."""
         value = self.text(name)
         if not value:
             return None
-        try:
-            return int(value)
-        except ValueError:
-            raise InvalidParameter(f'invalid {name} "{value}": expected an integer') from None
+        if not _INTEGER.fullmatch(value):
+            raise InvalidParameter(f"strconv.Atoi: parsing {json.quote(value)}: invalid syntax")
+        if not -1 << 63 <= int(value) < 1 << 63:
+            raise InvalidParameter(f"strconv.Atoi: parsing {json.quote(value)}: value out of range")
+        return int(value)
 
     def integer(self, name: str, default: int = 0) -> int:
         """An integer parameter."""
         value = self.optional_integer(name)
         return default if value is None else value
 
-    def moment(self, name: str) -> int | None:
-        """A point in time in nanoseconds, ``None`` when it is not given."""
+    def moment(self, name: str, quotes: str = "'") -> int | None:
+        """A point in time in nanoseconds, ``None`` when it is not given; an error has ``quotes`` around the name."""
         value = self.text(name)
-        return times.parse_moment(value, time.time_ns()) if value else None
+        try:
+            return times.parse_moment(value, time.time_ns()) if value else None
+        except InvalidParameter:
+            seconds = json.quote(value.partition(".")[0])
+            why = f"invalid timestamp {json.quote(value)}: invalid seconds {seconds}: invalid syntax"
+            raise InvalidParameter(f"invalid value for {quotes}{name}{quotes}: {why}") from None
 
     def filters(self) -> Filters:
         """The ``filters`` parameter."""
@@ -155,6 +164,8 @@ class Call:
             return
         declared = self.request.headers.get("Content-Type", "")
         media_type = declared.partition(";")[0].strip().lower()
+        if not media_type:
+            raise InvalidParameter(f"malformed Content-Type header ({declared}): mime: no media type")
         if media_type != "application/json":
             raise InvalidParameter(f"unsupported Content-Type header ({declared}): must be 'application/json'")
 
@@ -190,9 +201,5 @@ def parse_platform(text: str) -> OCIPlatform | None:
     """A platform given as ``os/arch[/variant]`` or either word alone; raises InvalidParameter."""
     if not text:
         return None
-    words = text.lower().split("/")
-    if len(words) > 3 or not all(word.replace("_", "").replace("-", "").isalnum() for word in words):
-        raise InvalidParameter(f'"{text}" is an invalid platform: expected os/architecture/variant')
-    if len(words) == 1:
-        return OCIPlatform(os=text) if text in ("linux", "windows") else OCIPlatform(architecture=text)
-    return OCIPlatform(os=words[0], architecture=words[1], variant="".join(words[2:]))
+    platform = Platform.parse(text)
+    return OCIPlatform(os=platform.os, architecture=platform.architecture, variant=platform.variant)

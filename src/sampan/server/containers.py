@@ -8,6 +8,7 @@ from aiohttp import web
 from sampan.api import json
 from sampan.api.containers import (
     AttachOptions,
+    ContainerConfig,
     ContainerCreateRequest,
     ContainerUpdateRequest,
     ContainerWaitResponse,
@@ -36,9 +37,13 @@ async def container_list(call: Call) -> web.StreamResponse:
     return answer(for_client(compat.SUMMARY, summaries, call.version))
 
 
+CONFIGURATION = frozenset(name.lower() for name in ContainerConfig.__struct_encode_fields__)
+"""Members of a request that belong to the container's configuration."""
+
+
 async def container_create(call: Call) -> web.StreamResponse:
     request = await call.body(ContainerCreateRequest, required=True)
-    if request == ContainerCreateRequest(host_config=request.host_config, networking_config=request.networking_config):
+    if not (CONFIGURATION & {name.lower() for name in json.decode_value(await call.data()) or ()}):
         raise InvalidParameter("config cannot be empty in order to create a container")
     request.labels = {**(request.labels or {}), **call.labels}
     warnings = compat.adopt(request, call.version)
@@ -64,12 +69,12 @@ async def container_logs(call: Call) -> web.StreamResponse:
         follow=call.flag("follow"),
         timestamps=call.flag("timestamps"),
         details=call.flag("details"),
-        since=call.moment("since") or 0,
-        until=call.moment("until") or 0,
+        since=call.moment("since", '"') or 0,
+        until=call.moment("until", '"') or 0,
         tail=_tail(call.text("tail")),
     )
     if not options.stdout and not options.stderr:
-        raise InvalidParameter("Bad parameters: you must choose at least one stream")
+        raise InvalidParameter("must specify at least one of 'stdout' or 'stderr'")
     output = await call.engine.containers.logs(call.reference, options)
     return await answers.stream(call, output.chunks, compat.content_type(output.terminal, call.version))
 
@@ -79,7 +84,7 @@ def _tail(text: str) -> int:
 
 
 async def container_changes(call: Call) -> web.StreamResponse:
-    return answer(await call.engine.containers.changes(call.reference))
+    return answer(await call.engine.containers.changes(call.reference) or None)
 
 
 async def container_export(call: Call) -> web.StreamResponse:
@@ -110,11 +115,19 @@ def terminal_size(call: Call) -> tuple[int, int]:
     return rows, columns
 
 
+MAXIMUM_DIMENSION = (1 << 32) - 1
+LARGEST_DIMENSION = (1 << 16) - 1
+"""What a terminal can be told (TIOCSWINSZ); more is accepted, as Docker does."""
+
+
 def _dimension(call: Call, name: str, what: str) -> int:
     text = call.text(name)
-    if not (text.isascii() and text.isdecimal() and int(text) < 1 << 16):
-        raise InvalidParameter(f'invalid resize {what} "{text}": expected a number from 0 to 65535')
-    return int(text)
+    negative, digits = text.startswith("-"), text.removeprefix("-")
+    if not (digits.isascii() and digits.isdecimal()):
+        raise InvalidParameter(f"invalid resize {what} {json.quote(text)}: invalid syntax")
+    if negative or int(digits) > MAXIMUM_DIMENSION:
+        raise InvalidParameter(f"invalid resize {what} {json.quote(text)}: value out of range")
+    return min(int(digits), LARGEST_DIMENSION)
 
 
 async def container_start(call: Call) -> web.StreamResponse:
@@ -143,7 +156,10 @@ def _stop_signal(call: Call) -> str:
 
 
 async def container_kill(call: Call) -> web.StreamResponse:
-    await call.engine.containers.kill(call.reference, signal=call.text("signal"))
+    try:
+        await call.engine.containers.kill(call.reference, signal=call.text("signal"))
+    except EngineError as error:
+        raise error.within(f"cannot kill container: {call.reference}") from error
     return done()
 
 
@@ -205,7 +221,8 @@ async def container_wait(call: Call) -> web.StreamResponse:
         outcome = await result
     except EngineError as error:
         outcome = ContainerWaitResponse(error=WaitExitError(error.message), status_code=-1)
-    await response.write(json.encode(outcome))
+    if outcome.error is None or condition != "removed" or call.since(1, 34):
+        await response.write(json.encode(outcome))  # an empty answer was how older clients learnt of a failed removal
     await response.write_eof()
     return response
 

@@ -70,7 +70,8 @@ async def system_events(call: Call) -> web.StreamResponse:
         raise InvalidParameter(
             f"`since` time ({call.text('since')}) cannot be after `until` time ({call.text('until')})"
         )
-    content_type = event_content_type(call.request.headers.get("Accept", ""))
+    default = JSON_LINES if call.since(1, 52) else JSON
+    content_type = event_content_type(call.request.headers.get("Accept", ""), default)
     messages = await call.engine.events.subscribe(options)
     return await answers.values(call, _known(call, messages), content_type, _event_encoder(call, content_type))
 
@@ -92,14 +93,14 @@ def _event_encoder(call: Call, content_type: str) -> Callable[[EventMessage], by
     return encode
 
 
-def event_content_type(accept: str) -> str:
-    """The first of the stream's media types that ``Accept`` names with the highest weight; plain JSON otherwise."""
+def event_content_type(accept: str, default: str) -> str:
+    """The first of the stream's media types that ``Accept`` names with the highest weight; ``default`` otherwise."""
     weights = {}
     for part in accept.split(","):
         media_type, _, parameters = part.partition(";")
         weights[media_type.strip().lower()] = _weight(parameters)
     best = max((JSON_LINES, NDJSON, JSON_SEQUENCE), key=lambda offer: weights.get(offer, 0.0))
-    return best if weights.get(best, 0.0) > 0 else JSON
+    return best if weights.get(best, 0.0) > 0 else default
 
 
 def _weight(parameters: str) -> float:

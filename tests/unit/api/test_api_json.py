@@ -72,13 +72,14 @@ def test_a_command_may_be_one_string() -> None:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b" ", "invalid JSON: got EOF while reading request body"),
+        (b" ", "invalid JSON: EOF"),
         (b'{"Tty":', "invalid JSON: unexpected EOF"),
-        (b'{"Tty":1}', "invalid JSON: Tty: expected `bool`, got `int`"),
-        (b'{"Env":[1]}', "invalid JSON: Env[0]: expected `str`, got `int`"),
+        (b'{"Tty":1}', "invalid JSON: json: cannot unmarshal number into Go struct field .Tty of type bool"),
+        (b'{"Env":[1]}', "invalid JSON: json: cannot unmarshal number into Go struct field .Env[0] of type string"),
         (
             b'{"HostConfig":{"Ulimits":[{"Hard":"x"}]}}',
-            "invalid JSON: HostConfig.Ulimits[0].Hard: expected `int`, got `str`",
+            "invalid JSON: json: cannot unmarshal string into "
+            "Go struct field .HostConfig.Ulimits[0].Hard of type int64",
         ),
         (b"null null", "unexpected content after JSON"),
     ],

@@ -57,7 +57,7 @@ def test_any_text_is_a_moment_or_refused(text: str) -> None:
     try:
         times.parse_moment(text, NOW)
     except InvalidParameter as error:
-        assert "invalid time" in error.message
+        assert "invalid time" in error.message or "failed to parse value as time" in error.message
 
 
 @pytest.mark.parametrize("text", ["2023-13-01", "2023-02-30T00:00:00Z", "2023-01-01T25:00", "0000-01-01"])

@@ -35,14 +35,14 @@ def test_signal(text: str, number: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "0", "65", "NOPE", "SIG", "-9", "RTMIN+16"])
 def test_no_signal(text: str) -> None:
-    with pytest.raises(InvalidParameter, match="invalid signal"):
+    with pytest.raises(InvalidParameter, match=r"invalid signal|does not support signal"):
         parse_signal(text)
 
 
 def test_versions_compare_by_number() -> None:
     assert versions.parse("1.9") < versions.parse("1.24") < Version(1, 41)
     assert str(versions.parse("1.40.2")) == "1.40"
-    for text in ("", "1", "1.x", "1.2.3.4", "٣.١"):
+    for text in ("", ".1", "1.x", "1.2.3.4", "٣.١"):
         with pytest.raises(InvalidParameter, match="invalid API version"):
             versions.parse(text)
 

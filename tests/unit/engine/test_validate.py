@@ -46,7 +46,7 @@ def test_a_config_without_sense_is_refused(config: ContainerConfig, sentence: st
         ({"extra_hosts": ["a:300.1.1.1"]}, 'invalid IP address in add-host: "300.1.1.1"'),
         ({"port_bindings": {"80/tcp": [PortBinding(host_port="x")]}}, 'invalid port specification: "x"'),
         ({"port_bindings": {"80/icmp": []}}, "invalid proto: icmp"),
-        ({"cap_add": ["FLY"]}, 'invalid CapAdd: unknown capability: "FLY"'),
+        ({"cap_add": ["FLY"]}, 'invalid CapAdd: unknown capability: "CAP_FLY"'),
         ({"ipc_mode": "what"}, "invalid IPC mode: what"),
         ({"pid_mode": "container:"}, "invalid PID mode: container:"),
         ({"shm_size": -1}, "SHM size can not be less than 0"),

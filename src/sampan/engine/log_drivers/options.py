@@ -33,7 +33,6 @@ FORWARDING = frozenset({"syslog", "gelf", "fluentd", "journald"})
 
 # (driver, option) → values that are understood.
 CHOICES: Mapping[tuple[str, str], tuple[str, ...]] = {
-    **{(driver, "mode"): ("", "blocking", "non-blocking") for driver in OPTIONS},
     ("syslog", "syslog-format"): ("", "rfc3164", "rfc5424", "rfc5424micro"),
     ("gelf", "gelf-compression-type"): ("gzip", "zlib", "none"),
 }
@@ -49,7 +48,10 @@ def check(driver: str, options: Mapping[str, str]) -> None:
     """Raise InvalidParameter unless ``driver`` understands all of ``options``."""
     known = OPTIONS.get(driver)
     if known is None:
-        raise InvalidParameter(f"logger: no log driver named '{driver}' is registered")
+        raise InvalidParameter(f'error looking up logging plugin {driver}: plugin "{driver}" not found')
+    if driver == "none":
+        return
+    check_mode(options)
     for name, value in options.items():
         if name not in known:
             raise InvalidParameter(f"unknown log opt '{name}' for {driver} log driver")
@@ -63,11 +65,22 @@ def check(driver: str, options: Mapping[str, str]) -> None:
         address(driver, options)
 
 
+def check_mode(options: Mapping[str, str]) -> None:
+    """Raise InvalidParameter for a mode that does not exist, or a buffer without the mode that uses it."""
+    mode, size = options.get("mode", ""), options.get("max-buffer-size")
+    if mode not in ("", "blocking", "non-blocking"):
+        raise InvalidParameter(f"logger: logging mode not supported: {mode}")
+    if size is not None and mode != "non-blocking":
+        raise InvalidParameter("logger: max-buffer-size option is only supported with 'mode=non-blocking'")
+    if size is not None and not SIZE.fullmatch(size.lower()):
+        raise InvalidParameter(f"error parsing option max-buffer-size: invalid size: '{size}'")
+
+
 def check_rotation(options: Mapping[str, str]) -> None:
     """Raise InvalidParameter for bounds that are none; Unsupported for compression, which rotation does not do."""
-    for name in {"max-size", "max-buffer-size"} & set(options):
-        if options[name] != "-1" and not SIZE.fullmatch(options[name].lower()):
-            raise InvalidParameter(f"invalid size: '{options[name]}'")
+    size = options.get("max-size", "-1")
+    if size != "-1" and not SIZE.fullmatch(size.lower()):
+        raise InvalidParameter(f"invalid size: '{size}'")
     files = options.get("max-file", "1")
     if not files.isdecimal() or int(files) < 1:
         raise InvalidParameter(f"max-file cannot be less than 1: {files}")

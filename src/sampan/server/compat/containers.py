@@ -32,6 +32,12 @@ LEGACY_NETWORK_FIELDS = {
     "SecondaryIPv6Addresses": None,
 }
 
+BLOCK_DEVICE_LIMITS = (
+    "blkio_weight_device", "blkio_device_read_bps", "blkio_device_write_bps", "blkio_device_read_iops",
+    "blkio_device_write_iops",
+)  # fmt: skip
+"""Limits that can be updated since API 1.55."""
+
 PREDEFINED_NETWORKS = frozenset({"bridge", "host", "none", "default"})
 
 
@@ -107,6 +113,9 @@ def adopt_update(request: ContainerUpdateRequest, version: Version) -> None:
         request.pids_limit = None
     elif request.pids_limit is not None and request.pids_limit < 0:
         request.pids_limit = 0
+    if version < (1, 55):
+        for name in BLOCK_DEVICE_LIMITS:
+            setattr(request, name, None)
 
 
 def _default_modes(host: HostConfig, version: Version) -> None:

@@ -42,7 +42,7 @@ def test_a_tag_with_an_unknown_field_is_refused() -> None:
 @pytest.mark.parametrize(
     ("driver", "given", "told"),
     [
-        ("splunk", {}, "no log driver named 'splunk' is registered"),
+        ("splunk", {}, 'error looking up logging plugin splunk: plugin "splunk" not found'),
         ("syslog", {"nope": "1"}, "unknown log opt 'nope' for syslog log driver"),
         ("syslog", {"syslog-format": "rfc1"}, "invalid syslog-format"),
         ("syslog", {"syslog-address": "http://x"}, "endpoint needs to be one of"),

@@ -1,0 +1,143 @@
+"""Requests that are refused: which status, which sentence; clients and their users know both by heart.
+
+The table was made by asking dockerd the same (29, API 1.52).
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import docker
+import pytest
+from docker.models.containers import Container
+
+JSON = {"Content-Type": "application/json"}
+NO = "No such container: nope"
+EMPTY_CONFIG = "config cannot be empty in order to create a container"
+
+REFUSED: tuple[tuple[str, str, bytes | None, int, str], ...] = (
+    # method, path, JSON body, status, sentence
+    ("GET", "/nothing", None, 404, "page not found"),
+    ("PUT", "/containers/json", None, 404, "page not found"),
+    ("POST", "/containers/create", b"", 400, "invalid JSON: EOF"),
+    ("POST", "/containers/create", b"{}", 400, EMPTY_CONFIG),
+    ("POST", "/containers/create", b'{"HostConfig":{}}', 400, EMPTY_CONFIG),
+    ("POST", "/containers/create", b'{"Image":""}', 400, "no command specified"),
+    (
+        "POST",
+        "/containers/create",
+        b"{bad",
+        400,
+        "invalid JSON: invalid character 'b' looking for beginning of object key string",
+    ),
+    ("POST", "/containers/create", b'{"Image":"busybox"} more', 400, "unexpected content after JSON"),
+    ("POST", "/containers/create?platform=foo", b'{"Image":"busybox"}', 400,
+     '"foo": unknown operating system or architecture: invalid argument'),
+    ("GET", "/containers/json?limit=abc", None, 400, 'strconv.Atoi: parsing "abc": invalid syntax'),
+    ("GET", "/containers/json?filters=bad", None, 400, "invalid filter"),
+    ("GET", '/containers/json?filters={"status":["x"]}', None, 400,
+     "invalid filter 'status=x': invalid value for state (x): must be one of created, running, paused, restarting, "
+     "removing, exited, dead"),
+    ("GET", '/containers/json?filters={"exited":["x"]}', None, 400,
+     "invalid filter 'exited=x': strconv.Atoi: parsing \"x\": invalid syntax"),
+    ("GET", '/containers/json?filters={"since":["nope"]}', None, 404, NO),
+    ("GET", '/containers/json?filters={"publish":["x"]}', None, 500,
+     "error while looking up for publish x: invalid start port 'x': invalid syntax"),
+    ("GET", "/containers/nope/logs", None, 400, "must specify at least one of 'stdout' or 'stderr'"),
+    ("POST", "/containers/nope/wait?condition=bored", None, 400, 'invalid condition: "bored"'),
+    ("POST", "/containers/nope/kill", None, 404, f"cannot kill container: nope: {NO}"),
+    ("POST", "/containers/nope/kill?signal=FOO", None, 400, "cannot kill container: nope: invalid signal: FOO"),
+    ("POST", "/containers/nope/kill?signal=99", None, 400,
+     "cannot kill container: nope: the linux daemon does not support signal 99"),
+    ("POST", "/containers/nope/stop?t=x", None, 400, 'strconv.Atoi: parsing "x": invalid syntax'),
+    ("POST", "/containers/nope/rename", None, 400, "Neither old nor new names may be empty"),
+    ("POST", "/containers/nope/resize?h=x&w=1", None, 400, 'invalid resize height "x": invalid syntax'),
+    ("POST", "/containers/nope/resize?h=1&w=-1", None, 400, 'invalid resize width "-1": value out of range'),
+    ("GET", "/events?since=x", None, 400,
+     "invalid value for 'since': invalid timestamp \"x\": invalid seconds \"x\": invalid syntax"),
+    ("POST", "/commit", None, 400, 'invalid name or ID supplied: ""'),
+)  # fmt: skip
+
+CREATE: tuple[tuple[dict[str, Any], str], ...] = (
+    # members of HostConfig, sentence
+    ({"RestartPolicy": {"Name": "", "MaximumRetryCount": 3}},
+     "invalid restart policy: maximum retry count can only be used with 'on-failure'"),
+    ({"CpusetCpus": "x"}, "Invalid value x for cpuset cpus: invalid format: x"),
+    ({"IOMaximumIOps": 5}, "invalid option: QoS maximum IOPs configuration is not supported on linux"),
+    ({"Isolation": "process"}, "invalid isolation (process): linux only supports 'default'"),
+    ({"Links": ["a:b:c"]}, "bad format for links: a:b:c"),
+    ({"Dns": ["foo"]}, 'invalid JSON: ParseAddr("foo"): unable to parse IP'),
+    ({"PortBindings": {"x/tcp": [{}]}}, "invalid JSON: invalid port 'x': invalid syntax"),
+    ({"Binds": ["/tmp:/x:nocopy"]},
+     "invalid volume specification: '/tmp:/x:nocopy': invalid mount config for type \"bind\": "
+     "field VolumeOptions must not be specified"),
+    ({"LogConfig": {"Type": "nope"}}, 'error looking up logging plugin nope: plugin "nope" not found'),
+    ({"LogConfig": {"Type": "json-file", "Config": {"mode": "foo"}}}, "logger: logging mode not supported: foo"),
+    ({"LogConfig": {"Type": "json-file", "Config": {"max-buffer-size": "1m"}}},
+     "logger: max-buffer-size option is only supported with 'mode=non-blocking'"),
+)  # fmt: skip
+
+
+def asked(client: docker.DockerClient, method: str, path: str, body: bytes | None) -> tuple[int, str]:
+    """Status and sentence of the answer."""
+    address = f"{client.api.base_url}/v1.52{path}"
+    answer = client.api.request(method, address, data=body, headers=JSON if body is not None else {}, timeout=10)
+    return answer.status_code, answer.json()["message"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "sentence"), REFUSED, ids=[f"{row[0]} {row[1]} {row[2]!r}" for row in REFUSED]
+)
+def test_a_request_is_refused_in_dockerd_s_words(
+    client: docker.DockerClient, method: str, path: str, body: bytes | None, status: int, sentence: str
+) -> None:
+    assert asked(client, method, path, body) == (status, sentence)
+
+
+@pytest.mark.parametrize(("host_config", "sentence"), CREATE, ids=[str(row[0]) for row in CREATE])
+def test_a_container_is_refused_in_dockerd_s_words(
+    client: docker.DockerClient, host_config: dict[str, Any], sentence: str
+) -> None:
+    body = {"Image": "busybox", "Cmd": ["true"], "HostConfig": {"NetworkMode": "none", **host_config}}
+    status, told = asked(client, "POST", "/containers/create", json.dumps(body).encode())
+    assert told == sentence
+    assert status in (400, 404)
+
+
+def test_sentences_repeat_what_the_user_called_the_container(
+    client: docker.DockerClient, run: Callable[..., Container]
+) -> None:
+    run(name="busy").pause()
+    command = json.dumps({"Cmd": ["true"]}).encode()
+    assert asked(client, "POST", "/containers/busy/exec", command) == (
+        409,
+        "Container busy is paused, unpause the container before exec",
+    )
+    assert asked(client, "DELETE", "/containers/busy", None) == (
+        409,
+        'cannot remove container "busy": container is paused and must be unpaused first',
+    )
+    assert asked(client, "POST", "/containers/busy/rename?name=x", None) == (
+        400,
+        "Error when allocating new name: Invalid container name (x), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed",
+    )
+    client.containers.get("busy").unpause()
+
+
+def test_limits_are_updated_as_dockerd_updates_them(client: docker.DockerClient, run: Callable[..., Container]) -> None:
+    container = run(name="limited", mem_limit="64m", pids_limit=10)
+
+    def update(**limits: int) -> tuple[int, str]:
+        return asked(client, "POST", "/containers/limited/update", json.dumps(limits).encode())
+
+    assert update(Memory=1) == (400, "Minimum memory limit allowed is 6MB")
+    assert update(Memory=256 << 20) == (
+        409,
+        f"Cannot update container {container.id}: Memory limit should be smaller than already set memoryswap limit, "
+        "update the memoryswap at the same time",
+    )
+    client.api.update_container("limited", mem_limit="32m")
+    client.api._post_json(client.api._url("/containers/limited/update"), data={"PidsLimit": -1})
+    container.reload()
+    settled = container.attrs["HostConfig"]
+    assert (settled["Memory"], settled["PidsLimit"]) == (32 << 20, 0)
