@@ -146,7 +146,7 @@ def test_exposed_ranges_are_their_ports(client: docker.DockerClient) -> None:
 
 def test_published_ports_are_single_ones(client: docker.DockerClient) -> None:
     host_config = {"PortBindings": {"9000-9001/tcp": [{"HostPort": ""}]}}
-    with pytest.raises(APIError, match="invalid port .9000-9001.: invalid syntax"):
+    with pytest.raises(APIError, match=r"invalid port .9000-9001.: invalid syntax"):
         client.api.create_container_from_config({"Image": "busybox", "Cmd": ["true"], "HostConfig": host_config})
 
 
