@@ -1,5 +1,6 @@
 """Bodies of requests and responses, gathered into pieces worth a trip to a thread."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import aiohttp
@@ -7,6 +8,21 @@ import aiohttp
 from sampan.errors import DataLoss, EngineError
 
 BATCH = 1 << 20
+
+
+async def awaited(content: aiohttp.StreamReader, patience: float) -> AsyncIterator[bytes]:
+    """A body's pieces; raises TimeoutError when none comes for ``patience`` seconds."""
+    loop, pieces = asyncio.get_running_loop(), content.iter_any()
+    stalled = TimeoutError("the body stopped coming")
+    while True:
+        timer = loop.call_later(patience, content.set_exception, stalled)
+        try:
+            piece = await anext(pieces)
+        except StopAsyncIteration:
+            return
+        finally:
+            timer.cancel()
+        yield piece
 
 
 async def batches(body: AsyncIterator[bytes], limit: int | None = None) -> AsyncIterator[list[bytes]]:

@@ -186,8 +186,16 @@ def _read_host(url: str, table: dict[str, Any], base: Path, *, mirror: bool = Tr
         authorities=tuple(base / one for one in _listed(table.get("ca"))),
         certificates=tuple(_certificate(one, base) for one in _listed(table.get("client"))),
         headers={name: ", ".join(_listed(value)) for name, value in table.get("header", {}).items()},
-        rewrites=tuple(table.get("rewrite", {}).items()),
+        rewrites=tuple((_pattern(one), other) for one, other in table.get("rewrite", {}).items()),
     )
+
+
+def _pattern(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise InvalidParameter(f"invalid rewrite {text!r}: {error}") from None
+    return text
 
 
 def _listed(value: Any) -> list[Any]:

@@ -26,6 +26,7 @@ from sampan.registry.protocol import CONTENT_DIGEST, Scope, next_page
 
 ACCEPTED = ", ".join((types.OCI_INDEX, types.DOCKER_INDEX, types.OCI_MANIFEST, types.DOCKER_MANIFEST, "*/*;q=0.1"))
 _TAGS_LIMIT = 100_000
+_PAGES_LIMIT = 10_000
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,9 @@ class Remote:
         """All tags, page by page; raises RegistryFailure."""
         found: list[str] = []
         path: str | None = "/tags/list"
-        while path and len(found) < _TAGS_LIMIT:
+        asked: set[str] = set()  # a registry may lead in a circle
+        while path and path not in asked and len(found) < _TAGS_LIMIT and len(asked) < _PAGES_LIMIT:
+            asked.add(path)
             async with self._read("resolve", "GET", path, (), frozenset({200})) as response:
                 found += _tags(await _bounded(response), str(response.url))
                 link = next_page(response.headers.get("Link", ""))

@@ -27,6 +27,7 @@ from sampan.registry.server.records import Blob
 from sampan.registry.server.refusal import Refusal
 from sampan.registry.server.registry import Registry
 from sampan.registry.server.uploads import Writer
+from sampan.registry.streams import awaited
 
 
 def parse_digest(text: str) -> Digest:
@@ -104,11 +105,11 @@ async def upload_chunk(registry: Registry, request: web.BaseRequest, name: str, 
     """Append a chunk, which must start where the last one ended."""
     _refuse_pushes_to_cache(registry)
     async with registry.uploads.writing(name, upload) as writer:
-        await _append(request, writer, name, upload)
+        await _append(registry, request, writer, name, upload)
         return _progress(registry, name, upload, writer.offset)
 
 
-async def _append(request: web.BaseRequest, writer: Writer, name: str, upload: str) -> None:
+async def _append(registry: Registry, request: web.BaseRequest, writer: Writer, name: str, upload: str) -> None:
     """Write the request's body if its range, when it gives one, fits the offset and its length."""
     here = {"Location": _location(name, upload), "Range": upload_range(writer.offset)}
     given = request.headers.get("Content-Range")
@@ -122,7 +123,7 @@ async def _append(request: web.BaseRequest, writer: Writer, name: str, upload: s
             raise Refusal(Code.SIZE_INVALID, headers=here)
     before = writer.offset
     try:
-        await writer.append(request.content.iter_any(), limit)
+        await writer.append(awaited(request.content, registry.config.limits.patience), limit)
     except DataLoss as error:
         raise Refusal(Code.SIZE_INVALID, message=error.message, headers=here) from error
     if limit is not None and writer.offset - before != limit:
@@ -135,7 +136,7 @@ async def upload_finish(registry: Registry, request: web.BaseRequest, name: str,
     digest = parse_digest(request.query.get("digest", ""))
     async with registry.uploads.writing(name, upload) as writer:
         if request.body_exists:
-            await _append(request, writer, name, upload)
+            await _append(registry, request, writer, name, upload)
         await writer.commit(digest)
     return _created(name, digest)
 

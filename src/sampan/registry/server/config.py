@@ -123,11 +123,12 @@ class Log(_Section, frozen=True):
 
 
 class Limits(_Section, frozen=True):
-    """Bounds on what one request may ask: bytes of a manifest, entries of a page, bytes of a chunk at least."""
+    """Bounds on requests: bytes of a manifest, entries of a page, bytes of a chunk at least, seconds a body stalls."""
 
     manifest: int = 4 << 20
     page: int = 1000
     chunk: int = 0
+    patience: float = 120.0
 
 
 class Config(_Section, frozen=True):

@@ -14,6 +14,7 @@ from functools import partial
 from aiohttp import web
 from sqlalchemy.exc import SQLAlchemyError
 
+from sampan.archive.errors import FULL
 from sampan.errors import EngineError, InvalidParameter, NotFound, Unavailable
 from sampan.registry.protocol import NAME, NAME_LIMIT, Code, Scope
 from sampan.registry.server import answers, blobs, listings, manifests, token_service
@@ -114,6 +115,9 @@ class Dispatcher:
             return await answer()
         except Refusal as refusal:
             response = refusal.response()
+        except TimeoutError:
+            response = Refusal(Code.BLOB_UPLOAD_INVALID, message="the body stopped coming", status=408).response()
+            response.force_close()
         except (EngineError, OSError, SQLAlchemyError) as error:
             if isinstance(error, ConnectionError) or request.writer.output_size:
                 # The client is gone, or has the beginning of another answer: breaking off is all there is to say.
@@ -160,6 +164,9 @@ _CODES: dict[type[Exception], Code] = {
 
 def refusal_of(error: Exception) -> Refusal:
     """A refusal for what is not one yet; what nobody foresaw is logged, and told without its inside."""
+    if isinstance(error, OSError) and error.errno in FULL:
+        _log.error("a request failed: %s", error)
+        return Refusal(Code.UNAVAILABLE, message="no space left on the registry's disk", status=507)
     for kind, code in _CODES.items():
         if isinstance(error, kind):
             return Refusal(code, message=str(error))

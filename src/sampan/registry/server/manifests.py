@@ -23,10 +23,12 @@ from sampan.registry.protocol import (
 )
 from sampan.registry.server import answers, records
 from sampan.registry.server.blobs import parse_digest
+from sampan.registry.server.config import Limits
 from sampan.registry.server.payload import describe
 from sampan.registry.server.records import NewManifest, Referrer, StoredManifest
 from sampan.registry.server.refusal import Refusal
 from sampan.registry.server.registry import Registry
+from sampan.registry.streams import awaited
 
 _MANY_TAGS = 10
 
@@ -75,7 +77,7 @@ async def manifest_put(registry: Registry, request: web.BaseRequest, name: str, 
     if registry.proxy:
         raise Refusal(Code.UNSUPPORTED, message="this registry is a pull-through cache: push to its upstream")
     wanted = _parse_reference(reference)
-    payload = await _read(request, registry.config.limits.manifest)
+    payload = await _read(request, registry.config.limits)
     names = _tags(request, wanted)
     algorithm = digests.algorithm(Digest(wanted)) if ":" in wanted else "sha256"
     manifest = describe(payload, request.headers.get("Content-Type", ""), algorithm)
@@ -107,15 +109,14 @@ def _tags(request: web.BaseRequest, reference: str) -> list[str]:
     return [_parse_reference(name) for name in names if ":" not in name]
 
 
-async def _read(request: web.BaseRequest, limit: int) -> bytes:
-    """The body; raises Refusal (413) when it is longer than ``limit`` bytes."""
+async def _read(request: web.BaseRequest, limits: Limits) -> bytes:
+    """The body; raises Refusal (413) when it is longer than a manifest may be."""
     pieces, size = [], 0
-    async for piece in request.content.iter_any():
+    async for piece in awaited(request.content, limits.patience):
         size += len(piece)
-        if size > limit:
-            raise Refusal(
-                Code.MANIFEST_INVALID, status=413, message=f"manifests of more than {limit} bytes are not accepted"
-            )
+        if size > limits.manifest:
+            message = f"manifests of more than {limits.manifest} bytes are not accepted"
+            raise Refusal(Code.MANIFEST_INVALID, status=413, message=message)
         pieces.append(piece)
     return b"".join(pieces)
 

@@ -22,7 +22,9 @@ from sampan.registry.server.access import Access
 from sampan.registry.server.refusal import Refusal
 from sampan.registry.server.registry import Registry
 from sampan.registry.server.tokens import Tokens
+from sampan.registry.streams import awaited
 
+_PATIENCE = 30.0
 _FORM_LIMIT = 64 << 10
 _CATALOG = "*"
 
@@ -53,7 +55,7 @@ def _tokens(registry: Registry) -> Tokens:
 
 async def _form(request: web.BaseRequest) -> dict[str, str]:
     body = bytearray()
-    async for piece in request.content.iter_any():
+    async for piece in awaited(request.content, _PATIENCE):
         body += piece
         if len(body) > _FORM_LIMIT:
             raise Refusal(Code.UNSUPPORTED, status=413, message="the form is too long")

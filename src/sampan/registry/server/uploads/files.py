@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sampan.archive.errors import FULL
 from sampan.oci import digest as digests
 from sampan.oci.digest import Digest
 from sampan.registry.protocol import Code
@@ -186,11 +187,19 @@ class FileWriter:
         known = self._uploads._running.get(self._path)
         return known.hash.name if known else "sha256"
 
+    def _written(self, view: memoryview) -> int:
+        try:
+            return os.write(self._fd, view)
+        except OSError as error:
+            if error.errno in FULL:
+                self._uploads.forget(self._path)  # nobody is helped by a part that fills the disk
+            raise
+
     def _write(self, running: _Running, batch: list[bytes]) -> None:
         for piece in batch:
             view = memoryview(piece)
             while view:
-                written = os.write(self._fd, view)
+                written = self._written(view)
                 running.hash.update(view[:written])
                 running.offset += written
                 view = view[written:]
