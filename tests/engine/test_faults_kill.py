@@ -17,7 +17,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -351,6 +351,40 @@ def publish(client: docker.DockerClient) -> Any:
     return made(client, network_mode="bridge", ports={"80/tcp": None})
 
 
+def ask(client: docker.DockerClient, path: str, body: Any = None) -> None:
+    """A request that docker-py has no method for."""
+    client.api._raise_for_status(client.api._post_json(client.api._url(path), data=body or {}))
+
+
+def publish_live(client: docker.DockerClient, container: Any) -> None:
+    ask(client, f"/containers/{container.id}/update", {"PortBindings": {"80/tcp": [{"HostIp": "127.0.0.1"}]}})
+
+
+def is_published(client: docker.DockerClient, container: Any, _: Any = None) -> bool:
+    """Whether the port is shown, and held on the host."""
+    bindings = client.containers.get(container.id).ports.get("80/tcp")
+    if not bindings:
+        return False
+    with socket.socket() as probe, suppress(OSError):
+        probe.bind(("127.0.0.1", int(bindings[0]["HostPort"])))
+        return False
+    return True
+
+
+def ports_as_told(client: docker.DockerClient, container: Any) -> bool:
+    """Whether what the container is to publish and what it does publish are the same."""
+    asked = client.containers.get(container.id).attrs["HostConfig"]["PortBindings"]
+    return bool(asked) == is_published(client, container)
+
+
+def kept(client: docker.DockerClient) -> Any:
+    return client.volumes.create("kept")
+
+
+def volume_names(client: docker.DockerClient) -> set[str]:
+    return {each.name for each in client.volumes.list()}
+
+
 def network_and_container(client: docker.DockerClient) -> Any:
     return client.networks.create("faulty"), running(client, network_mode="bridge")
 
@@ -415,6 +449,21 @@ OPERATIONS: dict[str, Operation] = {
     ),
     "volume rm": Operation(
         lambda c: c.volumes.create("kept"), lambda c, x: x.remove(), lambda c, x, _: not c.volumes.list()
+    ),
+    "publish while it runs": Operation(
+        lambda c: running(c, network_mode="bridge"), publish_live, is_published, ports_as_told
+    ),
+    "volume clone": Operation(
+        kept,
+        lambda c, _: ask(c, "/volumes/kept/clone?name=copy"),
+        lambda c, _, __: volume_names(c) == {"kept", "copy"},
+        lambda c, _: "kept" in volume_names(c),
+    ),
+    "volume rename": Operation(
+        kept,
+        lambda c, _: ask(c, "/volumes/kept/rename?name=moved"),
+        lambda c, _, __: volume_names(c) == {"moved"},
+        lambda c, _: len(volume_names(c)) == 1,
     ),
     "volume create": Operation(
         nothing, lambda c, _: c.volumes.create("kept"), lambda c, _, volume: c.volumes.get("kept")
