@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -184,3 +185,24 @@ def test_a_quota_is_refused_where_the_file_system_has_none(daemon: Any, client: 
     result = daemon.cli("volume", "create", "-o", "size=1g", "data")
     assert b"create data: quota size requested but no quota support" in result.stderr
     assert client.volumes.list() == []
+
+
+def test_the_events_of_a_volume_say_where_it_was_mounted(daemon: Any, client: Any) -> None:
+    since = int(time.time())
+    assert daemon.cli("run", "--rm", "-v", "told:/data:ro", "busybox", "true").returncode == 0
+    time.sleep(1)
+    events = [
+        (event["Action"], event["Actor"]["Attributes"])
+        for event in client.events(since=since, until=int(time.time()), decode=True, filters={"type": "volume"})
+        if event["Actor"]["ID"] == "told"
+    ]
+    assert [action for action, _ in events] == ["create", "mount", "unmount"]
+    told = {key: value for key, value in events[1][1].items() if key != "container"}
+    assert told == {"driver": "local", "destination": "/data", "read/write": "false", "propagation": ""}
+
+
+def test_a_bind_of_the_data_root_lets_go_of_volumes(daemon: Any, client: Any) -> None:
+    made = client.containers.create("busybox", "true", volumes={str(daemon.root): {"bind": "/m"}})
+    assert [mount["Propagation"] for mount in made.attrs["Mounts"]] == ["rslave"]
+    refused = daemon.cli("create", "-v", f"{daemon.root}:/m:private", "busybox", "true")
+    assert b'must use either propagation mode "rslave" or "rshared"' in refused.stderr

@@ -31,7 +31,7 @@ from sampan.engine.defaults import DEFAULT_NETWORK, finish_config, finish_host_c
 from sampan.engine.health import check_label
 from sampan.engine.host import architecture, host
 from sampan.engine.membership import member_of, shares_network
-from sampan.engine.mount_points import parse_bind, parse_mount, parse_volumes_from
+from sampan.engine.mount_points import parse_bind, parse_mount, parse_volumes_from, settle_propagation
 from sampan.engine.remap import check_remapped
 from sampan.engine.validate import check_create, layer_size
 from sampan.engine.volumes import ANONYMOUS
@@ -147,6 +147,7 @@ class Creation:
         for mount in own:
             if mount.point.type == "image":
                 self._settle_image(mount)
+            settle_propagation(mount, self._context.roots.data)
         seen = {posixpath.normpath(path) for path in host_config.tmpfs}
         for mount in own:
             if mount.point.destination in seen:
@@ -234,7 +235,7 @@ class Creation:
                 try:
                     await self._context.volumes.populate(mount.point.name, root, mount.point.destination)
                 finally:
-                    await self._context.volumes.release(mount.point.name, record.id)
+                    await self._context.volumes.release(mount.point.name, record.id, quiet=True)
         finally:
             await asyncio.get_running_loop().run_in_executor(self._context.threads, os.close, root)
 

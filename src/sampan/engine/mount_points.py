@@ -205,3 +205,20 @@ def parse_volumes_from(text: str) -> tuple[str, bool]:
     if options.keys() - {"access", "label", "consistency"}:
         raise InvalidParameter(f"invalid mode: {mode}")
     return container, options.get("access") != "ro"
+
+
+def settle_propagation(record: MountRecord, data_root: Path) -> None:
+    """A bind of the data root, or of what it lies in, sees volumes unmounted, and so keeps none of them in use.
+
+    Raises InvalidParameter where another propagation was asked for.
+    """
+    point, root = record.point, str(data_root)
+    if point.type != "bind" or not (root.startswith(point.source) or point.source.startswith(root)):
+        return
+    asked = record.request.bind_options.propagation if record.request.bind_options else ""
+    if asked not in ("", "rslave", "rshared"):
+        raise InvalidParameter(
+            'invalid mount config: must use either propagation mode "rslave" or "rshared" when mount source is within '
+            f'the daemon root, daemon root: "{root}", bind mount source: "{point.source}", propagation: "{asked}"'
+        )
+    point.propagation = asked or "rslave"

@@ -68,7 +68,7 @@ class Mounter:
         return taken
 
     async def _volume(self, container: Container, record: MountRecord, taken: Taken, held: ExitStack) -> oci.Mount:
-        path = await self._volumes.acquire(record.point.name, container.id)
+        path = await self._volumes.acquire(record.point.name, container.id, told_of(record))
         subpath = (record.request.volume_options or VolumeOptions()).subpath
         if subpath:
             inside = self._volumes.open(record.point.name, subpath)
@@ -95,6 +95,12 @@ class Mounter:
         for record in container.record.mounts:
             if record.point.type == "volume":
                 await self._volumes.release(record.point.name, container.id)
+
+
+def told_of(record: MountRecord) -> dict[str, str]:
+    """What the event of a volume's mount says of the mount."""
+    point = record.point
+    return {"destination": point.destination, "read/write": str(point.rw).lower(), "propagation": point.propagation}
 
 
 def detached(fd: int, held: ExitStack) -> int:

@@ -227,8 +227,11 @@ class Volumes:
         record = self._find(name)
         return record.driver == "local" and record.options.get("type", "tmpfs") == "tmpfs"
 
-    async def acquire(self, name: str, container_id: str) -> Path:
-        """Mount the volume for a container that starts; returns the directory on the host."""
+    async def acquire(self, name: str, container_id: str, told: Mapping[str, str] | None = None) -> Path:
+        """Mount the volume for a container that starts; returns the directory on the host.
+
+        ``told`` are further attributes of the event; None is no event: the engine itself looks into the volume.
+        """
         async with self._locks[name]:
             record = self._find(name)
             if record.driver == "local":
@@ -236,7 +239,8 @@ class Volumes:
             else:
                 path = await (await self._plugins.find(record.driver)).mount(name, container_id)
             self._users[name].add(container_id)
-        self._announce("volume", "mount", name, {"container": container_id, "driver": record.driver})
+        if told is not None:
+            self._announce("volume", "mount", name, {"container": container_id, "driver": record.driver, **told})
         return path
 
     async def _mount_local(self, record: VolumeRecord) -> Path:
@@ -248,8 +252,8 @@ class Volumes:
         """After a daemon restart: the running container still has the volume acquired."""
         self._users[name].add(container_id)
 
-    async def release(self, name: str, container_id: str) -> None:
-        """The container stopped; idempotent."""
+    async def release(self, name: str, container_id: str, *, quiet: bool = False) -> None:
+        """The container stopped; idempotent. ``quiet``: without an event, after an ``acquire`` without one."""
         async with self._locks[name]:
             if container_id not in self._users.get(name, ()):
                 return
@@ -261,7 +265,8 @@ class Volumes:
                 await (await self._plugins.find(record.driver)).unmount(name, container_id)
             elif record.options and not self._users[name]:
                 await self._in_thread(self._local.unmount, name)
-        self._announce("volume", "unmount", name, {"container": container_id, "driver": record.driver})
+        if not quiet:
+            self._announce("volume", "unmount", name, {"container": container_id, "driver": record.driver})
 
     def open(self, name: str, subpath: str = "") -> int:
         """An O_PATH fd on an acquired local volume, or on a path in it that never leads outside; the caller closes it.

@@ -34,7 +34,7 @@ from sampan.linux.idmap import IdMap
 from sampan.linux.netns import Namespaces
 from sampan.linux.rtnetlink import Network as Subnet
 from sampan.linux.rtnetlink import Rtnetlink
-from sampan.network import names, options, predefined, request
+from sampan.network import listing, names, options, predefined, request
 from sampan.network.drivers import Bridge, Driver, Macvlan, check_mac
 from sampan.network.firewall import Firewall
 from sampan.network.ipam import DEFAULT_POOLS, PoolOverlaps, choose_subnet, overlaps
@@ -53,7 +53,6 @@ log = logging.getLogger("sampan.network")
 PREPARED = 8
 """Namespaces kept ready: enough for a burst of starts, some 0.3 MB of kernel memory each."""
 
-LIST_FILTERS = ("dangling", "driver", "id", "label", "name", "scope", "type")
 PRUNE_FILTERS = ("label", "label!", "until")
 LINKLESS = ("host", "none")
 SHARES = "container sharing network namespace with another container or host cannot be connected to any other network"
@@ -273,11 +272,8 @@ class Networks:
 
     async def list(self, filters: Filters) -> Sequence[n.NetworkSummary]:
         """All networks that ``filters`` let through."""
-        filters.validate(LIST_FILTERS)
-        check_dangling(filters)
-        if unknown := set(filters.get("type")) - {"custom", "builtin"}:
-            raise InvalidParameter(f"invalid filter: 'type'='{sorted(unknown)[0]}'")
-        return [network.summary for network in self._networks.values() if matches(network, filters)]
+        listing.check(filters)
+        return [network.summary for network in self._networks.values() if listing.matches(network, filters)]
 
     async def remove(self, reference: str) -> None:
         """Forbidden for predefined networks and while containers are connected."""
@@ -567,27 +563,3 @@ def check_combination(names: Collection[str]) -> None:
     for name, why in (("none", PRIVATE), ("host", SHARES)):
         if name in names and len(names) > 1:
             raise InvalidParameter(why)
-
-
-def check_dangling(filters: Filters) -> None:
-    """Raise InvalidParameter in Docker's words for what is no boolean, or more than one."""
-    values = filters.get("dangling")
-    if len(values) > 1:
-        raise InvalidParameter('got more than one value for filter key "dangling"')
-    if values and values[0] not in ("0", "false", "1", "true"):
-        raise InvalidParameter('invalid value for filter \'dangling\', must be "true" (or "1"), or "false" (or "0")')
-
-
-def matches(network: Network, filters: Filters) -> bool:
-    """Whether ``filters`` of a list let the network through."""
-    summary = network.summary
-    dangling = not network.predefined and not network.endpoints
-    return (
-        filters.exact("driver", summary.driver)
-        and filters.any_of("id", summary.id.__contains__)
-        and filters.pattern("name", summary.name)
-        and filters.exact("scope", summary.scope)
-        and filters.exact("type", "builtin" if network.predefined else "custom")
-        and filters.labels(summary.labels)
-        and ("dangling" not in filters or filters.flag("dangling") == dangling)
-    )
