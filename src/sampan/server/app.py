@@ -108,12 +108,12 @@ class Gateway:
                 request.protocol.decline()
 
     async def _dispatch(self, request: web.Request) -> web.StreamResponse:
-        version, path = self._version(request.path)
-        found = self._router.find(request.method, path)
+        versioned = VERSIONED.fullmatch(request.path)
+        found = self._router.find(request.method, versioned[2] if versioned else request.path)
         if found is None:
             return failure(404, "page not found")
         route, names = found
-        call = Call(self._engine, request, version, names)
+        call = Call(self._engine, request, self._version(versioned[1]) if versioned else NEWEST, names)
         peer = cast(Connection, request.protocol).peer
         await confine(self._access, peer, call, route.operation, route.path)
         if self._authorization:
@@ -138,14 +138,11 @@ class Gateway:
             return False
         return not self._authorization
 
-    def _version(self, path: str) -> tuple[Version, str]:
-        """The version that a path begins with, the newest when it does not; raises InvalidParameter."""
-        match = VERSIONED.fullmatch(path)
-        if match is None:
-            return NEWEST, path
-        version = versions.parse(match[1])
+    def _version(self, text: str) -> Version:
+        """The version that a path begins with; raises InvalidParameter unless it is served."""
+        version = versions.parse(text)
         versions.check(version, self._oldest)
-        return version, match[2]
+        return version
 
     def _failure(self, request: web.Request, error: EngineError) -> web.StreamResponse:
         status = status_of(error)

@@ -48,7 +48,14 @@ async def test_a_client_of_old_is_refused_in_plain_text(client: Any, version: st
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("GET", "/"), ("GET", "/v1.40"), ("GET", "/nope"), ("DELETE", "/info"), ("GET", "/containers/a/b/json")],
+    [
+        ("GET", "/"),
+        ("GET", "/v1.40"),
+        ("GET", "/v5.0.0/libpod/info"),
+        ("GET", "/nope"),
+        ("DELETE", "/info"),
+        ("GET", "/containers/a/b/json"),
+    ],
 )
 async def test_what_is_not_served_is_404(client: Any, method: str, path: str) -> None:
     status, _, body = await client.call(method, path)
