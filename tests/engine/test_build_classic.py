@@ -8,6 +8,7 @@ import signal
 import socket
 import tarfile
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
 
@@ -264,3 +265,12 @@ def test_version_2_is_buildkit_told_in_lines(daemon: Any, client: docker.DockerC
     assert b"given\n" in [log.msg for response in told for log in response.logs]
     _, lines = post(daemon, "FROM busybox\nRUN exit 4\n", version="2")
     assert lines[-1]["error"] == 'process "/bin/sh -c exit 4" did not complete successfully: exit code: 4'
+
+
+def test_a_context_may_come_by_a_request_of_its_own(daemon: Any, client: docker.DockerClient) -> None:
+    asked = {"version": "2", "remote": "upload-request", "buildid": "uploaded", "t": "uploaded", "ulimits": "null"}
+    with ThreadPoolExecutor() as threads:
+        built = threads.submit(post, daemon, "", **asked)
+        brought, _ = post(daemon, "FROM busybox\nCMD uploaded\n", version="2", buildid="upload-request:uploaded")
+    assert brought == 200
+    assert built.result()[1][-1] == {"id": "moby.image.id", "aux": {"ID": client.images.get("uploaded").id}}

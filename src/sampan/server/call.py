@@ -108,12 +108,13 @@ class Call:
         return Filters({**asked.terms, "label": [*asked.get("label"), *own]})
 
     def structure(self, name: str, type_: type[T], default: T, called: str = "") -> T:
-        """A parameter that holds JSON; ``called`` is what an error calls it."""
+        """A parameter that holds JSON, null for nothing; ``called`` is what an error calls it."""
         value = self.text(name)
         if not value:
             return default
         try:
-            return json.convert(msgspec.json.decode(value), type_)
+            decoded = msgspec.json.decode(value)
+            return default if decoded is None else json.convert(decoded, type_)
         except (msgspec.DecodeError, InvalidParameter, RecursionError) as error:
             raise InvalidParameter(f"error reading {called or name}: {error}") from error
 

@@ -18,6 +18,7 @@ from grpclib.exceptions import GRPCError
 from sampan.api.build import BuildOptions
 from sampan.api.progress import ImageID, Message, Progress
 from sampan.build.buildkit import messages as m
+from sampan.build.buildkit import uploads
 from sampan.build.buildkit.service import Service
 from sampan.build.buildkit.session import NoSession
 from sampan.build.buildkit.solves import Solve
@@ -37,7 +38,17 @@ class Output(msgspec.Struct, rename="pascal"):
 
 
 async def build(service: Service, options: BuildOptions, body: AsyncIterator[bytes], progress: Progress) -> None:
-    """Build and tell; raises EngineError."""
+    """Build and tell, or bring another request's build its context; raises EngineError."""
+    if options.build_id.startswith(uploads.PREFIX):
+        await service.uploads.bring(options.build_id.removeprefix(uploads.PREFIX), body)
+    elif options.remote == uploads.REQUEST:
+        async with service.uploads.take(options.build_id) as uploaded:
+            await _build(service, msgspec.structs.replace(options, remote=""), uploaded, progress)
+    else:
+        await _build(service, options, body, progress)
+
+
+async def _build(service: Service, options: BuildOptions, body: AsyncIterator[bytes], progress: Progress) -> None:
     ref = options.build_id or secrets.token_hex(16)
     context = f"sampan-body://{ref}"
     request = _request(ref, options, context)

@@ -29,6 +29,7 @@ from sampan.build.buildkit.product import Product
 from sampan.build.buildkit.session import Session, Sessions
 from sampan.build.buildkit.solves import Solve, Solves
 from sampan.build.buildkit.status import StatusLog
+from sampan.build.buildkit.uploads import Uploads
 from sampan.build.remote_tree import open_tree
 from sampan.build.request import ImageSource, Request
 from sampan.build.stage import full_name
@@ -65,6 +66,7 @@ class Service:
         self.data_root = data_root
         self._labels = {SNAPSHOTTER_LABEL: "overlayfs"} | ({HOST_GATEWAY_LABEL: host_gateway} if host_gateway else {})
         self.sessions = Sessions()
+        self.uploads = Uploads()
         self.solves = Solves(workshop.storage.leases)
         self.history = History(workshop.storage, data_root / "build" / "history")
         self._registries = registries
