@@ -63,6 +63,14 @@ class Places:
                 return address
         raise PluginNotFound(name)
 
+    def names(self) -> list[str]:
+        """All plugins there are, by name."""
+        sockets = [*self.sockets.glob("*.sock"), *self.sockets.glob("*/*.sock")]
+        described = [
+            path for place in self.specifications for suffix in ("spec", "json") for path in place.glob(f"*.{suffix}")
+        ]
+        return sorted({path.stem for path in [*sockets, *described]})
+
 
 async def call(address: str, method: str, body: Any, answer: type[T]) -> T:
     """One exchange with the plugin at ``address``; raises PluginFailed.

@@ -5,7 +5,9 @@ Every answer is an object whose ``Err`` is empty for success.
 Source: https://docs.docker.com/engine/extend/plugins_volume/
 """
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping, Set
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,8 @@ class Answer(msgspec.Struct, rename="pascal"):
 
     err: str = ""
     mountpoint: str = ""
-    volume: dict[str, Any] = {}
+    volume: dict[str, Any] | None = None
+    volumes: list[dict[str, Any]] | None = None
     capabilities: dict[str, str] = {}
 
 
@@ -73,6 +76,19 @@ class PluginDriver:
             raise NotFound(f"get {name}: no such volume")
         return volume.get("Status") or {}
 
+    async def has(self, name: str) -> bool:
+        """Whether the plugin has the volume; no, where it cannot be asked."""
+        try:
+            await self.status(name)
+        except EngineError:
+            return False
+        return True
+
+    async def mountpoints(self) -> dict[str, str]:
+        """All volumes of the plugin, with the paths of those that are mounted."""
+        volumes = (await self._call("/VolumeDriver.List", {})).volumes or ()
+        return {str(volume.get("Name", "")): str(volume.get("Mountpoint", "")) for volume in volumes}
+
     async def _call(self, method: str, body: Mapping[str, Any]) -> Answer:
         """One exchange; raises EngineError with the plugin's own words."""
         answer = await self._exchange(method, body, Answer)
@@ -87,6 +103,24 @@ class PluginDriver:
             raise EngineError(f"volume plugin {self.name}: {method}: {error}") from error
 
 
+@dataclass(frozen=True)
+class Known:
+    """A volume that a plugin knows of; ``mountpoint`` is empty while it is not mounted."""
+
+    name: str
+    driver: str
+    scope: str
+    mountpoint: str
+
+
+@dataclass
+class Survey:
+    """What all plugins have, and which could not be asked."""
+
+    volumes: list[Known] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
 class Plugins:
     """All volume plugins of this host, found when they are first named."""
 
@@ -95,6 +129,26 @@ class Plugins:
     ) -> None:
         self._places = Places(sockets, specifications)
         self._active: dict[str, PluginDriver] = {}
+
+    async def all(self) -> AsyncIterator[PluginDriver]:
+        """All plugins that are volume drivers and answer."""
+        for name in self._places.names():
+            with suppress(EngineError):
+                yield await self.find(name)
+
+    async def survey(self, drivers: Set[str]) -> "Survey":
+        """The volumes of all plugins there are; ``drivers`` are those that must be."""
+        plugins = {plugin.name: plugin async for plugin in self.all()}
+        survey = Survey()
+        for name in sorted(drivers | plugins.keys()):
+            try:
+                plugin = plugins.get(name) or await self.find(name)
+                found = await plugin.mountpoints()
+            except EngineError as error:
+                survey.warnings.append(f"list {name}: {error}")
+                continue
+            survey.volumes += [Known(volume, name, plugin.scope, path) for volume, path in found.items()]
+        return survey
 
     async def find(self, name: str) -> PluginDriver:
         """The plugin of this name; raises NoSuchPlugin."""

@@ -89,7 +89,8 @@ class Volumes:
         labels = {**request.labels, **({} if request.name else {ANONYMOUS: ""})}
         driver = request.driver or "local"
         async with self._locks[name]:
-            record = self._store.get(name)
+            foreign = bool(request.name and not request.driver)
+            record = self._store.get(name) or (await self._found_in_plugin(name) if foreign else None)
             try:
                 if record is None:
                     record = VolumeRecord(
@@ -117,14 +118,15 @@ class Volumes:
             self._local.create(name, record.options)
         else:
             plugin = await self._plugins.find(record.driver)
-            await plugin.create(name, record.options)
+            if not await plugin.has(name):
+                await plugin.create(name, record.options)
             record.scope = plugin.scope
         self._store.put(name, record)
         self._announce("volume", "create", name, {"driver": record.driver})
 
     async def inspect(self, name: str) -> Volume:
         """One volume; raises NoSuchVolume."""
-        record = self._find(name)
+        record = await self._known(name)
         volume = await self._describe(record)
         if record.driver != "local":
             volume.status = await (await self._plugins.find(record.driver)).status(name) or None
@@ -133,8 +135,17 @@ class Volumes:
     async def list(self, filters: Filters) -> VolumeListResponse:
         """All volumes that ``filters`` (dangling, driver, label, name) let through."""
         filters.validate(LIST_FILTERS)
-        records = [record for _, record in self._store.all() if self._matches(record, filters)]
-        return VolumeListResponse(volumes=[await self._describe(record) for record in records])
+        records = dict(self._store.all())
+        survey = await self._plugins.survey({record.driver for record in records.values()} - {"local"})
+        for known in survey.volumes:
+            records.setdefault(known.name, VolumeRecord(name=known.name, driver=known.driver, scope=known.scope))
+        mountpoints = {(known.driver, known.name): known.mountpoint for known in survey.volumes}
+        volumes = [
+            self._volume(record, mountpoints.get((record.driver, name), ""))
+            for name, record in records.items()
+            if self._matches(record, filters)
+        ]
+        return VolumeListResponse(volumes=volumes, warnings=survey.warnings or None)
 
     def _matches(self, record: VolumeRecord, filters: Filters) -> bool:
         dangling = not self._references.get(record.name)
@@ -149,7 +160,7 @@ class Volumes:
         """Raises Conflict while a container references it; ``force`` forgives a missing one."""
         async with self._locks[name]:
             try:
-                record = self._find(name)
+                record = await self._known(name)
             except NoSuchVolume:
                 if force:
                     return
@@ -190,9 +201,11 @@ class Volumes:
         return VolumesPruneReport(volumes_deleted=removed, space_reclaimed=reclaimed)
 
     async def usage(self) -> VolumeListResponse:
-        """All volumes with their ``usage_data``, for ``GET /system/df``."""
+        """All volumes that are plain directories with their ``usage_data``, for ``GET /system/df``."""
         answer = VolumeListResponse()
         for name, record in tuple(self._store.all()):
+            if record.driver != "local" or needs_mount(record.options):
+                continue
             volume = await self._describe(record)
             count = len(self._references.get(name, ()))
             volume.usage_data = VolumeUsage(ref_count=count, size=await self._size(record))
@@ -386,10 +399,31 @@ class Volumes:
             raise NoSuchVolume(name)
         return record
 
+    async def _known(self, name: str) -> VolumeRecord:
+        """The record of a volume, made for one that a plugin has without our doing; raises NoSuchVolume."""
+        record = self._store.get(name) or await self._found_in_plugin(name)
+        if record is None:
+            raise NoSuchVolume(name)
+        return record
+
+    async def _found_in_plugin(self, name: str) -> VolumeRecord | None:
+        async for plugin in self._plugins.all():
+            if await plugin.has(name):
+                record = VolumeRecord(name=name, driver=plugin.name, scope=plugin.scope)
+                self._store.put(name, record)
+                return record
+        return None
+
     async def _describe(self, record: VolumeRecord) -> Volume:
-        mountpoint = str(self._local.path(record.name))
+        mountpoint = ""
         if record.driver != "local":
             mountpoint = await (await self._plugins.find(record.driver)).path(record.name)
+        return self._volume(record, mountpoint)
+
+    def _volume(self, record: VolumeRecord, mountpoint: str) -> Volume:
+        """The wire form; ``mountpoint`` is where a plugin has it."""
+        if record.driver == "local":
+            mountpoint = str(self._local.path(record.name))
         return Volume(
             created_at=format_time(record.created - record.created % 1_000_000_000),
             driver=record.driver,

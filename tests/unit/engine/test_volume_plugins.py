@@ -50,6 +50,10 @@ class SamplePlugin:
                 path.rmdir()
             case "Mount" | "Path":
                 return {"Mountpoint": str(path)}
+            case "Get" if not path.is_dir():
+                return {"Err": "no such volume"}
+            case "List":
+                return {"Volumes": [{"Name": each.name, "Mountpoint": str(each)} for each in self.root.iterdir()]}
             case "Get":
                 return {"Volume": {"Name": body["Name"], "Mountpoint": str(path), "Status": {"tier": "gold"}}}
         return {"Err": ""}
@@ -119,3 +123,28 @@ async def test_a_dead_plugin_is_an_error_that_names_it(tmp_path: Path) -> None:
     (tmp_path / "gone.spec").write_text(f"unix://{tmp_path}/gone.sock")
     with pytest.raises(EngineError, match=r"volume plugin gone: /Plugin\.Activate"):
         await Plugins(tmp_path, (tmp_path,)).find("gone")
+
+
+async def test_volumes_that_only_the_plugin_knows_are_listed_found_and_removed(
+    volumes: Volumes, plugin: SamplePlugin
+) -> None:
+    (plugin.root / "old").mkdir()
+    (listed,) = (await volumes.list(Filters())).volumes
+    assert (listed.name, listed.driver, listed.mountpoint) == ("old", "array", str(plugin.root / "old"))
+    assert (await volumes.create(VolumeCreateRequest(name="old"))).driver == "array"
+    assert (await volumes.inspect("old")).driver == "array"
+    assert not [method for method, _ in plugin.calls if method.endswith("Create")]
+    await volumes.remove("old", force=False)
+    assert not (plugin.root / "old").exists()
+
+
+async def test_a_plugin_that_is_gone_is_a_warning_of_the_list(tmp_path: Path, plugin: SamplePlugin) -> None:
+    database = Database(tmp_path / "engine.db")
+    there = Volumes(tmp_path, database, lambda *_: None, Plugins(tmp_path / "plugins", ()))
+    await there.create(VolumeCreateRequest(name="data", driver="array"))
+    gone = Volumes(tmp_path, database, lambda *_: None, Plugins(tmp_path / "nowhere", ()))
+    found = await gone.list(Filters())
+    assert [(volume.name, volume.driver) for volume in found.volumes] == [("data", "array")]
+    assert found.warnings == ['list array: error looking up volume plugin array: plugin "array" not found']
+    assert (await gone.usage()).volumes == []
+    database.close()
