@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import tempfile
+from asyncio.subprocess import PIPE, STDOUT
 from typing import Any
 
 import aiohttp
@@ -16,8 +18,14 @@ from sampan.errors import InvalidParameter, NotFound
 async def skopeo_copy(*argv: str) -> None:
     """``skopeo copy`` by plain HTTP."""
     options = ("--insecure-policy", "--src-tls-verify=false", "--dest-tls-verify=false")
-    process = await asyncio.create_subprocess_exec("skopeo", "copy", "--quiet", *options, *argv)
-    assert await process.wait() == 0
+    await run("skopeo", "copy", "--quiet", *options, *argv)
+
+
+async def run(*argv: str) -> None:
+    """Run a program; what it says is in the failure."""
+    process = await asyncio.create_subprocess_exec(*argv, stdout=PIPE, stderr=STDOUT)
+    said, _ = await process.communicate()
+    assert process.returncode == 0, said.decode()
 
 
 async def test_an_image_pushed_and_pulled_is_the_same(registry: Any, engine: Any, layer: Any) -> None:
@@ -107,6 +115,24 @@ async def test_skopeo_copies_in_and_out(ours: Any, engine: Any, layer: Any, tmp_
     await skopeo_copy(layout, f"docker://{ours.address}/copy:2")
     await there.pull(f"{ours.address}/copy:2")
     assert there.storage.images.resolve(f"{ours.address}/copy:2").manifest.digest == image.manifest.digest
+
+
+@pytest.mark.parametrize("form", ["oci", "v2s2"])
+async def test_podman_pulls_and_pushes(ours: Any, engine: Any, layer: Any, form: str) -> None:
+    here, there = engine("here"), engine("there")
+    image = here.make(f"{ours.address}/app", layer(a=b"one"), layer(b=b"two"))
+    await here.push(f"{ours.address}/app")
+    name, copy = f"{ours.address}/app:latest", f"{ours.address}/copy:{form}"
+    with tempfile.TemporaryDirectory(prefix="podman-") as root:  # podman wants a short path
+        podman = ("podman", "--root", f"{root}/root", "--runroot", f"{root}/run", "--storage-driver", "vfs")
+        await run(*podman, "pull", "-q", "--tls-verify=false", name)
+        await run(*podman, "tag", name, copy)
+        await run(*podman, "push", "-q", "--tls-verify=false", "--format", form, copy)
+        await run(*podman, "rmi", "-f", name, copy)
+    await there.pull(copy)
+    pulled = there.storage.images.resolve(copy)
+    assert pulled.config.value.diff_ids == image.config.value.diff_ids
+    assert form == "v2s2" or pulled.id == image.id
 
 
 async def test_docker_schema_2_comes_in(ours: Any, engine: Any, layer: Any) -> None:
