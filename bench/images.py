@@ -185,8 +185,8 @@ def peak(pid: int) -> float:
     return int(facts["VmHWM"].split()[0]) / 1024
 
 
-def large(peer: Peer, source: Registry, target: Registry, gigabytes: int) -> None:
-    """Pull and push one layer of so many GB; print times and the peaks of memory."""
+def large(peer: Peer, source: Registry, target: Registry, gigabytes: int, archive: Path) -> None:
+    """Pull, push, save and load one layer of so many GB; print times and the peaks of memory."""
     block = os.urandom(PIECE)
     digest, size = digest_of(large_layer(gigabytes * 1000, block))
     source.push_blob(large_layer(gigabytes * 1000, block), digest, size)
@@ -195,10 +195,15 @@ def large(peer: Peer, source: Registry, target: Registry, gigabytes: int) -> Non
     pulled = timed(peer, "pull", name)
     peer.call("tag", name, copy)
     pushed = timed(peer, "push", copy)
+    saved = timed(peer, "save", "-o", str(archive), name)
+    peer.call("rmi", name, copy)
+    loaded = timed(peer, "load", "-q", "-i", str(archive))
+    archive.unlink()
     print(f"a layer of {size / 1e9:.1f} GB: pull {pulled:.1f} s, push {pushed:.1f} s")
+    print(f"  save {saved:.1f} s, load {loaded:.1f} s")
     for who, pid in (("daemon", peer.pid or 0), ("source", source.pid), ("target", target.pid)):
         print(f"  peak memory of the {who}: {peak(pid):.0f} MB")
-    peer.call("rmi", name, copy)
+    peer.call("rmi", name)
 
 
 # ---------------------------------------------------------------- all of it
@@ -217,7 +222,7 @@ def measure(names: Sequence[str], rounds: int, megabytes: int, gigabytes: int) -
         if rounds:
             compare(engines, registries, directory, rounds, megabytes * 1_000_000)
         if gigabytes:
-            large(engines[0], registries[0], registries[1], gigabytes)
+            large(engines[0], registries[0], registries[1], gigabytes, directory / "large.tar")
 
 
 def serve(root: Path, stack: ExitStack) -> Registry:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sampan.archive.stream import ReadAhead
 from sampan.oci import digest as digests
 from sampan.oci.digest import ChainID, DiffID
 from sampan.storage.store import Storage
@@ -46,8 +45,7 @@ def unpack(storage: Storage, *layers: bytes) -> ChainID:
     """Unpack layer tars on top of each other."""
     chain: ChainID | None = None
     for layer in layers:
-        with ReadAhead(io.BytesIO(layer)) as source:
-            chain = storage.snapshots.unpack(chain, DiffID(digests.of(layer)), source)
+        chain = storage.snapshots.unpack(chain, DiffID(digests.of(layer)), io.BytesIO(layer))
     assert chain is not None
     return chain
 

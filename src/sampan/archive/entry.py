@@ -102,6 +102,14 @@ def _name(name: bytes, prefix: bytes) -> str:
 
 def _number(raw: bytes) -> int:
     """An octal or base-256 number."""
+    try:
+        return int(raw.rstrip(b" \0") or b"0", 8)
+    except ValueError:
+        return _unusual_number(raw)
+
+
+def _unusual_number(raw: bytes) -> int:
+    """A number that is not just octal digits: base-256, or with something after its NUL."""
     if raw[0] & 0x80:
         value = int.from_bytes(raw, "big") & ~(1 << (8 * len(raw) - 1))
         return value - (1 << (8 * len(raw) - 1)) if raw[0] == 0xFF else value

@@ -29,7 +29,7 @@ from sampan.archive.changes import Change, changes_of
 from sampan.archive.diff import write_diff
 from sampan.archive.leftovers import leftovers
 from sampan.archive.reader import Source
-from sampan.archive.stream import Hashing, Sink
+from sampan.archive.stream import Hashing, ReadAhead, Sink
 from sampan.archive.tree import remove_tree
 from sampan.errors import Conflict, DataLoss, NotFound
 from sampan.linux.overlay import Writable, mount_overlay
@@ -140,7 +140,8 @@ class Snapshots:
         with ExitStack() as opened:
             root = _open_directory(directory / "fs", opened)
             lowers = [_open_directory(self.path(layer.chain_id), opened) for layer in self.chain(parent)]
-            usage = apply_layer(hashing, root, lowers)
+            ahead = opened.enter_context(ReadAhead(hashing))  # inflated and hashed beside the writing
+            usage = apply_layer(ahead, root, lowers)
         if DiffID(hashing.digest) != diff_id:
             raise DataLoss(f"layer has the wrong content: diff ID {hashing.digest}, expected {diff_id}")
         return usage

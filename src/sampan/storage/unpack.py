@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 
 from sampan.archive.compression import decompressed
 from sampan.archive.reader import Source
-from sampan.archive.stream import ReadAhead
 from sampan.errors import InvalidParameter
 from sampan.oci import digest as digests
 from sampan.oci.digest import ChainID, DiffID
@@ -22,9 +21,8 @@ Report = Callable[[DiffID, int, int], object]
 
 
 def unpack_blob(snapshots: Snapshots, parent: ChainID | None, diff_id: DiffID, blob: Source) -> ChainID:
-    """Unpack one layer from its (compressed) blob, inflating in a thread beside; returns its chain ID."""
-    with ReadAhead(decompressed(blob)) as tar:
-        return snapshots.unpack(parent, diff_id, tar)
+    """Unpack one layer from its (compressed) blob; returns its chain ID."""
+    return snapshots.unpack(parent, diff_id, decompressed(blob))
 
 
 def unpack_layers(
