@@ -5,7 +5,6 @@ the daemon's open files. A difference that stays fails the test.
 """
 
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -17,7 +16,7 @@ import docker
 import pytest
 from docker.errors import APIError, NotFound
 from docker.models.containers import Container
-from engine_daemon import IMAGE, PATIENCE, Daemon, busybox_tar, own_subnet, wait_for
+from engine_daemon import IMAGE, PATIENCE, Daemon, own_subnet, prepared, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -52,20 +51,6 @@ def refusal_to_start(tmp_path: Path) -> Callable[..., str]:
             return stray.log
 
     return start
-
-
-def prepared(running: Daemon) -> Iterator[Daemon]:
-    """The daemon, started, with the image; everything of it is gone afterwards."""
-    running.start()
-    try:
-        assert running.cli("import", "-", IMAGE, input=busybox_tar()).returncode == 0
-        yield running
-    finally:
-        if running.process is not None:
-            for container in running.client().containers.list(all=True):
-                container.remove(force=True, v=True)
-        running.stop()
-        shutil.rmtree(running.root, ignore_errors=True)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -93,6 +94,20 @@ class Daemon:
             check=False,
             env={**os.environ, "DOCKER_CONFIG": str(self.root / "config")},
         )
+
+
+def prepared(running: Daemon) -> Iterator[Daemon]:
+    """The daemon, started, with the image; everything of it is gone afterwards."""
+    running.start()
+    try:
+        assert running.cli("import", "-", IMAGE, input=busybox_tar()).returncode == 0
+        yield running
+    finally:
+        if running.process is not None:
+            for container in running.client().containers.list(all=True):
+                container.remove(force=True, v=True)
+        running.stop()
+        shutil.rmtree(running.root, ignore_errors=True)
 
 
 def wait_for(condition: Callable[[], object], patience: float = PATIENCE) -> None:
