@@ -30,6 +30,7 @@ class Daemon:
     arguments: tuple[str, ...] = ()
     process: "subprocess.Popen[bytes] | None" = None
     started: int = field(default=0)
+    patience: float = 20
 
     @property
     def socket(self) -> Path:
@@ -59,7 +60,7 @@ class Daemon:
                 stderr=log,
                 start_new_session=True,
             )
-        wait_for(self.answers, 20)
+        wait_for(self.answers, self.patience)
 
     def answers(self) -> bool:
         """Whether the API answers; fails at once when the daemon has ended."""
