@@ -149,7 +149,8 @@ int perform_set_ids(struct performer *performer, const struct operation *operati
     (void)performer;
     unsigned uid = (unsigned)operation->a[0].number, gid = (unsigned)operation->a[1].number;
     const struct argument *groups = &operation->a[2];
-    if (operation->a[3].number && syscall(SYS_setgroups, groups->size / sizeof(gid_t), groups->text) < 0)
+    if (operation->a[3].number && syscall(SYS_setgroups, groups->size / sizeof(gid_t), groups->text) < 0 &&
+        (errno != EPERM || groups->size > 0)) /* a user namespace may forbid it to all: then there is none to give up */
         return -errno;
     if (syscall(SYS_setresgid, gid, gid, gid) < 0 || prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
         return -errno;

@@ -12,6 +12,7 @@ LIMITS = (
     "tests/kernel/runtime/test_runtime_commands.py::test_limits_can_change_while_it_runs",
     "tests/kernel/runtime/test_runtime_isolation.py::test_an_idmapped_mount_shows_other_owners",
     "tests/vm/quota_checks.py",
+    "tests/vm/limit_checks.py",
 )
 SECONDS = 600  # the machine is emulated
 

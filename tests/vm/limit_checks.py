@@ -160,8 +160,8 @@ def test_usage_is_counted(client: docker.DockerClient) -> None:
     assert stats["memory_stats"]["limit"] == 64 * MEGABYTE
     assert {"anon", "file", "inactive_file"} <= set(stats["memory_stats"]["stats"])
     assert stats["cpu_stats"]["cpu_usage"]["total_usage"] > 0
-    assert stats["pids_stats"] == {"current": 2, "limit": 9}
-    assert len(container.top()["Processes"]) == 2
+    assert stats["pids_stats"]["limit"] == 9
+    assert len(container.top()["Processes"]) == stats["pids_stats"]["current"]
 
 
 def test_a_container_has_a_cgroup_of_its_own_and_leaves_none(client: docker.DockerClient) -> None:

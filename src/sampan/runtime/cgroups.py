@@ -60,7 +60,8 @@ def prepare_cgroup(path: str, resources: Resources | None = None) -> Cgroup:
     if cgroup.path == "/":
         raise InvalidParameter(f'cgroup path "{path}" is the root of the hierarchy')
     with ExitStack() as undo:
-        undo.callback(cgroup.remove)
+        if not cgroup.exists():
+            undo.callback(cgroup.remove)
         try:
             cgroup.create()
         except OSError as error:

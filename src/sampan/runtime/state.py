@@ -30,6 +30,7 @@ _MOST_ID = 1024
 class Record(msgspec.Struct, frozen=True, omit_defaults=False):
     """What is known of a container besides its spec; pid 0 while it is being made; ``started`` in clock ticks.
 
+    ``cgroup_found``: the cgroup was there before, so it stays, and what else runs in it.
     ``mount`` is the mount that ``rootfs`` was on before: in the host's own mount namespace another covers it later.
     """
 
@@ -38,6 +39,7 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=False):
     rootfs: str
     created: str
     cgroup: str = ""
+    cgroup_found: bool = False
     pid: int = 0
     started: int = 0
     owner: str = "root"

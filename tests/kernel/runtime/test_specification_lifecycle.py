@@ -124,6 +124,31 @@ def test_only_what_is_stopped_is_deleted_and_then_all_of_it(runtime: Runtime) ->
     create(runtime, {})
 
 
+def test_a_cgroup_that_was_there_before_stays_with_all_that_is_in_it(runtime: Runtime) -> None:
+    directories = [directory / "one" for directory in cgroup_directories()]
+    for directory in directories:
+        directory.mkdir(parents=True)
+    with subprocess.Popen(["sleep", "1000"]) as neighbour:
+        for directory in directories:
+            for file in ("cpuset.cpus", "cpuset.mems"):
+                if (directory / file).exists() and not (directory / file).read_text().strip():
+                    (directory.parent / file).write_text((directory.parents[1] / file).read_text())
+                    (directory / file).write_text((directory.parents[1] / file).read_text())
+            (directory / "cgroup.procs").write_text(str(neighbour.pid))
+        try:
+            create(runtime, with_namespaces(without="pid"))
+            assert runtime.call("delete", "--force", "one").returncode == 0
+            write(runtime, {"linux.resources": {"cpu": {"cpus": "4000"}}})
+            assert runtime.try_create("one")[0] == 1
+            assert neighbour.poll() is None
+            assert all(directory.is_dir() for directory in directories)
+        finally:
+            neighbour.kill()
+            neighbour.wait()
+            for directory in directories:
+                directory.rmdir()
+
+
 def test_a_configuration_changed_later_counts_no_more(runtime: Runtime) -> None:
     create(runtime, {"hostname": "first"}, "hostname")
     write(runtime, {"hostname": "second", "annotations": {"a": "b"}}, "echo other")
@@ -313,3 +338,35 @@ def test_features_tells_what_a_configuration_may_hold(runtime: Runtime) -> None:
     assert {"SCMP_ARCH_X86_64", "SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"} <= set(linux["seccomp"]["archs"])
     assert set(linux["seccomp"]["supportedFlags"]) <= set(linux["seccomp"]["knownFlags"])
     assert linux["mountExtensions"] == {"idmap": {"enabled": True}}
+
+
+JOINED = {
+    "pid": ("--pid", "pid"), "network": ("--net", "net"), "mount": ("--mount", "mnt"), "ipc": ("--ipc", "ipc"),
+    "uts": ("--uts", "uts"), "user": ("--user", "user"), "cgroup": ("--cgroup", "cgroup"),
+    "time": ("--time", "time"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", JOINED)
+def test_a_namespace_is_joined_by_its_path(runtime: Runtime, kind: str) -> None:
+    flag, file = JOINED[kind]
+    words = ["unshare", flag, "--fork", "sh", "-c", "echo ready; exec sleep 1000"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"ready\n"
+        children = Path(f"/proc/{holder.pid}/task/{holder.pid}/children").read_text().split()
+        held = f"/proc/{children[0]}/ns/{file}"
+        try:
+            for map_file in ("uid_map", "gid_map") if kind == "user" else ():
+                Path(f"/proc/{children[0]}/{map_file}").write_text("0 100000 65536\n")
+            change = with_namespaces({"type": kind, "path": held}, without=f"{kind} user")
+            hostname = {"hostname": "joined"} if kind == "uts" else {}
+            unmasked = {"linux.maskedPaths": [], "linux.readonlyPaths": []} if kind == "mount" else {}
+            create(runtime, {"hostname": None} | change | hostname | unmasked)
+            expected = Path(held).readlink()
+            assert Path(f"/proc/{state(runtime)['pid']}/ns/{file}").readlink() == expected
+            runtime.call("start", "one")
+            assert runtime.call("exec", "one", "readlink", f"/proc/self/ns/{file}").stdout.strip() == str(expected)
+        finally:
+            runtime.call("delete", "--force", "one")
+            os.kill(int(children[0]), 9)

@@ -17,7 +17,7 @@ from sampan.errors import Conflict, EngineError, InvalidParameter
 from sampan.linux.unix_socket import listen_beneath
 from sampan.oci.runtime_spec import Hooks, Linux, Process, Spec, Versioned, decode
 from sampan.runtime import hooks
-from sampan.runtime.cgroups import prepare_cgroup
+from sampan.runtime.cgroups import open_cgroup, prepare_cgroup
 from sampan.runtime.cli import one_id
 from sampan.runtime.commands.kill import destroy
 from sampan.runtime.compile import compile_launch
@@ -132,7 +132,9 @@ def _make(
     container = Containers(root).new(record, spec)
     with ExitStack() as undo, locked(container.directory):
         undo.callback(lambda: destroy(Containers(root).find(container_id)))
-        container = container.write(msgspec.structs.replace(record, cgroup=cgroup_of(spec, container_id)))
+        cgroup = cgroup_of(spec, container_id)
+        found = open_cgroup(cgroup).exists()
+        container = container.write(msgspec.structs.replace(record, cgroup=cgroup, cgroup_found=found))
         container, spawned = _spawn(container, spec, arguments, waiting=waiting, wait=wait)
         if pid_file := arguments.text("pid-file"):
             write_pid(Path(pid_file), spawned.pid)

@@ -96,7 +96,7 @@ def destroy(container: Container) -> None:
     """End the container's processes and give everything back: cgroup, mounts, directory. Hooks poststop are last."""
     _end(container)
     cgroup = container.cgroup
-    if cgroup is not None and cgroup.path != "/":
+    if cgroup is not None and not container.record.cgroup_found:
         cgroup.remove()
     _unmount(container)
     wanted, state = (container.spec.hooks or Hooks()).poststop, container.state("stopped")
@@ -119,7 +119,8 @@ def _end(container: Container) -> None:
     """Kill the first process, and all others where they do not die with it (no pid namespace of their own)."""
     cgroup = container.cgroup
     namespaces = (container.spec.linux or Linux()).namespaces
-    if cgroup and cgroup.exists() and not any(one.type == "pid" and not one.path for one in namespaces):
+    own = cgroup and cgroup.exists() and not container.record.cgroup_found
+    if cgroup and own and not any(one.type == "pid" and not one.path for one in namespaces):
         cgroup.kill()
     if not container.record.pid or container.status() in {"stopped", "creating"}:
         return
