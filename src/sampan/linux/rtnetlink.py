@@ -48,6 +48,7 @@ RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER = 1, 3, 4, 5, 10
 IFLA_PROTINFO, IFLA_LINKINFO, IFLA_NET_NS_FD = 12, 18, 28
+IFLA_NUM_TX_QUEUES, IFLA_NUM_RX_QUEUES = 31, 32
 IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
 VETH_INFO_PEER = 1
 IFLA_BR_FORWARD_DELAY, IFLA_BR_STP_STATE = 1, 5
@@ -199,10 +200,11 @@ class Rtnetlink:
         mtu: int = 0,
         parent: int = 0,
         netns: int | None = None,
+        extra: bytes = b"",
     ) -> None:
-        """Make a link of ``kind``, in ``netns`` if given; EEXIST: the name is taken, EOPNOTSUPP: unknown kind."""
+        """Make a link of ``kind``, in ``netns`` if given, with ``extra`` attributes; EEXIST: the name is taken, EOPNOTSUPP: unknown kind."""
         info = text(IFLA_INFO_KIND, kind) + (nested(IFLA_INFO_DATA, data) if data else b"")
-        parts = [_LINK.pack(0, 0, 0, 0, 0), self._link_parts(name, mac, mtu), nested(IFLA_LINKINFO, info)]
+        parts = [_LINK.pack(0, 0, 0, 0, 0), self._link_parts(name, mac, mtu), nested(IFLA_LINKINFO, info), extra]
         if parent:
             parts.append(u32(IFLA_LINK, parent))
         if netns is not None:
@@ -215,9 +217,13 @@ class Rtnetlink:
         self.link_add(name, "bridge", data=data, mac=mac, mtu=mtu)
 
     def veth_add(self, name: str, peer: str, peer_netns: int, *, mtu: int = 0) -> None:
-        """Make a pair: ``name`` here, ``peer`` in the namespace of the fd ``peer_netns``."""
-        other = _LINK.pack(0, 0, 0, 0, 0) + self._link_parts(peer, "", mtu) + u32(IFLA_NET_NS_FD, peer_netns)
-        self.link_add(name, "veth", data=nested(VETH_INFO_PEER, other), mtu=mtu)
+        """Make a pair: ``name`` here, ``peer`` in the namespace of the fd ``peer_netns``.
+
+        Left to itself the kernel makes room for as many queues as it might have CPUs, to use one of them.
+        """
+        queues = u32(IFLA_NUM_TX_QUEUES, 1) + u32(IFLA_NUM_RX_QUEUES, 1)
+        other = _LINK.pack(0, 0, 0, 0, 0) + self._link_parts(peer, "", mtu) + u32(IFLA_NET_NS_FD, peer_netns) + queues
+        self.link_add(name, "veth", data=nested(VETH_INFO_PEER, other), mtu=mtu, extra=queues)
 
     def macvlan_add(self, name: str, parent: int, mode: int, *, mac: str, netns: int) -> None:
         """Make a macvlan on ``parent`` right inside ``netns``."""
