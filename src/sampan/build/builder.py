@@ -7,7 +7,6 @@ last state ─▶ labels ─▶ image
 
 import asyncio
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from sampan.build import stages
 from sampan.build.cache import Cache, Entry
 from sampan.build.conversion import dated
 from sampan.build.executor import Executor
+from sampan.build.leftovers import ACTIVE_PREFIX
 from sampan.build.provenance import Material, image_uri
 from sampan.build.request import ImageSource, Observer, Request, Step
 from sampan.build.squash import squashed
@@ -32,9 +32,6 @@ from sampan.oci.platform import Platform, host
 from sampan.storage.images import Image
 from sampan.storage.leases import Lease
 from sampan.storage.store import Storage
-
-ACTIVE_PREFIX = "build-"
-"""Keys of writable layers of steps under way begin so; those found at a start are a crash's."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +49,8 @@ class Workshop:
     private: Path
     cache_mounts: Path
 
-    def clean(self) -> None:
-        """Remove what builds of a killed daemon left behind."""
-        for active in self.storage.snapshots.actives():
-            if active.key.startswith(ACTIVE_PREFIX):
-                self.storage.snapshots.remove(active.key)
-        for path in self.private.iterdir() if self.private.is_dir() else ():
-            shutil.rmtree(path, ignore_errors=True)
+    def make(self) -> None:
+        """Make the directories."""
         for directory in (self.scratch, self.private, self.cache_mounts):
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from sampan.api.times import format_time
 from sampan.archive.walk import walk
 from sampan.build.cache import Entry
+from sampan.build.leftovers import ACTIVE_PREFIX
 from sampan.build.request import Request
 from sampan.build.state import State, scratch
 from sampan.build.threads import in_thread
@@ -102,8 +103,6 @@ def _linked(build: "Build", state: State, key: str, alone: State) -> State:
 
 
 async def _made(build: "Build", state: State, key: str, description: str, work: Work, mapped: Mapped | None) -> State:
-    from sampan.build.builder import ACTIVE_PREFIX
-
     snapshots = build.workshop.storage.snapshots
     active = ACTIVE_PREFIX + secrets.token_hex(16)
     mounted: list[int] = []  # a step cancelled while it is mounted still knows the fd

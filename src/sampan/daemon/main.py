@@ -13,7 +13,8 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from sampan import __version__, config
@@ -24,7 +25,6 @@ from sampan.daemon.ownership import owned
 from sampan.engine.engine import Engine
 from sampan.errors import EngineError, InvalidParameter
 from sampan.server.listen import serve
-from sampan.server.metrics import Metrics, serve_metrics
 
 log = logging.getLogger("sampan.daemon")
 
@@ -96,8 +96,7 @@ async def run(settings: config.Config, command_line: flags.CommandLine) -> None:
     engine = await Engine.open(settings)
     loop.add_signal_handler(signal.SIGHUP, reload, engine, command_line)
     try:
-        metrics = Metrics([engine.metrics]) if settings.metrics_addr else None
-        async with serve_metrics(metrics, settings.metrics_addr), serve(engine, settings, metrics):
+        async with serving(engine, settings):
             log.info("sampan %s is ready, listening on %s", __version__, ", ".join(settings.listen_hosts))
             notify("READY=1", f"MAINPID={os.getpid()}")
             await stopping.wait()
@@ -106,6 +105,20 @@ async def run(settings: config.Config, command_line: flags.CommandLine) -> None:
                 await engine.containers.stop_all(engine.context.config.shutdown_timeout)
     finally:
         await engine.close()
+
+
+@asynccontextmanager
+async def serving(engine: Engine, settings: config.Config) -> AsyncIterator[None]:
+    """The API, and metrics where they are wanted, which costs the others no memory."""
+    async with AsyncExitStack() as stack:
+        metrics = None
+        if settings.metrics_addr:
+            from sampan.server.metrics import Metrics, serve_metrics
+
+            metrics = Metrics([engine.metrics])
+            await stack.enter_async_context(serve_metrics(metrics, settings.metrics_addr))
+        await stack.enter_async_context(serve(engine, settings, metrics))
+        yield
 
 
 def reload(engine: Engine, command_line: flags.CommandLine) -> None:

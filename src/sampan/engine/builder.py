@@ -25,6 +25,7 @@ from sampan.build.context import open_context
 from sampan.build.executor import Limits
 from sampan.build.imported import Imported, images_here
 from sampan.build.labels import with_labels
+from sampan.build.leftovers import private
 from sampan.build.prune import prune
 from sampan.build.request import Request
 from sampan.build.unset import ARGUMENTS
@@ -58,7 +59,7 @@ class Builder:
             executor=ContainerExecutor(context),
             images=images,
             scratch=storage.temporary / "build",
-            private=context.roots.run / "build",
+            private=private(context.roots.run),
             cache_mounts=context.roots.data / "build" / "mounts",
         )
         self._service = Service(
@@ -71,11 +72,7 @@ class Builder:
             next(iter(context.networks.host_gateway), ""),
         )
         self._under_way: dict[str, asyncio.Task[object]] = {}
-
-    def open(self) -> None:
-        """Remove what builds of a killed daemon left."""
-        self._workshop.clean()
-        self._service.history.clean()
+        self._workshop.make()
 
     async def build(self, options: BuildOptions, context: AsyncIterator[bytes], progress: Progress) -> None:
         """Build the context that is the request's body or its ``remote``; tells progress in the classic words.

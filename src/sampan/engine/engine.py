@@ -11,11 +11,12 @@ import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from sampan.build.leftovers import remove_leftovers
 from sampan.config import Config
-from sampan.engine.builder import Builder
-from sampan.engine.builder_images import BaseImages
 from sampan.engine.catalog import Catalog
 from sampan.engine.containers import Containers
 from sampan.engine.context import Context, Roots
@@ -24,7 +25,6 @@ from sampan.engine.execs import Execs
 from sampan.engine.images import Images
 from sampan.engine.info import engine_id
 from sampan.engine.membership import Directory
-from sampan.engine.metrics import EngineMetrics
 from sampan.engine.registry import Registries
 from sampan.engine.reload import attributes, reloaded
 from sampan.engine.remap import open_remap
@@ -36,6 +36,10 @@ from sampan.network.networks import Networks
 from sampan.runtime.program import sealed_program
 from sampan.runtime.zygote import Zygote
 from sampan.storage.store import Storage
+
+if TYPE_CHECKING:
+    from sampan.engine.builder import Builder
+    from sampan.engine.metrics import EngineMetrics
 
 log = logging.getLogger("sampan.engine")
 
@@ -51,9 +55,7 @@ class Engine:
     events: Events
     containers: Containers
     execs: Execs
-    builder: Builder
     images: Images
-    metrics: EngineMetrics
     networks: Networks
     registries: Registries
     volumes: Volumes
@@ -90,7 +92,7 @@ class Engine:
         self.context = Context(
             config, roots, storage, self.networks, self.volumes, self.events, Supervisor(), threads, zygote, remap
         )
-        catalog = Catalog(self.context)
+        self._catalog = catalog = Catalog(self.context)
         self.networks.directory = Directory(catalog)
         await self.networks.open()
         stack.push_async_callback(self.networks.close)
@@ -98,15 +100,28 @@ class Engine:
         self.containers = Containers(self.context, catalog, self.execs)
         self.registries = Registries(config, storage, self.events)
         stack.push_async_callback(self.registries.close)
-        self.builder = Builder(self.context, BaseImages(storage, self.registries))
-        self.builder.open()
+        remove_leftovers(storage, roots.data, roots.run)
         self.images = Images(storage, self.events, self.containers, self.registries)
-        self.metrics = EngineMetrics(catalog, self.events, containers=config.metrics_containers)
         self.system = System(self.context, catalog, self.containers, self.images, self.registries)
         stack.push_async_callback(self.containers.close)
         stack.push_async_callback(self.context.supervisor.close)
         await self.containers.restore()
         self.context.supervisor.spawn(self._keep_copy(), "copy of the database")
+
+    @cached_property
+    def builder(self) -> "Builder":
+        """Made for the first build, with all it needs: a daemon that never builds is a tenth smaller."""
+        from sampan.engine.builder import Builder
+        from sampan.engine.builder_images import BaseImages
+
+        return Builder(self.context, BaseImages(self.context.storage, self.registries))
+
+    @cached_property
+    def metrics(self) -> "EngineMetrics":
+        """Counted from the first look on, where somebody looks at all."""
+        from sampan.engine.metrics import EngineMetrics
+
+        return EngineMetrics(self._catalog, self.events, containers=self.context.config.metrics_containers)
 
     async def _keep_copy(self) -> None:
         """A copy of the database that is never older than some minutes."""

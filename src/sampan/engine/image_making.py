@@ -9,7 +9,6 @@ import msgspec
 from sampan.api.containers import ContainerConfig
 from sampan.api.times import format_time
 from sampan.archive.reader import Source
-from sampan.dockerfile.changes import apply_changes
 from sampan.engine.defaults import merge_image
 from sampan.engine.hosts_files import PLACES
 from sampan.oci import digest as digests
@@ -40,7 +39,7 @@ def import_image(
     storage: Storage, source: Source, message: str, changes: Sequence[str], platform: Platform | None
 ) -> Image:
     """An image whose one layer is the tar ``source``. Raises InvalidParameter for changes and archives."""
-    config = apply_changes(RunConfig(), changes)
+    config = with_changes(RunConfig(), changes)
     created = format_time(time.time_ns())
     with storage.work() as lease:
         layer, diff_id = import_layer(storage, lease, source)
@@ -103,7 +102,7 @@ def committed_config(container: ContainerConfig, given: ContainerConfig | None, 
 
     Raises InvalidParameter for changes.
     """
-    changed = apply_changes(run_config(given or container), changes)
+    changed = with_changes(run_config(given or container), changes)
     merged = container_config(changed)
     merge_image(merged, run_config(container))
     return run_config(merged)
@@ -133,3 +132,12 @@ def run_config(config: ContainerConfig) -> RunConfig:
 def container_config(config: RunConfig) -> ContainerConfig:
     """The reverse of ``run_config``."""
     return msgspec.convert(msgspec.to_builtins(config), ContainerConfig)
+
+
+def with_changes(config: RunConfig, changes: Sequence[str]) -> RunConfig:
+    """``config`` changed by Dockerfile instructions. Raises InvalidParameter."""
+    if not changes:
+        return config
+    from sampan.dockerfile.changes import apply_changes  # the parser is of use to few daemons
+
+    return apply_changes(config, changes)

@@ -202,7 +202,10 @@ class Rtnetlink:
         netns: int | None = None,
         extra: bytes = b"",
     ) -> None:
-        """Make a link of ``kind``, in ``netns`` if given, with ``extra`` attributes; EEXIST: the name is taken, EOPNOTSUPP: unknown kind."""
+        """Make a link of ``kind``, in ``netns`` if given, with ``extra`` attributes.
+
+        EEXIST: the name is taken, EOPNOTSUPP: unknown kind.
+        """
         info = text(IFLA_INFO_KIND, kind) + (nested(IFLA_INFO_DATA, data) if data else b"")
         parts = [_LINK.pack(0, 0, 0, 0, 0), self._link_parts(name, mac, mtu), nested(IFLA_LINKINFO, info), extra]
         if parent:

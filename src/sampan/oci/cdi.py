@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
-import yaml
 
 from sampan.errors import InvalidParameter
 from sampan.oci.runtime_spec import Device, DeviceCgroup, Hook, Hooks, Linux, Mount, Process, Resources, Spec
@@ -158,6 +157,8 @@ def add(level: dict[str, tuple[File, NamedDevice]], file: File) -> set[str]:
 
 def read(path: Path) -> File:
     """Parse and check one file; raises InvalidParameter naming it."""
+    import yaml  # few machines have such files
+
     try:
         with path.open("rb") as opened:
             raw = opened.read(MAXIMUM_BYTES)

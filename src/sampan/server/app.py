@@ -4,7 +4,7 @@ import logging
 import re
 import time
 from collections.abc import Awaitable
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from aiohttp import web
 
@@ -34,9 +34,11 @@ from sampan.server.confine import confine
 from sampan.server.connection import Connection
 from sampan.server.contract import Engine
 from sampan.server.hijack import BACKGROUND
-from sampan.server.metrics import Metrics
 from sampan.server.peer import Peer
 from sampan.server.routes import Route, Router
+
+if TYPE_CHECKING:
+    from sampan.server.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +74,7 @@ class Gateway:
         oldest: Version,
         access: Access,
         authorization: Authorization,
-        metrics: Metrics | None,
+        metrics: "Metrics | None",
         *,
         experimental: bool,
     ) -> None:
@@ -173,7 +175,7 @@ def make_app(
     *,
     access: Access | None = None,
     authorization: Authorization | None = None,
-    metrics: Metrics | None = None,
+    metrics: "Metrics | None" = None,
     experimental: bool = False,
 ) -> web.Application:
     """The application that serves ``engine`` to clients of API ``oldest`` and later, to whom rules and plugins let.

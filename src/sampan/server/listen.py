@@ -7,6 +7,7 @@ import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -20,10 +21,12 @@ from sampan.server.authorization import Authorization
 from sampan.server.connection import Connection
 from sampan.server.contract import Engine
 from sampan.server.hijack import BACKGROUND
-from sampan.server.metrics import Metrics
 from sampan.server.peer import Peer
 from sampan.server.sockets import Address, open_sockets, parse_address
 from sampan.server.tls import Bridge
+
+if TYPE_CHECKING:
+    from sampan.server.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +36,7 @@ SHUTDOWN = 0.5
 
 
 @asynccontextmanager
-async def serve(engine: Engine, settings: Config, metrics: Metrics | None = None) -> AsyncIterator["Server"]:
+async def serve(engine: Engine, settings: Config, metrics: "Metrics | None" = None) -> AsyncIterator["Server"]:
     """Serve ``engine`` where ``settings`` say, until the block ends; ``metrics`` hear of it. Raises EngineError."""
     context = None
     if settings.tls or settings.tlsverify:

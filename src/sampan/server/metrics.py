@@ -71,14 +71,11 @@ class Metrics:
 
 
 @asynccontextmanager
-async def serve_metrics(metrics: Metrics | None, address: str) -> AsyncIterator[None]:
-    """Serve ``GET /metrics`` on ``address`` (``host:port``) until the block ends; nothing without ``metrics``.
+async def serve_metrics(metrics: Metrics, address: str) -> AsyncIterator[None]:
+    """Serve ``GET /metrics`` on ``address`` (``host:port``) until the block ends.
 
     Raises EngineError when the address cannot be listened on.
     """
-    if metrics is None:
-        yield
-        return
     place = parse_address(address)
     if place.scheme != "tcp":
         raise EngineError(f"invalid metrics-addr {address}: expected host:port")

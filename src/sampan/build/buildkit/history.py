@@ -8,8 +8,6 @@ The last ``KEPT`` builds stay, for ``AGE`` seconds, longer if they are pinned. A
 """
 
 import asyncio
-import hashlib
-import os
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -19,6 +17,7 @@ import msgspec
 
 from sampan.build.buildkit import messages as m
 from sampan.build.buildkit.solves import Solve
+from sampan.build.leftovers import HISTORY, log_name
 from sampan.errors import NotFound
 from sampan.oci.descriptor import Descriptor
 from sampan.storage.records import Records
@@ -63,7 +62,7 @@ class History:
 
     def __init__(self, storage: Storage, root: Path) -> None:
         self._storage = storage
-        self._records = Records(storage.database, "build-history", Record)
+        self._records = Records(storage.database, HISTORY, Record)
         self._root = root
         self._active: dict[str, Solve] = {}
         self._events: list[asyncio.Queue[Any]] = []
@@ -162,15 +161,8 @@ class History:
         self._storage.pins.release(_owner(ref))
         self._path(ref).unlink(missing_ok=True)
 
-    def clean(self) -> None:
-        """Remove the progress of builds that are not kept: a crash's."""
-        kept = {self._path(ref).name for ref, _ in self._records.all()}
-        for path in self._root.iterdir() if self._root.is_dir() else ():
-            if path.name not in kept:
-                path.unlink()
-
     def _path(self, ref: str) -> Path:
-        return self._root / f"{hashlib.sha256(os.fsencode(ref)).hexdigest()}.log"
+        return self._root / log_name(ref)
 
 
 def _owner(ref: str) -> str:

@@ -30,6 +30,7 @@ from sampan.build.buildkit.session import Session, Sessions
 from sampan.build.buildkit.solves import Solve, Solves
 from sampan.build.buildkit.status import StatusLog
 from sampan.build.buildkit.uploads import Uploads
+from sampan.build.leftovers import logs
 from sampan.build.remote_tree import open_tree
 from sampan.build.request import ImageSource, Request
 from sampan.build.stage import full_name
@@ -68,7 +69,7 @@ class Service:
         self.sessions = Sessions()
         self.uploads = Uploads()
         self.solves = Solves(workshop.storage.leases)
-        self.history = History(workshop.storage, data_root / "build" / "history")
+        self.history = History(workshop.storage, logs(data_root))
         self._registries = registries
 
     def worker(self) -> Any:
