@@ -23,6 +23,7 @@ from sampan.dockerfile import instructions as ins
 from sampan.dockerfile.changes import working_directory
 from sampan.dockerfile.expand import expand
 from sampan.dockerfile.ignore import Ignore
+from sampan.dockerfile.match import has_wildcards
 from sampan.dockerfile.modes import parse_mode
 from sampan.errors import InvalidParameter
 from sampan.linux.openat2 import open_in_root, open_regular
@@ -144,7 +145,7 @@ async def _placement(builder: "StageBuilder", step: ins.Copy, state: State, held
         view = await in_thread(builder.build.workshop.storage.snapshots.view, state.chain)
         held.callback(os.close, view)
         owner = resolve_owner(view, step.chown)
-    return Placement(owner, parse_mode(step.chmod) if step.chmod else None, Ignore(step.exclude))
+    return Placement(owner, parse_mode(step.chmod) if step.chmod else None, Ignore(step.exclude), step.parents)
 
 
 async def _sources(builder: "StageBuilder", step: ins.Copy, root: int, held: ExitStack) -> Sources:
@@ -159,11 +160,28 @@ async def _sources(builder: "StageBuilder", step: ins.Copy, root: int, held: Exi
     checksum = step.checksum if isinstance(step, ins.Add) else ""
     if checksum and (len(remote) + len(repositories) != 1 or local):
         raise InvalidParameter("checksum can't be specified for multiple or local sources")
-    selections = [found for source in local for found in await in_thread(select, root, source)]
+    classic = builder.build.request.keep_steps
+    selections = [
+        found for source in local for found in await in_thread(_selected, root, source, step, classic=classic)
+    ]
+    if classic and not (selections or remote or repositories or step.inline):
+        raise errors.CopyFailed(_keyword(step), "no source files were specified")
     downloads = await fetch_all(remote, builder.build.workshop.scratch, checksum if remote else "")
     checkouts = [await _checkout(builder, step, source, held) for source in repositories]
     inline = [(heredoc.name, heredoc.content.encode()) for heredoc in step.inline]
     return Sources(root, selections, downloads, inline, checkouts)
+
+
+def _selected(root: int, source: str, step: ins.Copy, *, classic: bool) -> list[Selection]:
+    """What ``source`` names; a pattern may name nothing. The classic builder wants no path to lead out."""
+    if classic and not step.from_ and posixpath.normpath(source.lstrip("/")).startswith(".."):
+        raise errors.CopyFailed(_keyword(step), f"forbidden path outside the build context: {source} ()")
+    try:
+        return select(root, source)
+    except SourceMissing:
+        if has_wildcards(source):
+            return []
+        raise
 
 
 async def _checkout(builder: "StageBuilder", step: ins.Copy, source: str, held: ExitStack) -> Checkout:
@@ -200,6 +218,8 @@ def _destination(step: ins.Copy, state: State, sources: Sources) -> str:
 
 
 def _place_all(rootfs: int, step: ins.Copy, sources: Sources, placement: Placement, destination: str) -> None:
+    if not sources.count:
+        return
     copier = Copier(rootfs, placement)
     target = destination.rstrip("/")
     into = destination.endswith("/") or not target or _is_directory(rootfs, target)

@@ -40,11 +40,22 @@ class SourceMissing(InvalidParameter):
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """``owner`` None keeps the source's; ``mode`` is applied to what is made, None keeps the source's."""
+    """``owner`` None keeps the source's; ``mode`` is applied to what is made, None keeps the source's.
+
+    ``exclude`` speaks of names below each source, a file's own name; with ``from_top`` of names below the root.
+    """
 
     owner: tuple[int, int] | None = (0, 0)
     mode: Mode | None = None
     exclude: Ignore = field(default_factory=lambda: Ignore(()))
+    from_top: bool = False
+
+    def excludes(self, source: str, path: str) -> bool:
+        """Whether ``path`` (empty: itself) below ``source`` is left out."""
+        if not self.exclude:
+            return False
+        whole = posixpath.join(source, path) if path else source
+        return self.exclude.excludes(whole if self.from_top else path or posixpath.basename(source))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +107,7 @@ def fingerprint(root: int, selections: Sequence[Selection], placement: Placement
     state = hashlib.sha256()
     for selection in selections:
         with ExitStack() as opened:
-            for found in _members(root, selection, placement.exclude, opened):
+            for found in _members(root, selection, placement, opened):
                 state.update(_describe(found, placement).encode("utf-8", "surrogateescape"))
     return state.hexdigest()
 
@@ -114,20 +125,20 @@ def _describe(found: Found, placement: Placement) -> str:
     return f"{found.path}\0{status.st_mode:o}\0{owner}\0{status.st_rdev}\0{content}\0"
 
 
-def _members(root: int, selection: Selection, exclude: Ignore, opened: ExitStack) -> Iterator[Found]:
+def _members(root: int, selection: Selection, placement: Placement, opened: ExitStack) -> Iterator[Found]:
     """Everything a selection brings, with paths as they will be below the destination."""
     if selection.is_directory:
         start = open_in_root(root, selection.path or ".", DIRECTORY)
         opened.callback(os.close, start)
         for found in walk(start):
-            if exclude and exclude.excludes(posixpath.join(selection.path, found.path)):
+            if placement.excludes(selection.path, found.path):
                 continue
             yield found
         return
     parent, name = posixpath.split(selection.path)
     above = open_in_root(root, parent or ".", DIRECTORY)
     opened.callback(os.close, above)
-    if not (exclude and exclude.excludes(selection.path)):
+    if not placement.excludes(selection.path, ""):
         status = os.stat(name, dir_fd=above, follow_symlinks=False)
         if stat.S_ISLNK(status.st_mode):
             above, name, status = _followed(root, selection.path, opened)
@@ -160,8 +171,10 @@ class Copier:
             else:
                 base = posixpath.dirname(destination)
                 self.make_directory(base)
-            for found in _members(source, selection, self._placement.exclude, opened):
+            for found in _members(source, selection, self._placement, opened):
                 path = found.path if selection.is_directory or into else posixpath.basename(destination)
+                if self._placement.exclude:
+                    self.make_directory(posixpath.join(base, posixpath.dirname(path)))
                 self.place(found, posixpath.join(base, path))
         self.set_times()
 

@@ -8,6 +8,7 @@ from sampan.linux.openat2 import open_regular
 
 FILE_LIMIT = 16 << 20
 ID_LIMIT = 1 << 32
+NO_OWNER = "unable to convert uid/gid chown string to host mapping"
 
 
 def resolve_owner(root: int, text: str) -> tuple[int, int]:
@@ -23,7 +24,7 @@ def _user(root: int, name: str) -> tuple[int, int]:
     for fields in _lines(root, "/etc/passwd"):
         if len(fields) >= 4 and fields[0] == name and fields[2].isdecimal() and fields[3].isdecimal():
             return _bounded(fields[2]), _bounded(fields[3])
-    raise InvalidParameter(f"unable to convert uid/gid chown string to host mapping: can't find uid for user {name}")
+    raise InvalidParameter(f"{NO_OWNER}: can't find uid for user {name}: no such user: {name}")
 
 
 def _group(root: int, name: str) -> int:
@@ -32,7 +33,7 @@ def _group(root: int, name: str) -> int:
     for fields in _lines(root, "/etc/group"):
         if len(fields) >= 3 and fields[0] == name and fields[2].isdecimal():
             return _bounded(fields[2])
-    raise InvalidParameter(f"unable to convert uid/gid chown string to host mapping: can't find gid for group {name}")
+    raise InvalidParameter(f"{NO_OWNER}: can't find gid for group {name}: no such group: {name}")
 
 
 def _bounded(text: str) -> int:

@@ -136,7 +136,9 @@ class StageBuilder:
             state = scratch(platform)
         else:
             state = await build.base(name, platform)
-        return replace(state, arguments={}, cmd_is_own=False), False
+        # BuildKit's stages know the arguments of the stage that they stand on, the classic builder's do not.
+        keeps = earlier is not None and not build.request.keep_steps
+        return replace(state, arguments=state.arguments if keeps else {}, cmd_is_own=False), False
 
     async def _triggers(self, state: State) -> State:
         """ONBUILD instructions of the base image, run as if they stood after FROM."""
@@ -171,11 +173,11 @@ class StageBuilder:
         return {"PATH": DEFAULT_PATH, **state.arguments, **environment(state.config)}
 
     async def _arg(self, step: ins.Arg, state: State) -> Result:
-        values, given = dict(state.arguments), self.build.request.build_args
+        values, given, known = dict(state.arguments), self.build.request.build_args, self.variables(state)
         for definition in step.definitions:
             value = given.get(definition.key)
             if value is None and definition.value is not None:
-                value = expand(definition.value, {**values, **environment(state.config)}, self.escape)
+                value = expand(definition.value, known, self.escape)  # names of the same line are not known yet
             if value is None:
                 value = self.build.arguments.get(definition.key)
             if value is not None:
@@ -199,6 +201,8 @@ class StageBuilder:
     async def _workdir(self, step: ins.Workdir, state: State) -> Result:
         config = apply(state.config, step, cmd_is_own=state.cmd_is_own)
         path, description = config.working_dir, f"WORKDIR {config.working_dir}"
+        # BuildKit makes it the user's, the classic builder root's.
+        user = "" if self.build.request.keep_steps else state.config.user
         with ExitStack() as held:
             if await directory_exists(self.build, state, path, held):
                 after, cached = await metadata_step(
@@ -208,9 +212,9 @@ class StageBuilder:
                 after, cached = await layer_step(
                     self.build,
                     state,
-                    ("WORKDIR", path),
+                    ("WORKDIR", path, *([f"of {user}"] if user else [])),
                     description,
-                    lambda rootfs: make_workdir(rootfs, path),
+                    lambda rootfs: make_workdir(rootfs, path, user),
                     self.reuse,
                 )
         return replace(after, config=config), cached

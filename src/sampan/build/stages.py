@@ -30,6 +30,11 @@ def find_stage(file: ins.Dockerfile, name: str, before: int) -> int | None:
 def source_stage(file: ins.Dockerfile, name: str, before: int) -> int | None:
     """What ``--from=name`` means as a stage: a name, or a number. Raises InvalidParameter for itself or a later one."""
     found = find_stage(file, name, before)
+    if found is None and any(stage.head.name == name.lower() for stage in file.stages[before + 1 :]):
+        current = file.stages[before].head.name or f"stage-{before}"
+        raise InvalidParameter(
+            f'cannot copy from stage "{name}", it needs to be defined before current stage "{current}"'
+        )
     if found is not None or not name.isdecimal():
         return found
     if int(name) >= before:

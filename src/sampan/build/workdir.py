@@ -5,8 +5,10 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from sampan.build.copying import DIRECTORY, Copier, Placement, clean
+from sampan.build.owners import resolve_owner
 from sampan.build.state import State
 from sampan.build.threads import in_thread
+from sampan.errors import InvalidParameter
 from sampan.linux.openat2 import open_in_root
 
 if TYPE_CHECKING:
@@ -24,6 +26,13 @@ async def directory_exists(build: "Build", state: State, path: str, held: ExitSt
     return True
 
 
-async def make_workdir(rootfs: int, path: str) -> None:
-    """Make ``path`` and what is missing above it, owned by root."""
-    await in_thread(Copier(rootfs, Placement()).make_directory, clean(path))
+async def make_workdir(rootfs: int, path: str, user: str) -> None:
+    """Make ``path`` and what is missing above it, owned by ``user``: root if it is empty or not known here."""
+    await in_thread(Copier(rootfs, Placement(await in_thread(_owner, rootfs, user))).make_directory, clean(path))
+
+
+def _owner(rootfs: int, user: str) -> tuple[int, int]:
+    try:
+        return resolve_owner(rootfs, user) if user else (0, 0)
+    except InvalidParameter:
+        return 0, 0

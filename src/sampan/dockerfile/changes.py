@@ -10,12 +10,14 @@ from typing import Any
 
 import msgspec
 
+from sampan.api.signals import parse_signal
 from sampan.dockerfile import instructions as ins
 from sampan.dockerfile.expand import ExpansionError, expand, expand_words
 from sampan.dockerfile.parser import parse_changes
 from sampan.dockerfile.ports import exposed_ports
 from sampan.dockerfile.source import ParseError
 from sampan.dockerfile.words import Pair
+from sampan.errors import InvalidParameter
 from sampan.oci.image_config import RunConfig
 
 DEFAULT_SHELL = ("/bin/sh", "-c")
@@ -35,7 +37,7 @@ def environment(config: RunConfig) -> dict[str, str]:
 def with_shell(config: RunConfig, command: ins.CommandLine) -> list[str]:
     """The argv of a command line: a shell form gets the image's shell in front."""
     shell = config.shell or DEFAULT_SHELL
-    return [*shell, *command.words] if command.shell else list(command.words)
+    return [*shell, *(command.words or ("",))] if command.shell else list(command.words)
 
 
 def working_directory(config: RunConfig, path: str) -> str:
@@ -58,7 +60,7 @@ def _label(config: RunConfig, step: ins.Label) -> RunConfig:
 
 
 def _cmd(config: RunConfig, step: ins.Cmd) -> RunConfig:
-    argv = with_shell(config, step.command) if step.command.words else []
+    argv = with_shell(config, step.command) if step.command.words or step.command.shell else []
     return msgspec.structs.replace(config, cmd=argv, args_escaped=step.command.shell and bool(argv))
 
 
@@ -73,8 +75,15 @@ def _expose(config: RunConfig, step: ins.Expose) -> RunConfig:
 
 
 def _volume(config: RunConfig, step: ins.Volume) -> RunConfig:
+    if not all(step.paths):
+        raise InvalidParameter("VOLUME specified can not be an empty string")
     volumes: dict[str, dict[str, Any]] = {path: {} for path in step.paths}
     return msgspec.structs.replace(config, volumes={**(config.volumes or {}), **volumes})
+
+
+def _stop_signal(config: RunConfig, step: ins.StopSignal) -> RunConfig:
+    parse_signal(step.signal)
+    return msgspec.structs.replace(config, stop_signal=step.signal)
 
 
 def _workdir(config: RunConfig, step: ins.Workdir) -> RunConfig:
@@ -90,7 +99,7 @@ APPLIERS: dict[type[ins.Instruction], Applier] = {
     ins.Volume: _volume,
     ins.Workdir: _workdir,
     ins.User: lambda config, step: msgspec.structs.replace(config, user=step.user),
-    ins.StopSignal: lambda config, step: msgspec.structs.replace(config, stop_signal=step.signal),
+    ins.StopSignal: _stop_signal,
     ins.Shell: lambda config, step: msgspec.structs.replace(config, shell=list(step.words)),
     ins.HealthCheck: lambda config, step: msgspec.structs.replace(config, healthcheck=step.check),
     ins.OnBuild: lambda config, step: msgspec.structs.replace(

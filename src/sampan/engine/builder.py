@@ -31,7 +31,9 @@ from sampan.build.request import Request
 from sampan.build.unset import ARGUMENTS
 from sampan.dockerfile.checks import Checked, check, choice_of
 from sampan.dockerfile.ignore import Ignore
+from sampan.dockerfile.instructions import Dockerfile
 from sampan.dockerfile.parser import parse
+from sampan.dockerfile.source import ParseError
 from sampan.engine.builder_executor import ContainerExecutor
 from sampan.engine.builder_images import BaseImages
 from sampan.engine.context import Context
@@ -164,11 +166,25 @@ def _reference(tag: str) -> Reference:
     return Reference.parse(tag).tagged()
 
 
+PLACED = "dockerfile parse error"
+"""How errors begin that say their line."""
+
+
+def _parsed(text: str, name: str) -> Dockerfile:
+    """The Dockerfile; where an error has no line it says which file. Raises ParseError."""
+    try:
+        return parse(text)
+    except ParseError as error:
+        if not error.message.startswith(PLACED):
+            error.within(f"failed to parse {name}")
+        raise
+
+
 def request_of(options: BuildOptions, unpacked: BuildContext, imported: Imported) -> Request:
     """The classic query as a build's request. Raises InvalidParameter, ParseError."""
     epoch = options.build_args.get("SOURCE_DATE_EPOCH") or ""
     return Request(
-        dockerfile=with_labels(parse(unpacked.dockerfile), options.target, options.labels),
+        dockerfile=with_labels(_parsed(unpacked.dockerfile, options.dockerfile), options.target, options.labels),
         context=unpacked.root,
         target=options.target,
         build_args={name: value for name, value in options.build_args.items() if value is not None},
