@@ -34,7 +34,7 @@ from sampan.linux.idmap import IdMap
 from sampan.linux.netns import Namespaces
 from sampan.linux.rtnetlink import Network as Subnet
 from sampan.linux.rtnetlink import Rtnetlink
-from sampan.network import listing, names, options, predefined, request
+from sampan.network import forwarding, listing, names, options, predefined, request
 from sampan.network.drivers import Bridge, Driver, Macvlan, check_mac
 from sampan.network.firewall import Firewall
 from sampan.network.ipam import DEFAULT_POOLS, PoolOverlaps, choose_subnet, overlaps
@@ -42,7 +42,7 @@ from sampan.network.ipvlan import Ipvlan
 from sampan.network.live import Live
 from sampan.network.member import Member, Sandbox
 from sampan.network.network import Network
-from sampan.network.pool import Pool, sysctl
+from sampan.network.pool import Pool
 from sampan.network.ports import wanted_ports
 from sampan.network.sandboxes import Sandboxes, Wish
 from sampan.storage.database import Database
@@ -145,9 +145,8 @@ class Networks:
 
     def _forward(self, network: Network) -> None:
         """Let the host forward packets of the families the network has."""
-        switches = {4: "ipv4/ip_forward", 6: "ipv6/conf/all/forwarding"}
         for version in {subnet.version for subnet in network.subnets} if self._config.ip_forward else ():
-            sysctl(switches[version], "1")
+            forwarding.switch_on(version)
 
     @property
     def host_gateway(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 import socket
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -267,3 +268,11 @@ async def test_inspect_shows_running_containers_and_how_full_the_pool_is(lab: La
     assert shown.status
     assert shown.status.ipam.subnets["10.9.0.0/24"].ips_in_use == 4
     assert lab.events == ["create", "connect"]
+
+
+async def test_forwarding_ipv6_does_not_cost_the_host_its_router(lab: Laboratory) -> None:
+    forwards, listens = (Path("/proc/sys/net/ipv6/conf", name) for name in ("all/forwarding", "wan0/accept_ra"))
+    forwards.write_text("0")
+    listens.write_text("1")
+    await lab.networks.create(create("six", enable_ipv6=True))
+    assert (forwards.read_text(), listens.read_text()) == ("1\n", "2\n")
