@@ -21,6 +21,7 @@ from pathlib import Path
 
 from sampan.api.ports import Port, PortBinding, PortMap, parse_port, parse_range
 from sampan.errors import EngineError, InvalidParameter
+from sampan.linux import socket_filter
 from sampan.linux.rtnetlink import Address, Network
 from sampan.network.ipam import parse_address
 
@@ -218,7 +219,7 @@ class Ports:
 
 
 def bind(protocol: str, host: Address, number: int) -> socket.socket:
-    """A non-blocking socket bound (for TCP: listening) at ``host``; raises OSError."""
+    """A non-blocking socket bound (for TCP: listening) at ``host``, shut until a proxy serves it; raises OSError."""
     family = socket.AF_INET if host.version == 4 else socket.AF_INET6
     made = socket.socket(family, _TYPES[protocol] | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
@@ -226,6 +227,7 @@ def bind(protocol: str, host: Address, number: int) -> socket.socket:
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if protocol == "tcp":
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        socket_filter.shut(made)
         made.bind((str(host), number))
         if protocol == "tcp":
             made.listen(_BACKLOG)

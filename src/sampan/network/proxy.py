@@ -8,6 +8,7 @@ import asyncio
 import socket
 from contextlib import suppress
 
+from sampan.linux import socket_filter
 from sampan.linux.rtnetlink import Address
 
 CHUNK = 1 << 16
@@ -111,5 +112,6 @@ Proxy = TcpProxy | UdpProxy
 
 
 def serve(held: socket.socket, protocol: str, address: Address, port: int) -> Proxy:
-    """The proxy for a held socket of ``protocol``."""
+    """The proxy for a held socket of ``protocol``, which was shut until now."""
+    socket_filter.open_up(held)
     return (TcpProxy if protocol == "tcp" else UdpProxy)(held, address, port)
