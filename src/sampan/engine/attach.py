@@ -17,6 +17,7 @@ from sampan.engine.container import Container
 from sampan.engine.context import Context
 from sampan.engine.detach_keys import parse_detach_keys
 from sampan.engine.logs import Logs
+from sampan.errors import InvalidParameter
 from sampan.runtime.launch import AtEnd, AttachedStream, Ending, MonitorGone
 
 DETACH_KEYS = b"\x10\x11"
@@ -36,16 +37,17 @@ class Attach:
         Returns once the connection is with the monitor, kept for the start, or replayed.
         """
         container.allow("attach", called)
+        keys = detach_keys(options)
         async with container.lock:
             # Under the lock: a client starts the container as soon as it is accepted, and then it must be known.
             connection = await accept(container.record.config.tty)
             if options.stream and not container.record.started_before:
-                self._keep(container, stream_of(container, options, connection))
+                self._keep(container, stream_of(container, options, connection, keys))
                 return
-        if options.logs:
+        if options.logs and (options.stdout or options.stderr):
             await self._replay(container, options, connection)
         if options.stream:
-            await self._join(container, stream_of(container, options, connection))
+            await self._join(container, stream_of(container, options, connection, keys))
 
     def _keep(self, container: Container, stream: AttachedStream) -> None:
         """Hold a client until the next start."""
@@ -82,10 +84,19 @@ class Attach:
             self._context.events.publish("container", "detach", container.id, container.attributes())
 
 
-def stream_of(container: Container, options: AttachOptions, connection: Hijacked) -> AttachedStream:
+def detach_keys(options: AttachOptions) -> bytes:
+    """The keys that let the client go; raises InvalidParameter."""
+    if not options.detach_keys:
+        return DETACH_KEYS
+    try:
+        return parse_detach_keys(options.detach_keys)
+    except InvalidParameter:
+        raise InvalidParameter(f"Invalid detach keys ({options.detach_keys}) provided") from None
+
+
+def stream_of(container: Container, options: AttachOptions, connection: Hijacked, keys: bytes) -> AttachedStream:
     """The client's socket as the monitor takes it; it is ours to close from now on."""
     config = container.record.config
-    keys = parse_detach_keys(options.detach_keys) if options.detach_keys else DETACH_KEYS
     ends_stdin = config.stdin_once and not config.tty
     return AttachedStream(
         fd=connection.take().detach(),

@@ -195,6 +195,7 @@ class Images:
                 created_by=" ".join(source.config.cmd or ()),
             )
             image = await asyncio.to_thread(commit_image, self._storage, commit)
+        self._announce("create", image, image.id)
         if reference is not None:
             self._tag(image, reference)
         attributes = {

@@ -9,7 +9,7 @@ from sampan.api.filters import Filters
 from sampan.api.json import quote
 from sampan.api.ports import PortSummary, parse_port, parse_ports, parse_range
 from sampan.engine.catalog import Catalog
-from sampan.engine.container import Container
+from sampan.engine.container import Container, Record
 from sampan.engine.context import Context
 from sampan.engine.health import status_of
 from sampan.engine.inspect import network_settings
@@ -24,7 +24,7 @@ ACCEPTED = (
     "network", "publish", "since", "status", "volume",
 )  # fmt: skip
 # Asking for one of these also shows containers that do not run.
-IMPLY_ALL = ("status", "exited")
+IMPLY_ALL = ("status",)
 
 
 class Listing:
@@ -117,12 +117,17 @@ def matches(container: Container, filters: Filters) -> bool:
         and filters.any_of("exited", lambda code: has_exited(container) and int(code) == record.state.exit_code)
         and filters.exact("health", status_of(container))
         and not filters.flag("is-task")
-        and filters.exact("isolation", record.host_config.isolation)
+        and filters.any_of("isolation", lambda wanted: wanted in (record.host_config.isolation, isolation_of(record)))
         and filters.any_of("volume", lambda wanted: has_volume(container, wanted))
         and filters.any_of("network", lambda wanted: on_network(container, wanted))
         and filters.any_of("expose", lambda wanted: any_port(wanted, list(record.config.exposed_ports)))
         and filters.any_of("publish", lambda wanted: any_port(wanted, list(record.host_config.port_bindings or {})))
     )
+
+
+def isolation_of(record: Record) -> str:
+    """How a container is isolated: there is one way here, which need not be named."""
+    return record.host_config.isolation or "default"
 
 
 def has_exited(container: Container) -> bool:

@@ -8,6 +8,8 @@ from sampan.api.ports import PortMap
 
 HOST_GATEWAY = "host-gateway"
 NEW_USERNS = "new"
+LINKLESS = ("host", "none")
+"""Networks that give a container no interface."""
 
 
 @dataclass(frozen=True)

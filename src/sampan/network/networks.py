@@ -40,7 +40,7 @@ from sampan.network.firewall import Firewall
 from sampan.network.ipam import DEFAULT_POOLS, PoolOverlaps, choose_subnet, overlaps
 from sampan.network.ipvlan import Ipvlan
 from sampan.network.live import Live
-from sampan.network.member import Member, Sandbox
+from sampan.network.member import LINKLESS, Member, Sandbox
 from sampan.network.network import Network
 from sampan.network.pool import Pool
 from sampan.network.ports import wanted_ports
@@ -54,7 +54,6 @@ PREPARED = 8
 """Namespaces kept ready: enough for a burst of starts, some 0.3 MB of kernel memory each."""
 
 PRUNE_FILTERS = ("label", "label!", "until")
-LINKLESS = ("host", "none")
 SHARES = "container sharing network namespace with another container or host cannot be connected to any other network"
 PRIVATE = "container cannot be connected to multiple networks with one of the networks in private (none) mode"
 PROXY_FEATURE = "firewall-friendly"
@@ -422,7 +421,9 @@ class Networks:
     async def join(self, member: Member) -> Sandbox:
         """Give a starting container its namespace; all or nothing. ``host`` gives the host's own namespace."""
         if member.network_mode == "host":
-            return self._host_sandbox(member)
+            sandbox = self._host_sandbox(member)
+            self._tell_linkless("connect", "host", member.container_id)
+            return sandbox
         try:
             wishes = self._wishes(member)
             for wish in wishes:
@@ -435,6 +436,7 @@ class Networks:
             self._tell("connect", network, member.container_id)
         if not wishes and not member.disconnected:
             sandbox.endpoints["none"] = self._linkless_endpoint("none")
+            self._tell_linkless("connect", "none", member.container_id)
         return sandbox
 
     def _host_sandbox(self, member: Member) -> Sandbox:
@@ -456,10 +458,13 @@ class Networks:
         """Give everything back; idempotent."""
         if (fd := self._hosts.pop(container_id, None)) is not None:
             os.close(fd)
+            self._tell_linkless("disconnect", "host", container_id)
         live = self._sandboxes.live.get(container_id)
         await self._sandboxes.leave(container_id)
         for network, _ in live.plugged.values() if live else ():
             self._tell("disconnect", network, container_id)
+        if live is not None and "none" in live.sandbox.endpoints:
+            self._tell_linkless("disconnect", "none", container_id)
 
     async def restore(self, members: Iterable[Member]) -> dict[str, Sandbox]:
         """After a daemon restart: adopt running containers; what belongs to no member is given back."""
@@ -472,6 +477,8 @@ class Networks:
                 sandbox := await self._sandboxes.restore(member, record, self._networks)
             ):
                 adopted[member.container_id] = sandbox
+                if not sandbox.endpoints and not member.disconnected:
+                    sandbox.endpoints["none"] = self._linkless_endpoint("none")
         for container_id in records:
             await self._sandboxes.leave(container_id)
         for network in self._networks.values():
@@ -545,6 +552,10 @@ class Networks:
         if not begun:
             raise NoSuchNetwork(reference)
         return begun[0]
+
+    def _tell_linkless(self, action: str, name: str, container_id: str) -> None:
+        if network := self._by_name(name):
+            self._tell(action, network, container_id)
 
     def _tell(self, action: str, network: Network, container_id: str) -> None:
         attributes = {"container": container_id, "name": network.name, "type": network.driver}

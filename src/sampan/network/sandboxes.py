@@ -29,7 +29,7 @@ from sampan.network.drivers import Driver
 from sampan.network.endpoint import Endpoint, SandboxRecord
 from sampan.network.firewall import Firewall
 from sampan.network.live import Live
-from sampan.network.member import HOST_GATEWAY, Member, Sandbox
+from sampan.network.member import HOST_GATEWAY, LINKLESS, Member, Sandbox
 from sampan.network.network import Network
 from sampan.network.pool import DNS_ADDRESS, Pool, Prepared, open_dns
 from sampan.network.ports import port_map
@@ -221,7 +221,8 @@ class Sandboxes:
     def _describe(self, live: Live) -> None:
         """Fill in what the engine shows and writes into the container."""
         sandbox, member = live.sandbox, live.member
-        sandbox.endpoints = {endpoint.network: endpoint.settings() for endpoint in live.endpoints}
+        linkless = {name: settings for name, settings in sandbox.endpoints.items() if name in LINKLESS}
+        sandbox.endpoints = {endpoint.network: endpoint.settings() for endpoint in live.endpoints} or linkless
         way = live.gateway_endpoint()
         sandbox.ports = port_map(live.held, member.exposed) if way else {}
         sandbox.resolv_conf = self.resolv_conf(member, embedded=live.resolver is not None).text()
