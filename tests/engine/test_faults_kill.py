@@ -13,7 +13,6 @@ import signal
 import socket
 import sqlite3
 import subprocess
-import sys
 import tarfile
 import time
 from collections.abc import Callable, Iterator
@@ -29,6 +28,7 @@ import urllib3
 from docker.errors import APIError, DockerException
 from engine_daemon import IMAGE, Daemon, busybox_tar, drop_links, own_subnet, wait_for
 from fault_steps import Nursery, Steps
+from registry_process import ours_in
 
 pytestmark = pytest.mark.timeout(900)
 WANTED = os.environ.get("SAMPAN_FAULTS", "5")
@@ -143,20 +143,10 @@ def nothing_leaks() -> None:
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory, daemon: Mortal) -> Iterator[str]:
     """A registry on the loopback that has busybox; its name for it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    root = tmp_path_factory.mktemp("registry")
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "sampan.registry.server.main", "serve"),
-            *("--root", str(root), "--listen", f"127.0.0.1:{port}"),
-        ],
-        stderr=subprocess.DEVNULL,
-    )
-    name = f"127.0.0.1:{port}/faults"
+    process = ours_in(tmp_path_factory.mktemp("registry") / "root")
+    process.start()
+    name = f"{process.address}/faults"
     try:
-        wait_for(lambda: listens(port), 20)
         with closing(daemon.client()) as client:
             client.images.get(IMAGE).tag(name)
             assert "error" not in client.images.push(name)
@@ -164,14 +154,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory, daemon: Mortal) -> Iterat
             layered_image(client, f"{name}-fresh")
         yield name
     finally:
-        process.terminate()
-        process.wait(10)
-
-
-def listens(port: int) -> bool:
-    """Whether something accepts connections there."""
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        process.kill()
 
 
 class Operation(NamedTuple):
@@ -184,6 +167,33 @@ class Operation(NamedTuple):
     act: Callable[[docker.DockerClient, Any], Any]
     check: Callable[[docker.DockerClient, Any, Any], object]
     after: Callable[[docker.DockerClient, Any], object] = lambda client, prepared: True
+
+
+def committed_image(client: docker.DockerClient) -> str:
+    """The ID of an image of one layer more, named ``spare``."""
+    container = made(client)
+    container.put_archive("/", archive("seen", b"y" * 4096))
+    image = container.commit("spare")
+    container.remove()
+    return str(image.id)
+
+
+def untagged_image(client: docker.DockerClient) -> str:
+    """The ID of an image that has no name."""
+    container = made(client)
+    container.put_archive("/", archive("seen", b"z" * 4096))
+    image = container.commit()
+    container.remove()
+    return str(image.id)
+
+
+def no_image(client: docker.DockerClient, id: str, _: object) -> bool:
+    return id not in {image.id for image in client.images.list(all=True)}
+
+
+def whole_or_gone(client: docker.DockerClient, id: str) -> bool:
+    """What is listed can run."""
+    return no_image(client, id, None) or bool(has_image(id)(client, None, None))
 
 
 def nothing(client: docker.DockerClient) -> None:
@@ -438,6 +448,13 @@ OPERATIONS: dict[str, Operation] = {
     "build": Operation(nothing, built, has_image("built")),
     "commit": Operation(running, lambda c, x: x.commit("committed"), has_image("committed")),
     "load": Operation(saved_image, lambda c, data: c.images.load(data), has_image("carried")),
+    "import": Operation(
+        lambda c: archive("seen", b"w" * 4096).getvalue(),
+        lambda c, data: c.api.import_image_from_data(data, repository="imported"),
+        lambda c, _, __: c.images.get("imported"),
+    ),
+    "rmi": Operation(committed_image, lambda c, _: c.images.remove("spare"), no_image, whole_or_gone),
+    "image prune": Operation(untagged_image, lambda c, _: c.images.prune(), no_image, whole_or_gone),
     "network create": Operation(
         nothing, lambda c, _: c.networks.create("faulty"), lambda c, _, network: c.networks.get(network.id)
     ),
@@ -485,6 +502,22 @@ def test_a_kill_at_any_step_of_a_pull_of_new_layers_loses_nothing(daemon: Mortal
     name = f"{registry}-fresh"
     pull = Operation(nothing, lambda c, _: c.images.pull(name, tag="latest"), has_image(name))
     attack(daemon, tally, "pull of new layers", pull)
+
+
+def test_a_kill_at_any_step_of_a_push_loses_nothing(daemon: Mortal, tally: Tally, registry: str) -> None:
+    name = f"{registry}-pushed"
+
+    def tagged(client: docker.DockerClient) -> None:
+        committed_image(client)
+        client.images.get("spare").tag(name)
+
+    def push(client: docker.DockerClient, _: object) -> None:
+        assert "error" not in client.images.push(name, tag="latest")
+
+    push_it = Operation(
+        tagged, push, lambda c, _, __: c.images.get_registry_data(name), lambda c, _: c.images.get(name)
+    )
+    attack(daemon, tally, "push", push_it)
 
 
 def attack(daemon: Mortal, tally: Tally, name: str, operation: Operation) -> None:
