@@ -23,13 +23,27 @@ _NOT_PASSED_ON = {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGWINC
 
 def send_console(path: Path, master: int) -> None:
     """Send the master's descriptor to the unix socket ``path``. Raises InvalidParameter where nobody listens."""
+    _send(path, "console socket", b"/dev/pts/ptmx", master)
+
+
+def send_pidfd(path: str, kind: bytes, pid: int) -> None:
+    """Send a pidfd of a new process to the unix socket ``path``, if one is named; ``kind`` as runc calls it."""
+    if path:
+        pidfd = os.pidfd_open(pid)
+        try:
+            _send(Path(path), "pidfd socket", kind, pidfd)
+        finally:
+            os.close(pidfd)
+
+
+def _send(path: Path, called: str, words: bytes, fd: int) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         try:
             connection.connect(str(path))
         except OSError as error:
-            raise InvalidParameter(f"console socket {path}: {error.strerror}") from error
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [master]))]
-        connection.sendmsg([b"/dev/pts/ptmx"], rights)
+            raise InvalidParameter(f"{called} {path}: {error.strerror}") from error
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))]
+        connection.sendmsg([words], rights)
 
 
 class Foreground:

@@ -295,6 +295,21 @@ def test_a_terminal_has_the_size_named_and_goes_to_the_console_socket(runtime: R
     assert shown.split() == [b"11", b"33", b"/dev/pts/0"]
 
 
+def test_a_pidfd_goes_to_its_socket(runtime: Runtime) -> None:
+    write(runtime, {}, SLEEP)
+    runtime.made.add("one")
+    thread, received = receive(runtime.directory / "pid.sock")
+    flags = ("--pidfd-socket", str(runtime.directory / "pid.sock"))
+    words = runtime.command("run", "--detach", "--bundle", str(runtime.directory), *flags, "one")
+    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+    subprocess.run(words, check=True, timeout=30, **quiet)  # type: ignore[call-overload]
+    thread.join(10)
+    pidfd = received[0][1]
+    told = Path(f"/proc/self/fdinfo/{pidfd}").read_text()
+    os.close(pidfd)
+    assert f"Pid:\t{state(runtime)['pid']}\n" in told
+
+
 def test_a_filters_listener_goes_to_its_socket_with_the_state(runtime: Runtime) -> None:
     thread, received = receive(runtime.directory / "agent.sock")
     section = {

@@ -22,7 +22,7 @@ from sampan.runtime.cli import one_id
 from sampan.runtime.commands.kill import destroy
 from sampan.runtime.compile import compile_launch
 from sampan.runtime.compile_process import ungrantable
-from sampan.runtime.console import Foreground, send_console
+from sampan.runtime.console import Foreground, send_console, send_pidfd
 from sampan.runtime.container import surroundings
 from sampan.runtime.error_log import warn_of_capabilities
 from sampan.runtime.flags import Arguments, Kind, Switch, Text, parse
@@ -138,6 +138,7 @@ def _make(
         container, spawned = _spawn(container, spec, arguments, waiting=waiting, wait=wait)
         if pid_file := arguments.text("pid-file"):
             write_pid(Path(pid_file), spawned.pid)
+        send_pidfd(arguments.text("pidfd-socket"), b"standard", spawned.pid)
         undo.pop_all()
     return container, spawned
 

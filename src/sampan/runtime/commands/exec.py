@@ -12,7 +12,7 @@ from sampan.oci.runtime_spec import Box, Capabilities, Linux, Process, Spec, Use
 from sampan.runtime.commands.create import write_pid
 from sampan.runtime.compile import compile_exec
 from sampan.runtime.compile_process import ungrantable
-from sampan.runtime.console import Foreground, send_console
+from sampan.runtime.console import Foreground, send_console, send_pidfd
 from sampan.runtime.container import foreign_namespaces, inherit, open_tasks
 from sampan.runtime.error_log import warn_of_capabilities
 from sampan.runtime.flags import Arguments, Kind, Switch, Text, Texts, parse
@@ -61,6 +61,7 @@ def exec_(root: Path, words: list[str]) -> int:
     spawned = spawn(_plan(container, spec, process, arguments), deliver=deliver, wait=not detach)
     if pid_file := arguments.text("pid-file"):
         write_pid(Path(pid_file), spawned.pid)
+    send_pidfd(arguments.text("pidfd-socket"), b"setns", spawned.pid)
     if spawned.console is not None and (socket := arguments.text("console-socket")):
         send_console(Path(socket), spawned.console)
         os.close(spawned.console)
