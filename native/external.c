@@ -4,6 +4,7 @@
  */
 #define _GNU_SOURCE
 #include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -27,10 +28,19 @@ static void console_ready(struct watch *watch, uint32_t events)
     watch_close(watch);
 }
 
+/* The path may be longer than a socket's address: it is bound by way of its directory. */
 static int listen_at(const char *path)
 {
+    char above[4096];
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    if (snprintf(address.sun_path, sizeof address.sun_path, "%s", path) >= (int)sizeof address.sun_path)
+    const char *name = strrchr(path, '/');
+    if (!name || snprintf(above, sizeof above, "%.*s", (int)(name - path), path) >= (int)sizeof above)
+        return -EINVAL;
+    cleanup_fd int directory = checked(open(above, O_PATH | O_DIRECTORY | O_CLOEXEC));
+    if (directory < 0)
+        return directory;
+    int length = snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d%s", directory, name);
+    if (length >= (int)sizeof address.sun_path)
         return -ENAMETOOLONG;
     cleanup_fd int fd = checked(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     if (fd < 0)

@@ -42,3 +42,13 @@ def test_a_runtime_beside_the_host_configuration_counts(client: docker.DockerCli
 def test_a_runtime_nobody_configured_is_refused(run: Run) -> None:
     with pytest.raises(APIError, match="unknown or invalid runtime name: kata"):
         run("true", runtime="kata")
+
+
+def test_runc_s_terminals_are_shown_however_long_the_place_of_their_sockets(
+    client: docker.DockerClient, run: Run
+) -> None:
+    shown = run("tty", runtime="runc", tty=True)
+    assert shown.wait()["StatusCode"] == 0
+    assert shown.logs().strip() == b"/dev/pts/0"
+    container = run("sleep 60", runtime="runc")
+    assert container.exec_run("tty", tty=True).output.strip() == b"/dev/pts/0"

@@ -138,6 +138,7 @@ class ExternalRuntime:
             *_mounts(slots, rootfs, bundle),
             plan.NewSession(),
             plan.SetStdio(0),
+            plan.ChangeDirectory(str(bundle)),
             plan.Execute(self.path, arguments, _ENVIRONMENT),
         )
         return Plan(operations, tuple(slots.fds))
@@ -180,5 +181,6 @@ def _mounts(slots: Slots, rootfs: int | None, bundle: Path) -> Iterator[Operatio
 
 
 def _flags(external: External) -> tuple[str, ...]:
-    console = ("--console-socket", str(external.console_socket)) if external.console_socket else ()
+    """The runtime works in the bundle's directory: a socket's whole path may be longer than its address can be."""
+    console = ("--console-socket", external.console_socket.name) if external.console_socket else ()
     return ("--pid-file", str(external.pid_file), *console)
