@@ -5,7 +5,6 @@ session of its own, logs to /run/sampan/daemon.log, and is ready when its socket
 """
 
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -41,6 +40,8 @@ def start() -> None:
     """Start ``sampan daemon`` in a session of its own; raises EngineError when not root."""
     if os.geteuid() != 0:
         raise EngineError("no daemon is running and only root can start one: run `sudo sampan daemon`")
+    import subprocess  # most commands find a daemon that runs
+
     LOG.parent.mkdir(parents=True, exist_ok=True)
     with LOG.open("ab") as output:
         subprocess.Popen(

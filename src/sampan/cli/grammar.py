@@ -6,8 +6,7 @@ A command says whether flags may follow the first argument (``docker ps x --all`
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sampan.errors import EngineError
 
@@ -19,8 +18,7 @@ class UsageError(EngineError):
     """The command line is wrong; docker exits with 125 (run) or 1."""
 
 
-@dataclass(frozen=True)
-class Flag:
+class Flag(NamedTuple):
     """One flag: long name, one-letter name, what it takes, and one line of help."""
 
     name: str
@@ -34,8 +32,7 @@ class Flag:
         return {"bool": False, "string": "", "int": None, "list": []}[self.kind]
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(NamedTuple):
     """One command: its words, arguments, flags and the function that does it."""
 
     name: str
@@ -48,14 +45,14 @@ class Command:
     maximum: int | None = None
 
 
-@dataclass
 class Call:
     """A parsed command line; ``host`` is what ``-H`` named."""
 
-    flags: dict[str, Any]
-    arguments: list[str]
-    given: set[str]
-    host: str = ""
+    def __init__(self, flags: dict[str, Any]) -> None:
+        self.flags = flags
+        self.arguments: list[str] = []
+        self.given: set[str] = set()
+        self.host = ""
 
     def __getitem__(self, name: str) -> Any:
         return self.flags[name]
@@ -87,7 +84,7 @@ class Parser:
         self.long = {flag.name: flag for flag in flags}
         self.short = {flag.short: flag for flag in flags if flag.short}
         self.interspersed = interspersed
-        self.call = Call({flag.name: flag.initial for flag in flags}, [], set())
+        self.call = Call({flag.name: flag.initial for flag in flags})
 
     def parse(self, words: Sequence[str]) -> Call:
         """Flags and arguments of ``words``; raises UsageError for an unknown flag or a missing value."""

@@ -8,8 +8,7 @@ import json
 import os
 import socket
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import quote, urlencode
 
 from sampan import __version__
@@ -29,8 +28,7 @@ class RequestFailed(EngineError):
         self.status = status
 
 
-@dataclass(frozen=True)
-class Address:
+class Address(NamedTuple):
     """Where a daemon listens: ``unix:///path`` or ``tcp://host:port``."""
 
     scheme: str
@@ -64,8 +62,7 @@ class Address:
             ) from None
 
 
-@dataclass
-class Response:
+class Response(NamedTuple):
     """Status and headers of an answer, its body still to be read from ``file``."""
 
     status: int
@@ -130,13 +127,13 @@ def dechunked(file: BinaryIO) -> Iterator[bytes]:
         file.readline(MAXIMUM_LINE)
 
 
-@dataclass
 class Client:
     """Requests to one daemon."""
 
-    address: Address
-    version: str = ""
-    headers: dict[str, str] = field(default_factory=lambda: {"User-Agent": f"sampan/{__version__}"})
+    def __init__(self, address: Address, version: str = "", headers: dict[str, str] | None = None) -> None:
+        self.address = address
+        self.version = version
+        self.headers = headers or {"User-Agent": f"sampan/{__version__}"}
 
     def request(
         self,
