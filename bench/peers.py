@@ -90,7 +90,7 @@ def daemon(name: str, words: Sequence[str], root: Path, apart: Sequence[str]) ->
 @contextlib.contextmanager
 def sampan(root: Path, apart: Sequence[str] = APART) -> Iterator[Peer]:
     """This project's daemon."""
-    words = [sys.executable, "-m", "sampan.daemon.main", *roots(root), "--bip", "172.31.250.1/24"]
+    words = [sys.executable, "-m", "sampan.daemon.main", *roots(root), "--bip", "172.30.0.1/16"]
     with daemon("sampan", words, root, apart) as peer:
         yield peer
 
@@ -98,7 +98,7 @@ def sampan(root: Path, apart: Sequence[str] = APART) -> Iterator[Peer]:
 @contextlib.contextmanager
 def dockerd(root: Path, apart: Sequence[str] = APART) -> Iterator[Peer]:
     """Debian's docker.io."""
-    with daemon("dockerd", ["dockerd", *roots(root), "--bip", "172.31.251.1/24"], root, apart) as peer:
+    with daemon("dockerd", ["dockerd", *roots(root), "--bip", "172.31.0.1/16"], root, apart) as peer:
         yield peer
 
 
@@ -118,16 +118,21 @@ runtime = "runc"
 
 @contextlib.contextmanager
 def podman(root: Path, apart: Sequence[str] = APART) -> Iterator[Peer]:
-    """Debian's podman: no daemon, so a sleeping process keeps its namespaces.
+    """Debian's podman. It needs no daemon; its API is served in the namespaces that keep it apart.
 
     Its default limits cannot be set on every machine, so they are lowered; runc, because crun refuses hybrid cgroups.
     """
     configuration = root / "containers.conf"
     configuration.write_text(PODMAN_CONFIGURATION)
-    holder = subprocess.Popen(["unshare", *apart, "sleep", "infinity"], start_new_session=True)
-    enter = ("nsenter", "-t", str(holder.pid), "-n", "-m", "env", f"CONTAINERS_CONF={configuration}")
+    own = ("env", f"CONTAINERS_CONF={configuration}", "podman", "--root", f"{root}/data", "--runroot", f"{root}/run")
+    socket = root / "api.sock"
+    with (root / "log").open("wb") as log:
+        service = [*own, "system", "service", "--time", "0", f"unix://{socket}"]
+        holder = subprocess.Popen(["unshare", *apart, *service], stdout=log, stderr=log, start_new_session=True)
     try:
-        yield Peer("podman", (*enter, "podman", "--root", f"{root}/data", "--runroot", f"{root}/run"), None, None)
+        wait_for(socket, holder)
+        enter = ("nsenter", "-t", str(holder.pid), "-n", "-m")
+        yield Peer("podman", (*enter, *own), holder.pid, socket)
     finally:
         holder.kill()
         holder.wait()

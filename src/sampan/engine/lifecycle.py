@@ -17,6 +17,7 @@ from functools import partial
 from sampan.api.containers import RemoveOptions
 from sampan.api.signals import parse_signal
 from sampan.engine import shm
+from sampan.engine import trace as traces
 from sampan.engine.attach import close_pending
 from sampan.engine.catalog import Catalog
 from sampan.engine.container import Container, now
@@ -75,9 +76,10 @@ class Lifecycle:
 
     async def _launch(self, container: Container) -> None:
         """Start the process and record it; a failure is recorded too, then raised."""
+        trace = traces.begin(f"start {container.id[:12]}")
         async with AsyncExitStack() as failing:
             failing.push_async_exit(partial(self._start_failed, container))
-            await self._starter.launch(container)
+            await self._starter.launch(container, trace)
         state = container.record.state
         state.status, state.exit_code, state.error, state.oom_killed = Status.RUNNING, 0, "", False
         state.started_at, state.finished_at = now(), state.finished_at
@@ -87,6 +89,8 @@ class Lifecycle:
         self._forwarding.begin(container)
         self._catalog.save(container)
         self._announce(container, "start")
+        trace.mark("record")
+        trace.end()
 
     async def _start_failed(
         self, container: Container, kind: type[BaseException] | None, error: BaseException | None, trace: object

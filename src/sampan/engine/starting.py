@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 
 from sampan.engine import shm
-from sampan.engine import trace as traces
 from sampan.engine.attach import close_pending
 from sampan.engine.catalog import Catalog
 from sampan.engine.container import Container
@@ -29,6 +28,7 @@ from sampan.engine.remap import check_remapped
 from sampan.engine.runtimes import external_of, refuse_unsupported
 from sampan.engine.security import parse_security
 from sampan.engine.spec import Findings, spec_of
+from sampan.engine.trace import Trace
 from sampan.errors import (
     CommandNotExecutable,
     CommandNotFound,
@@ -64,9 +64,8 @@ class Starter:
         self._catalog = catalog
         self.mounter = Mounter(context.volumes, context.storage.images, context.storage.snapshots)
 
-    async def launch(self, container: Container) -> None:
+    async def launch(self, container: Container, trace: Trace) -> None:
         """Start the container's process; sets ``monitor``, ``cgroup`` and ``sandbox``. Raises EngineError."""
-        trace = traces.begin(f"start {container.id[:12]}")
         async with AsyncExitStack() as undo:
             with ExitStack() as held:
                 rootfs = await self._mount_root(container, undo)
@@ -84,7 +83,6 @@ class Starter:
                 await self._run(container, launch)
                 trace.mark("monitor")
             undo.pop_all()
-        trace.end()
 
     async def _mount_root(self, container: Container, undo: AsyncExitStack) -> int:
         """The root file system, held until the container has ended."""

@@ -2,7 +2,7 @@
 
     trace = trace.begin("start 1f3a…")
     …; trace.mark("network"); …; trace.mark("monitor")
-    trace.end()        →  start 1f3a…: network 0.41 ms, monitor 1.73 ms, total 2.20 ms
+    trace.end()        →  start 1f3a…: network 0.41 ms, monitor 1.73 ms, total 2.20 ms      docs/performance.md
 
 Off (the usual case) every call is one attribute look-up and an empty method.
 """
