@@ -153,6 +153,15 @@ def test_an_archive_is_taken_apart_by_add(client: docker.DockerClient) -> None:
     assert output_of(client, image, "ls", "/kept") == "x.tar\n"
 
 
+def test_a_step_is_on_its_network(client: docker.DockerClient, network: Any) -> None:
+    made = network("built-on")
+    container = client.containers.run("busybox", "sleep 60", detach=True, network="built-on", name="reached")
+    _, text = build(client, {"Dockerfile": "FROM busybox\nRUN nslookup reached\n"}, network_mode=made.id)
+    assert client.containers.get(container.id).attrs["NetworkSettings"]["Networks"]["built-on"]["IPAddress"] in text
+    _, text = build(client, {"Dockerfile": "FROM busybox\nRUN ip -4 addr show eth0\n"})
+    assert "inet " in text
+
+
 def test_a_step_without_network_has_none(client: docker.DockerClient) -> None:
     image, _ = build(
         client, {"Dockerfile": "FROM busybox\nRUN --network=none ls /sys/class/net > /nets\n"}, network_mode="default"

@@ -78,7 +78,7 @@ class ContainerExecutor:
         """The step on its network; having no record, it has no endpoints that could have been taken away."""
         return dataclasses.replace(
             member_of(container.record),
-            network_mode=container.record.host_config.network_mode,
+            disconnected=False,
             userns=NEW_USERNS if self.mapped else "",
         )
 

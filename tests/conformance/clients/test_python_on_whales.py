@@ -47,8 +47,6 @@ def test_errors_keep_their_kinds() -> None:
         docker.image.inspect("nosuch")
     with pytest.raises(exceptions.NoSuchVolume):
         docker.volume.inspect("nosuch")
-    with pytest.raises(exceptions.NoSuchNetwork):
-        docker.network.inspect("nosuch")
     with pytest.raises(exceptions.DockerException) as ended:
         docker.run("busybox", ["sh", "-c", "exit 5"], remove=True)
     assert ended.value.return_code == 5
