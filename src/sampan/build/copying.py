@@ -8,6 +8,7 @@ A source that is a directory gives its contents; a file goes to the destination 
 slash at its end, else below it.
 """
 
+import errno
 import hashlib
 import os
 import posixpath
@@ -28,6 +29,8 @@ from sampan.linux.openat2 import open_in_root, open_member
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 CHUNK = 1 << 20
+LINKS = 40
+"""Symbolic links that one source may lead over, as many as the kernel follows."""
 
 
 class SourceMissing(InvalidParameter):
@@ -135,23 +138,22 @@ def _members(root: int, selection: Selection, placement: Placement, opened: Exit
                 continue
             yield found
         return
-    parent, name = posixpath.split(selection.path)
-    above = open_in_root(root, parent or ".", DIRECTORY)
-    opened.callback(os.close, above)
     if not placement.excludes(selection.path, ""):
-        status = os.stat(name, dir_fd=above, follow_symlinks=False)
-        if stat.S_ISLNK(status.st_mode):
-            above, name, status = _followed(root, selection.path, opened)
-        yield Found(posixpath.basename(selection.path), above, name, status)
+        yield Found(posixpath.basename(selection.path), *_followed(root, selection.path, opened))
 
 
 def _followed(root: int, path: str, opened: ExitStack) -> tuple[int, str, os.stat_result]:
-    """A symbolic link given as a source stands for what it points to."""
-    fd = open_in_root(root, path, os.O_PATH)
-    opened.callback(os.close, fd)
-    fds = os.open("/proc/self/fd", DIRECTORY)
-    opened.callback(os.close, fds)
-    return fds, str(fd), os.fstat(fd)
+    """A symbolic link given as a source stands for what it points to: the directory of that, its name and status."""
+    for _ in range(LINKS):
+        parent, name = posixpath.split(path)
+        above = open_in_root(root, parent or ".", DIRECTORY)
+        opened.callback(os.close, above)
+        status = os.stat(name, dir_fd=above, follow_symlinks=False)
+        if not stat.S_ISLNK(status.st_mode):
+            return above, name, status
+        target = os.readlink(name, dir_fd=above)
+        path = target if target.startswith("/") else f"{parent or '.'}/{target}"
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
 
 
 class Copier:

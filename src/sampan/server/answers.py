@@ -90,6 +90,13 @@ class ProgressStream:
         return self.response
 
 
+def told(error: Exception) -> str:
+    """A sentence for an error that nobody expected: the system's own words, or the kind of error."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror.lower()}" if error.filename else error.strerror.lower()
+    return f"internal error: {type(error).__name__}: {error}"
+
+
 async def follow(
     call: Call, operation: Callable[[ProgressStream], Awaitable[None]], *, failures_inside: bool = False
 ) -> web.StreamResponse:
@@ -105,6 +112,13 @@ async def follow(
         if sink.response is None and not failures_inside:
             raise
         await sink.send(progress.failure(error.message, error.code))
+    except ConnectionError:
+        raise  # the client went away
+    except Exception as error:
+        if sink.response is None:
+            raise
+        log.exception("%s %s", call.request.method, call.request.path)
+        await sink.send(progress.failure(told(error)))
     response = await sink.begin()
     await response.write_eof()
     return response

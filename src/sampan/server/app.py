@@ -26,7 +26,7 @@ from sampan.server import (
     volumes,
 )
 from sampan.server.access import Access
-from sampan.server.answers import failure, plain_failure
+from sampan.server.answers import failure, plain_failure, told
 from sampan.server.authorization import Authorization
 from sampan.server.background import Background
 from sampan.server.call import Call
@@ -157,13 +157,6 @@ class Gateway:
     async def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
         """Put the common headers on an answer that is about to be sent."""
         response.headers.update(self._headers)
-
-
-def told(error: Exception) -> str:
-    """A sentence for an error that nobody expected: the system's own words, or the kind of error."""
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror.lower()}" if error.filename else error.strerror.lower()
-    return f"internal error: {type(error).__name__}: {error}"
 
 
 GATEWAY: web.AppKey[Gateway] = web.AppKey("gateway", Gateway)

@@ -269,6 +269,8 @@ class FakeImages(Recorder):
         await sink.send(progress.status("Pulling from library/busybox", "latest"))
         if options.reference == "broken:latest":
             raise NoSuchImage("a layer")
+        if options.reference == "unforeseen:latest":
+            raise OSError(5, "Input/output error")
         await sink.send(progress.advance("Downloading", "aa", 1, 2))
 
     async def push(self, options: i.PushOptions, sink: Progress) -> None:

@@ -156,6 +156,11 @@ async def test_a_pull_that_fails_on_the_way_says_so_in_its_stream(client: Any) -
     assert last == {"errorDetail": {"message": "No such image: a layer"}, "error": "No such image: a layer"}
 
 
+async def test_what_nobody_expected_ends_a_progress_stream_with_words(client: Any) -> None:
+    status, _, body = await client.call("POST", "/images/create?fromImage=unforeseen&tag=latest")
+    assert (status, json.loads(body.splitlines()[-1])["error"]) == (200, "input/output error")
+
+
 async def test_pull_progress_is_one_object_a_line(client: Any, engine: Any) -> None:
     _, _, body = await client.call("POST", "/images/create?fromImage=busybox&tag=latest&platform=linux/arm/v6")
     assert [json.loads(line)["status"] for line in body.splitlines()] == [
