@@ -10,6 +10,7 @@ import docker
 import pytest
 from docker.errors import APIError
 from docker.models.containers import Container
+from engine_daemon import IMAGE
 
 Run = Callable[..., Container]
 
@@ -187,3 +188,23 @@ def test_events_tell_a_container_s_life(client: docker.DockerClient) -> None:
     assert [action for action in actions if action not in ("attach",)] == ["create", "start", "die", "destroy"]
     died = next(event for event in told if event["Action"] == "die")
     assert died["Actor"]["Attributes"]["exitCode"] == "2"
+
+
+def test_a_start_that_fails_is_no_end_for_those_who_wait_for_one(client: docker.DockerClient) -> None:
+    """As with dockerd; else the docker CLI would tell of the failure twice."""
+    container = client.containers.create(IMAGE, "nonexistent", network_mode="none")
+    address = client.api._url("/containers/{0}/wait", container.id)
+    waiting = client.api._post(address, params={"condition": "next-exit"}, stream=True)
+    with pytest.raises(APIError, match="executable file not found"):
+        container.start()
+    container.remove()
+    assert waiting.json() == {"StatusCode": 127}
+
+
+def test_a_stop_that_cannot_be_says_of_what(client: docker.DockerClient, run: Run) -> None:
+    container = run(name="busy")
+    for operation, told in (("stop", "cannot stop container: busy"), ("restart", "Cannot restart container busy")):
+        response = client.api._post(client.api._url("/containers/busy/{0}", operation), params={"signal": "BOGUS"})
+        assert response.json()["message"] == f"{told}: invalid signal: BOGUS"
+    container.reload()
+    assert container.status == "running"

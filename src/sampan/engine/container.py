@@ -168,12 +168,13 @@ class Container:
         return waiter.result
 
     def tell(self, *conditions: str) -> None:
-        """Give the exit status to those who wait under ``conditions``."""
+        """Give the exit status to those who wait under ``conditions``; a removal is no failure, whatever was before."""
+        error = "" if "removed" in conditions else self.record.state.error
         told = [waiter for waiter in self.waiters if waiter.condition in conditions]
         self.waiters = [waiter for waiter in self.waiters if waiter not in told]
         for waiter in told:
             if not waiter.result.done():
-                waiter.result.set_result((self.record.state.exit_code, self.record.state.error))
+                waiter.result.set_result((self.record.state.exit_code, error))
 
     def attributes(self, **more: str) -> dict[str, str]:
         """Attributes of an event about this container: labels, image, name, and ``more``."""

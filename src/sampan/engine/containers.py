@@ -35,7 +35,7 @@ from sampan.engine.logs import Logs
 from sampan.engine.membership import member_of, refresh_files
 from sampan.engine.restore import Restore
 from sampan.engine.update import update
-from sampan.errors import Conflict, InvalidParameter, NameInUse, NotFound, NotRunning
+from sampan.errors import Conflict, EngineError, InvalidParameter, NameInUse, NotFound, NotRunning
 
 
 class Containers:
@@ -146,11 +146,19 @@ class Containers:
 
     async def stop(self, reference: str, *, signal: str, timeout: int | None) -> bool:
         """Stop; False when it does not run."""
-        return await self.lifecycle.stop(self.catalog.find(reference), signal, timeout)
+        container = self.catalog.find(reference)
+        try:
+            return await self.lifecycle.stop(container, signal, timeout)
+        except EngineError as error:
+            raise error.within(f"cannot stop container: {reference}") from error
 
     async def restart(self, reference: str, *, signal: str, timeout: int | None) -> None:
         """Stop and start."""
-        await self.lifecycle.restart(self.catalog.find(reference), signal, timeout)
+        container = self.catalog.find(reference)
+        try:
+            await self.lifecycle.restart(container, signal, timeout)
+        except EngineError as error:
+            raise error.within(f"Cannot restart container {reference}") from error
 
     async def kill(self, reference: str, *, signal: str) -> None:
         """Send a signal."""
@@ -203,8 +211,7 @@ class Containers:
 
         async def result() -> c.ContainerWaitResponse:
             code, error = await ended
-            told = error if condition != "removed" else ""  # a removal that succeeded is no error
-            return c.ContainerWaitResponse(status_code=code, error=c.WaitExitError(message=told) if told else None)
+            return c.ContainerWaitResponse(status_code=code, error=c.WaitExitError(message=error) if error else None)
 
         return result()
 

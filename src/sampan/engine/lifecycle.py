@@ -107,15 +107,17 @@ class Lifecycle:
             raise failure from error
 
     async def _failed(self, container: Container, error: EngineError) -> None:
-        """Record why a start failed."""
+        """Record why a start failed; who waits for an end hears of it only where a restart was to bring one."""
         state = container.record.state
         state.error, state.exit_code, state.finished_at = error.message, exit_code_of(error), now()
-        if state.status == Status.RESTARTING:
+        restarting = state.status == Status.RESTARTING
+        if restarting:
             state.status = Status.EXITED
         container.monitor = container.cgroup = container.sandbox = None
         self._catalog.save(container)
         close_pending(container)
-        container.tell("next-exit", "not-running")
+        if restarting:
+            container.tell("next-exit", "not-running")
         if container.record.host_config.auto_remove:
             self._context.supervisor.spawn(self._auto_remove(container), f"removal of {container.id[:12]}")
 
