@@ -141,3 +141,15 @@ def test_limits_are_updated_as_dockerd_updates_them(client: docker.DockerClient,
     container.reload()
     settled = container.attrs["HostConfig"]
     assert (settled["Memory"], settled["PidsLimit"]) == (32 << 20, 0)
+
+
+def test_readings_have_dockerd_s_shape(client: docker.DockerClient, run: Callable[..., Container]) -> None:
+    reading = run().stats(stream=False)
+    assert reading["os_type"] == "linux"
+    assert "networks" not in reading, "there is no interface to count"
+
+
+def test_no_other_column_may_call_itself_pid(client: docker.DockerClient, run: Callable[..., Container]) -> None:
+    run(name="shown")
+    told = asked(client, "GET", "/containers/shown/top?ps_args=-o comm=PID", None)
+    assert told == (400, 'specifying "comm=PID" is not allowed')

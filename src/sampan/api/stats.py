@@ -86,7 +86,7 @@ class ContainerStats(LowerWire):
 
     name: str = ""
     id: str = ""
-    os_type: str = "linux"
+    os_type: str = present("linux")
     read: str = present("0001-01-01T00:00:00Z")
     preread: str = present("0001-01-01T00:00:00Z")
     pids_stats: PidsStats = present_struct(PidsStats)

@@ -53,7 +53,7 @@ def reading(container: Container, previous: s.ContainerStats) -> s.ContainerStat
     value.pids_stats = s.PidsStats(current=usage.pids.current, limit=usage.pids.limit or 0)
     value.blkio_stats = blkio_stats(usage)
     if container.record.host_config.network_mode != "host" and not shares_network(container.record):
-        value.networks = network_stats(container.pid)
+        value.networks = network_stats(container.pid) or None
     return value
 
 
@@ -93,7 +93,14 @@ def memory_stats(memory: MemoryUsage) -> s.MemoryStats:
 
 def blkio_stats(usage: Usage) -> s.BlkioStats:
     """Block device counters."""
+    unknown: list[s.BlkioEntry] | None = [] if host().cgroup_version == 1 else None
     return s.BlkioStats(
+        io_queue_recursive=unknown,
+        io_service_time_recursive=unknown,
+        io_wait_time_recursive=unknown,
+        io_merged_recursive=unknown,
+        io_time_recursive=unknown,
+        sectors_recursive=unknown,
         io_service_bytes_recursive=entries(usage.blkio.service_bytes),
         io_serviced_recursive=entries(usage.blkio.serviced),
     )

@@ -5,6 +5,7 @@ Where the host has no ``ps`` the columns of ``ps -ef`` are made from /proc.
 
 import asyncio
 import pwd
+import re
 import shlex
 from pathlib import Path
 
@@ -19,6 +20,7 @@ PATIENCE = 10.0
 
 async def top(container: Container, ps_args: str) -> ContainerTop:
     """The table; raises NotRunning, InvalidParameter for arguments that lose the PID column."""
+    check_arguments(ps_args)
     container.allow("top")
     if container.cgroup is None:
         raise NotRunning(container.id)
@@ -29,6 +31,13 @@ async def top(container: Container, ps_args: str) -> ContainerTop:
     except FileNotFoundError:
         return from_proc(pids)
     return chosen(printed, pids)
+
+
+def check_arguments(ps_args: str) -> None:
+    """Raise InvalidParameter for another column that would call itself PID: the rows are chosen by that."""
+    for column, title in re.findall(r"\s+(\S*)=\s*(PID\S*)", ps_args):
+        if column != "pid":
+            raise InvalidParameter(f'specifying "{column}={title}" is not allowed')
 
 
 async def run_ps(arguments: list[str]) -> str:

@@ -19,7 +19,6 @@ from sampan.api.containers import (
     WaitCondition,
     WaitExitError,
 )
-from sampan.api.stats import ContainerStats
 from sampan.errors import EngineError, InvalidParameter, Unsupported
 from sampan.server import answers, hijack
 from sampan.server.answers import JSON, TAR, answer, changed, done
@@ -97,11 +96,7 @@ async def container_stats(call: Call) -> web.StreamResponse:
         stream=call.flag("stream", True),
         one_shot=call.since(1, 41) and call.flag("one-shot"),
     )
-
-    def encode(value: ContainerStats) -> bytes:
-        return json.encode(for_client(compat.STATISTICS, value, call.version))
-
-    return await answers.values(call, statistics, JSON, encode)
+    return await answers.values(call, statistics, JSON, json.encode)
 
 
 async def container_resize(call: Call) -> web.StreamResponse:

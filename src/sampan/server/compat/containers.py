@@ -82,8 +82,6 @@ INSPECTION = (
     before(45, _short_aliases),
 )
 
-STATISTICS = (before(52, without("os_type")),)
-
 
 def content_type(terminal: bool, version: Version) -> str:
     """The media type of a container's output, which was always "raw" before API 1.42."""
