@@ -1,6 +1,8 @@
 """Registries and wires that misbehave: nothing lost, nothing corrupt, it goes on by itself."""
 
 import asyncio
+import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -8,10 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 
 from sampan.errors import DataLoss, InvalidParameter, NotFound, Unavailable
+from sampan.oci import digest as digests
 
 
 @pytest.fixture
@@ -278,3 +282,31 @@ async def test_an_image_without_the_right_platform_is_not_found(pushed: Any, our
 
     with pytest.raises(NotFound, match="does not match the specified platform"):
         await engine().pull(f"{ours.address}/app", platform=OCIPlatform(os="linux", architecture="s390x"))
+
+
+@pytest.fixture
+def cache(misbehaving: Any, serve_ours: Any, tmp_path: Path) -> Any:
+    """A pull-through cache of ours whose upstream misbehaves."""
+    path = tmp_path / "cache.json"
+    path.write_text(json.dumps({"proxy": {"upstream": f"http://{misbehaving.address}"}}))
+    return lambda: serve_ours("--config", str(path))
+
+
+@pytest.mark.parametrize("fault", [cut, lie, long, busy, broken])
+async def test_a_cache_takes_nothing_wrong_from_its_upstream(
+    misbehaving: Any, pushed: Any, cache: Any, engine: Any, fault: Any
+) -> None:
+    made = await asyncio.to_thread(cache)
+    layer = pushed.manifest.value.layers[0]
+    url = f"http://{made.address}/v2/app/blobs/{layer.digest}"
+    # The size comes from a HEAD, which upstream answers as it should: the fault is for the bytes.
+    misbehaving.faults = [pass_config, fault]
+    async with aiohttp.ClientSession() as session:
+        with contextlib.suppress(aiohttp.ClientError):
+            async with session.get(url) as answer:
+                assert answer.status != 200 or digests.of(await answer.read()) == layer.digest
+        async with session.get(url) as answer:
+            assert (answer.status, digests.of(await answer.read())) == (200, layer.digest)
+    here = engine()
+    await here.pull(f"{made.address}/app")
+    assert here.storage.images.resolve(f"{made.address}/app").id == pushed.id

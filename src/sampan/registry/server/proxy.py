@@ -186,17 +186,24 @@ def _serve_stale(here: records.StoredManifest | None, error: EngineError) -> Non
 async def _send_along(
     request: web.BaseRequest, response: web.StreamResponse, arriving: _Arriving, file: FileIO
 ) -> None:
-    """Send the file as it grows; the connection breaks off when the fetch does."""
+    """Send the file as it grows; the connection breaks off when the fetch does.
+
+    The last byte waits until the whole was found right: a client that has got all may trust the cache.
+    """
     await response.prepare(request)
-    sent = 0
-    while sent < arriving.size:
+    left = arriving.size
+    while left > 1:
         ended = arriving.task.done()
-        piece = await asyncio.to_thread(file.read, _PIECE)
+        piece = await asyncio.to_thread(file.read, min(_PIECE, left - 1))
         if piece:
             await response.write(piece)
-            sent += len(piece)
+            left -= len(piece)
         elif ended:
             raise ConnectionResetError("the upstream registry broke off")
         else:
             await asyncio.wait([arriving.task], timeout=_TICK)
+    await asyncio.wait([arriving.task])
+    if arriving.task.cancelled() or arriving.task.exception():
+        raise ConnectionResetError("the upstream registry sent something else")
+    await response.write(file.read(left))
     await response.write_eof()
