@@ -10,7 +10,7 @@ asks for what this engine cannot give (``REFUSED``) is an error.
     {"data-root": "/var/lib/sampan", "log-opts": {"max-size": "20m"}, "runtimes": {"runc": {"path": "runc"}}}
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -324,7 +324,6 @@ REFUSED: dict[str, str] = {
     "selinux_enabled": "SELinux labels are not applied by this engine",
     "api_cors_header": "cross-origin requests were removed from the Engine API",
     "init_path": "the init of --init is part of this engine",
-    "storage_opts": "the overlay storage has no options",
     "rootless": "the daemon needs root",
     "cpu_rt_period": "containers' real-time budgets are not bounded together",
     "cpu_rt_runtime": "containers' real-time budgets are not bounded together",
@@ -387,14 +386,24 @@ def check(config: Config) -> Config:
         if not getattr(config, name).startswith("/"):
             raise InvalidParameter(f"invalid {kebab(name)}: {getattr(config, name)!r} is not an absolute path")
     check_default_runtime(config)
+    check_storage_opts(config.storage_opts)
     check_labels(config.labels)
     zeros = {name: getattr(DEFAULTS, name) for name in LIMITS if not getattr(config, name)}
     return msgspec.structs.replace(config, **zeros) if zeros else config
 
 
+LAYER_SIZE = "overlay2.size"
 LIMITS = ("max_concurrent_downloads", "max_concurrent_uploads", "max_download_attempts", "storage_driver",
           "firewall_backend")  # fmt: skip
 """Settings whose empty value stands for the default."""
+
+
+def check_storage_opts(given: Sequence[str]) -> None:
+    """Raise InvalidParameter for an option that the overlay storage has not."""
+    for text in given:
+        key = text.partition("=")[0].strip()
+        if key.lower() != LAYER_SIZE:
+            raise InvalidParameter(f"invalid storage-opts: overlay2: unknown option {key}")
 
 
 def check_words(config: Config) -> None:

@@ -33,7 +33,7 @@ from sampan.engine.host import architecture, host
 from sampan.engine.membership import member_of, shares_network
 from sampan.engine.mount_points import parse_bind, parse_mount, parse_volumes_from, settle_propagation
 from sampan.engine.remap import check_remapped
-from sampan.engine.validate import check_create, layer_size
+from sampan.engine.validate import check_create, default_layer_size, layer_size
 from sampan.engine.volumes import ANONYMOUS
 from sampan.errors import InvalidParameter, NameInUse, NoSuchContainer
 from sampan.linux.openat2 import open_in_root
@@ -183,7 +183,8 @@ class Creation:
     async def _make(self, record: Record, image: Image | None) -> None:
         """Make what was decided; all or nothing."""
         snapshots, images = self._context.storage.snapshots, self._context.storage.images
-        size = layer_size(record.host_config.storage_opt, has_quotas=snapshots.quotas.supported)
+        size = layer_size(record.host_config.storage_opt, snapshots.quotas)
+        size = size or default_layer_size(self._context.config.storage_opts, snapshots.quotas)
         loop = asyncio.get_running_loop()
         async with AsyncExitStack() as undo:
             chain = image.chain_id if image else None

@@ -30,6 +30,7 @@ from sampan.engine.reload import attributes, reloaded
 from sampan.engine.remap import open_remap
 from sampan.engine.supervisor import Supervisor
 from sampan.engine.system import System
+from sampan.engine.validate import default_layer_size
 from sampan.engine.volumes import Volumes
 from sampan.errors import EngineError
 from sampan.network.networks import Networks
@@ -83,6 +84,7 @@ class Engine:
         threads = stack.enter_context(ThreadPoolExecutor(THREADS, "engine"))
         asyncio.get_running_loop().set_default_executor(threads)
         storage = stack.enter_context(Storage.open(roots.data))
+        default_layer_size(config.storage_opts, storage.snapshots.quotas)
         self.events = Events()
         publish = self.events.publish
         self.volumes = Volumes(roots.data, storage.database, publish)

@@ -10,7 +10,7 @@ The sentences are Docker's (moby daemon/container.go, daemon_unix.go, runconfig)
 import ipaddress
 import posixpath
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -18,13 +18,14 @@ from sampan.api.containers import ContainerConfig, HealthConfig
 from sampan.api.host_config import HostConfig
 from sampan.api.ports import Port, parse_port, parse_ports, parse_range
 from sampan.api.signals import parse_signal
-from sampan.config import OWN_RUNTIMES, Config
+from sampan.config import LAYER_SIZE, OWN_RUNTIMES, Config
 from sampan.engine.defaults import parse_size
 from sampan.engine.host import Host
 from sampan.engine.limits import check_resources
 from sampan.engine.mount_points import parse_mount
 from sampan.engine.security import check_capabilities, parse_security
 from sampan.errors import InvalidParameter, Unsupported
+from sampan.storage.quota import Quotas
 
 MINIMUM_INTERVAL = 1_000_000
 MAXIMUM_HOSTNAME = 64
@@ -247,15 +248,23 @@ def check_refused(host_config: HostConfig) -> None:
             raise Unsupported(sentence)
 
 
-def layer_size(storage_opt: Mapping[str, str], *, has_quotas: bool) -> int:
+def layer_size(storage_opt: Mapping[str, str], quotas: Quotas) -> int:
     """The quota of the writable layer in bytes, 0 for none; raises InvalidParameter."""
     if unknown := [key for key in storage_opt if key.lower() != "size"]:
         raise InvalidParameter(f"unknown option {unknown[0]}")
-    if storage_opt and not has_quotas:
+    if storage_opt and not quotas.supported:
         raise InvalidParameter(
             "--storage-opt is supported only for overlay over xfs with 'pquota' mount option or ext4 with 'prjquota'"
         )
     return sum(parse_size(text) for text in storage_opt.values())
+
+
+def default_layer_size(storage_opts: Sequence[str], quotas: Quotas) -> int:
+    """The quota of layers that ask for none, by the daemon's settings; raises InvalidParameter if it cannot be kept."""
+    sizes = [parse_size(text.partition("=")[2].strip()) for text in storage_opts]
+    if any(sizes) and not quotas.supported:
+        raise InvalidParameter(f"Storage option {LAYER_SIZE} not supported. Filesystem does not support Project Quota")
+    return sizes[-1] if sizes else 0
 
 
 def refusals(host_config: HostConfig) -> Iterator[tuple[bool, str]]:

@@ -10,8 +10,16 @@ from sampan.api.ports import PortBinding
 from sampan.config import Config
 from sampan.engine.host import host
 from sampan.engine.security import DEFAULT_CAPABILITIES, capabilities_of, parse_security
-from sampan.engine.validate import check_config, check_conflicts, check_create, check_host_config, layer_size
+from sampan.engine.validate import (
+    check_config,
+    check_conflicts,
+    check_create,
+    check_host_config,
+    default_layer_size,
+    layer_size,
+)
 from sampan.errors import InvalidParameter, Unsupported
+from sampan.storage.quota import Quotas
 
 
 @pytest.mark.parametrize(
@@ -89,7 +97,19 @@ def test_what_is_not_done_is_refused_by_name(fields: dict[str, object]) -> None:
 )
 def test_a_quota_that_cannot_be_kept_is_refused(storage_opt: dict[str, str], has_quotas: bool, said: str) -> None:
     with pytest.raises(InvalidParameter, match=re.escape(said)):
-        layer_size(storage_opt, has_quotas=has_quotas)
+        layer_size(storage_opt, StubQuotas(has_quotas))
+
+
+class StubQuotas(Quotas):
+    def __init__(self, supported: bool) -> None:
+        self.__dict__["supported"] = supported
+
+
+def test_the_daemons_default_is_kept_or_the_daemon_does_not_start() -> None:
+    assert default_layer_size([], StubQuotas(False)) == 0
+    assert default_layer_size(["overlay2.size=1g"], StubQuotas(True)) == 1 << 30
+    with pytest.raises(InvalidParameter, match=r"Storage option overlay2\.size not supported"):
+        default_layer_size(["overlay2.size=1g"], StubQuotas(False))
 
 
 @pytest.mark.parametrize(
