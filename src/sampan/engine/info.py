@@ -4,6 +4,7 @@ import os
 import platform
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from sampan.api import system as s
 from sampan.config import OWN_RUNTIMES, Config
@@ -42,6 +43,20 @@ def registry_config(context: Context) -> s.RegistryServiceConfig:
         index_configs={"docker.io": hub, **hosts},
         mirrors=config.registry_mirrors,
     )
+
+
+def limits(facts: Host) -> dict[str, Any]:
+    """The members of the answer that say which limits this kernel knows."""
+    return {
+        "memory_limit": facts.memory,
+        "swap_limit": facts.swap,
+        "cpu_cfs_period": facts.cpu_quota,
+        "cpu_cfs_quota": facts.cpu_quota,
+        "cpu_shares": facts.cpu_shares,
+        "cpu_set": facts.cpuset,
+        "pids_limit": facts.pids,
+        "oom_kill_disable": facts.oom_control,
+    }
 
 
 EXPOSED = """[DEPRECATION NOTICE]: API is accessible on {scheme}://{address} without {what}.
