@@ -1,11 +1,13 @@
 """Builds against dockerd's classic builder and podman: ``python bench/build.py [peer …] [--rounds N]``.
 
-Cold (no cache), cached, one file changed, ten stages side by side. Prints medians and ratios (peer's time / ours).
+Cold (no cache), cached, one file changed, ten stages side by side, a context of 20,000 files. Prints medians and
+ratios (peer's time / ours).
 """
 
 import argparse
 import tempfile
 import uuid
+from functools import cache
 from pathlib import Path
 
 from measure import Case, compare, report
@@ -44,11 +46,29 @@ def parallel(peer: Peer) -> None:
     peer.call("build", "--no-cache", "-q", str(context(PARALLEL)))
 
 
+@cache
+def many() -> Path:
+    """A context of 20,000 small files."""
+    root = context(f"FROM {IMAGE}\nCOPY . /all/\n")
+    for number in range(20_000):
+        directory = root / f"d{number // 200}"
+        directory.mkdir(exist_ok=True)
+        (directory / f"f{number}").write_text(str(number))
+    return root
+
+
+def large_context(peer: Peer) -> None:
+    """20,000 files, one of them new each time, copied."""
+    (many() / "a").write_text(uuid.uuid4().hex)
+    peer.call("build", "-q", str(many()))
+
+
 CASES: dict[str, tuple[Case, int]] = {
     "cold, 3 steps": (cold, 5),
     "cached, 3 steps": (cached, 9),
     "one file changed": (changed, 5),
     "10 stages": (parallel, 3),
+    "20,000 files": (large_context, 3),
 }
 
 

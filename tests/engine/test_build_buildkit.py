@@ -1,9 +1,12 @@
 """BuildKit's protocol, spoken by hand: the calls that buildx makes, in its order, on upgraded connections."""
 
+import asyncio
 import base64
 import io
 import json
+import sqlite3
 import tarfile
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -187,3 +190,31 @@ async def test_a_prune_removes_what_its_filter_means(daemon: Any, context: Path)
         with pytest.raises(GRPCError) as caught:
             await prune(m.PruneRequest(filter=["size~=1"]))
         assert caught.value.status == Status.UNIMPLEMENTED
+
+
+@pytest.mark.parametrize("moment", ["at once", "context", "files", "command"])
+async def test_a_client_that_goes_away_leaves_nothing_of_its_build(
+    daemon: Any, context: Path, moment: str, eventually: Any
+) -> None:
+    (context / "Dockerfile").write_text("FROM busybox\nCOPY . /c\nRUN --mount=type=secret,id=s sleep 300\n")
+    for number in range(200):
+        (context / f"file{number}").write_text(str(number))
+    caller, data, run = Client(context, {"s": b"hidden"}), daemon.root / "data", daemon.root / "run"
+    came = {
+        "at once": lambda: True,
+        "context": lambda: bool(caller.sent),
+        "files": lambda: len(caller.sent) > 150,
+        "command": lambda: any((data / "containers").iterdir()),
+    }[moment]
+    building = asyncio.ensure_future(build(daemon.socket, caller, {}, "never", key=moment))
+    await asyncio.to_thread(eventually, came)
+    building.cancel()
+    await asyncio.gather(building, return_exceptions=True)
+
+    def clean() -> bool:
+        left = [*(data / "containers").iterdir(), *(data / "tmp").glob("build/*"), *(run / "build").rglob("*")]
+        with closing(sqlite3.connect(f"file:{data}/engine.db?mode=ro", uri=True)) as database:
+            (active,) = database.execute("SELECT count(*) FROM actives WHERE key LIKE 'build-%'").fetchone()
+        return not left and not active
+
+    await asyncio.to_thread(eventually, clean)

@@ -194,10 +194,15 @@ def test_a_client_that_goes_away_ends_its_build(daemon: Any, eventually: Any) ->
     eventually(lambda: left_in(daemon, "containers") == [])
 
 
-@pytest.mark.parametrize("moment", [b"Step 2/2", b"Running in", b'"begun'])
-def test_a_cancelled_build_ends(daemon: Any, client: docker.DockerClient, eventually: Any, moment: bytes) -> None:
+@pytest.mark.parametrize(
+    ("version", "moment"), [("1", b"Step 2/2"), ("1", b"Running in"), ("1", b'"begun'), ("2", b"moby.buildkit.trace")]
+)
+def test_a_cancelled_build_ends(
+    daemon: Any, client: docker.DockerClient, eventually: Any, version: str, moment: bytes
+) -> None:
     body = context_of({"Dockerfile": "FROM busybox\nRUN echo begun; sleep 300\n"})
-    stream = client.api._post(client.api._url("/build"), data=body, params={"buildid": "mine"}, stream=True, timeout=20)
+    query = {"buildid": "mine", "version": version}
+    stream = client.api._post(client.api._url("/build"), data=body, params=query, stream=True, timeout=20)
     assert any(moment in line for line in stream.iter_lines(chunk_size=1))
     assert client.api._post(client.api._url("/build/cancel"), params={"id": "mine"}).status_code == 200
     stream.close()
@@ -283,3 +288,14 @@ def test_a_context_may_come_by_a_request_of_its_own(daemon: Any, client: docker.
         brought, _ = post(daemon, "FROM busybox\nCMD uploaded\n", version="2", buildid="upload-request:uploaded")
     assert brought == 200
     assert built.result()[1][-1] == {"id": "moby.image.id", "aux": {"ID": client.images.get("uploaded").id}}
+
+
+def test_a_step_that_was_half_gone_at_a_crash_is_gone_after_the_next_start(
+    daemon: Any, client: docker.DockerClient
+) -> None:
+    half = daemon.root / "data" / "containers" / f"build-{'0' * 32}"
+    (half / "upper").mkdir(parents=True)
+    half.with_name(f"build-{'1' * 32}").mkdir()
+    daemon.stop(signal.SIGKILL)
+    daemon.start()
+    assert left_in(daemon, "containers") == []

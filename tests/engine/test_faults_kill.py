@@ -308,6 +308,24 @@ def built(client: docker.DockerClient, _: Any) -> None:
     client.images.build(fileobj=dockerfile, tag="built", rm=True)
 
 
+def built_by_buildkit(client: docker.DockerClient, _: Any) -> None:
+    """BuildKit without its protocol: stages side by side, a context, a cache mount, a script."""
+    text = (
+        f"FROM {IMAGE} AS one\nRUN --mount=type=cache,target=/c echo 1 > /one\n"
+        f"FROM {IMAGE}\nWORKDIR /w\nCOPY file .\nCOPY --from=one /one .\nRUN <<EOF\ncat one file > both\nEOF\n"
+    )
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as tar:
+        for name, content in (("Dockerfile", text.encode()), ("file", b"2")):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    query = {"version": "2", "t": "built", "networkmode": "none"}
+    answer = client.api._post(client.api._url("/build"), data=data.getvalue(), params=query)
+    if '"error"' in answer.text or "moby.image.id" not in answer.text:
+        raise requests.ConnectionError(answer.text[-300:])
+
+
 def with_volumes(client: docker.DockerClient) -> Any:
     container = made(client, volumes=["/data", "/more"])
     container.start()
@@ -446,6 +464,7 @@ OPERATIONS: dict[str, Operation] = {
         several_ended, lambda c, _: c.containers.prune(), lambda c, x, _: all(gone(c, each) for each in x)
     ),
     "build": Operation(nothing, built, has_image("built")),
+    "build by BuildKit": Operation(nothing, built_by_buildkit, has_image("built")),
     "commit": Operation(running, lambda c, x: x.commit("committed"), has_image("committed")),
     "load": Operation(saved_image, lambda c, data: c.images.load(data), has_image("carried")),
     "import": Operation(

@@ -233,6 +233,7 @@ async def build(
         asked = m.ControlSolveRequest(Ref=ref, Session=session, Exporters=[exporter], Cache=caches)
         solving = asyncio.ensure_future(solve(asked))
         following = asyncio.ensure_future(status(m.StatusRequest(Ref=ref)))
+        stack.push_async_callback(_ended, solving, following)
         metadata = {"buildkit-controlapi-buildid": ref}
         try:
             built = await bridge(m.SolveRequest(Frontend="dockerfile.v0", FrontendOpt=options), metadata=metadata)
@@ -241,3 +242,10 @@ async def build(
             failed = m.Status(code=error.status.value, message=error.message, details=error.details or [])
             await finish(m.ReturnRequest(error=failed), metadata=metadata)
         return await solving, await following
+
+
+async def _ended(*tasks: "asyncio.Future[Any]") -> None:
+    """Nothing of a build goes on, and no failure of it stays unseen."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

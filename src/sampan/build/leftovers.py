@@ -23,9 +23,7 @@ HISTORY = "build-history"
 
 def remove_leftovers(storage: Storage, data_root: Path, run: Path) -> None:
     """Remove what a crash left: before the first build only."""
-    for active in storage.snapshots.actives():
-        if active.key.startswith(ACTIVE_PREFIX):
-            storage.snapshots.remove(active.key)
+    storage.snapshots.discard(ACTIVE_PREFIX)
     for path in entries(private(run)):
         shutil.rmtree(path, ignore_errors=True)
     kept = {log_name(ref) for (ref,) in storage.database.rows("SELECT id FROM records WHERE kind=?", HISTORY)}

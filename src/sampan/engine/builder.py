@@ -81,20 +81,23 @@ class Builder:
 
         Raises EngineError with what went wrong; cancelled when the client goes away, and nothing stays then.
         """
-        if options.version == "2":
-            await api_build.build(self._service, options, context, progress)
-            return
-        if options.remote == api_build.CLIENT_SESSION:
-            raise InvalidParameter(NO_SESSION_BUILD)
-        references = [_reference(tag) for tag in options.tags]
         task = asyncio.current_task()
         if options.build_id and task is not None:
             self._under_way[options.build_id] = task
         try:
-            async with open_context(self._workshop.scratch, context, options.remote, options.dockerfile) as unpacked:
-                image = await self._build(options, unpacked, progress)
+            if options.version == "2":
+                await api_build.build(self._service, options, context, progress)
+            else:
+                await self._classic(options, context, progress)
         finally:
             self._under_way.pop(options.build_id, None)
+
+    async def _classic(self, options: BuildOptions, context: AsyncIterator[bytes], progress: Progress) -> None:
+        if options.remote == api_build.CLIENT_SESSION:
+            raise InvalidParameter(NO_SESSION_BUILD)
+        references = [_reference(tag) for tag in options.tags]
+        async with open_context(self._workshop.scratch, context, options.remote, options.dockerfile) as unpacked:
+            image = await self._build(options, unpacked, progress)
         await self._announce(options, image, references, progress)
 
     async def _build(self, options: BuildOptions, unpacked: BuildContext, progress: Progress) -> Image:

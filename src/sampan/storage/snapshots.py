@@ -307,6 +307,14 @@ class Snapshots:
         except OSError:
             return  # the engine keeps a container's other files there
 
+    def discard(self, prefix: str) -> None:
+        """Remove the writable layers whose keys begin with ``prefix``, also those that were half gone at a crash."""
+        kept = {active.key for active in self.actives()}
+        here = {entry.name for entry in os.scandir(self._actives)}
+        for key in kept | here:
+            if key.startswith(prefix):
+                self.remove(key)
+
     # Crash safety.
 
     def clean(self) -> None:
