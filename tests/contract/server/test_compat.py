@@ -72,10 +72,13 @@ async def test_disk_usage_has_lists_for_older_clients(client: Any, engine: Any) 
     older = await at(client, "1.51", "/system/df")
     assert older == {"LayersSize": 10, "Images": older["Images"], "Volumes": []}
     assert older["Images"][0]["Id"] == "sha256:b"
+    assert "VirtualSize" not in older["Images"][0]
+    oldest = (await at(client, "1.43", "/system/df"))["Images"][0]
+    assert oldest["VirtualSize"] == oldest["Size"]
     brief = await at(client, "1.52", "/system/df?type=image")
     assert brief["ImageUsage"] == {"TotalCount": 1, "TotalSize": 10}
     assert "Items" in (await at(client, "1.52", "/system/df?verbose=1"))["ImageUsage"]
-    assert engine.system.calls[1] == ("disk_usage", (frozenset({"image"}),))
+    assert engine.system.calls[2] == ("disk_usage", (frozenset({"image"}),))
     status, _, _ = await client.call("GET", "/system/df?type=ship")
     assert status == 400
 

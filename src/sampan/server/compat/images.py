@@ -38,14 +38,15 @@ def _no_container_count(document: Document) -> None:
     document["Containers"] = -1
 
 
-def _virtual_size(document: Document) -> None:
+def virtual_size(document: Document) -> None:
+    """The size once more, under the name it had."""
     document["VirtualSize"] = document["Size"]
 
 
 SUMMARY = (
     before(51, _no_container_count),
     before(48, without("Descriptor")),
-    before(44, _virtual_size),
+    before(44, virtual_size),
     before(43, _nothing_by_name),
 )
 
@@ -55,6 +56,6 @@ INSPECTION = (
     before(50, with_defaults(CONFIG_OF_1_49, "Config")),
     before(48, without("Descriptor")),
     before(45, with_defaults({"Container": "", "ContainerConfig": {**CONFIG_OF_1_49, **CONFIG_OF_1_51}})),
-    before(44, _virtual_size),
+    before(44, virtual_size),
     before(44, with_defaults({"Created": ZERO})),
 )

@@ -7,6 +7,7 @@ import msgspec
 from sampan.api.system import DiskUsage
 from sampan.api.versions import Version
 from sampan.server.compat.change import Document, before, with_defaults, without
+from sampan.server.compat.images import virtual_size
 
 COMMITS = ("ContainerdCommit", "RuncCommit", "InitCommit")
 
@@ -52,6 +53,9 @@ def disk_usage(usage: DiskUsage, version: Version, *, verbose: bool) -> Any:
     """
     document = msgspec.to_builtins(usage)
     lists = _lists(document)
+    if version < (1, 44):
+        for image in lists.get("Images", []):
+            virtual_size(image)
     if version < (1, 52):
         return lists
     if verbose:
