@@ -28,6 +28,7 @@ class Daemon:
     root: Path
     subnet: str
     arguments: tuple[str, ...] = ()
+    launcher: tuple[str, ...] = ()  # a command that ends in executing its arguments
     process: "subprocess.Popen[bytes] | None" = None
     started: int = field(default=0)
     patience: float = 20
@@ -51,7 +52,7 @@ class Daemon:
         with (self.root / "daemon.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "sampan.daemon.main", "--debug"),
+                    *(*self.launcher, sys.executable, "-m", "sampan.daemon.main", "--debug"),
                     *("--data-root", str(self.root / "data"), "--exec-root", str(self.root / "run")),
                     *("-H", self.url, "--bip", f"{self.subnet}.1/24", *self.arguments),
                 ],

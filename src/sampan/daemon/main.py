@@ -47,6 +47,10 @@ def main(arguments: Sequence[str] | None = None, program: str = "sampand") -> in
     except EngineError as error:
         print(f"{program}: {error}", file=sys.stderr)
         return 1
+    except OSError as error:  # a disk that is full or read-only, a file that is not where it must be
+        log.debug("ended by", exc_info=error)
+        print(f"{program}: {error.filename or 'system'}: {error.strerror}", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -1,12 +1,15 @@
 """All containers, by ID and by name, and their records on disk."""
 
+import logging
 from collections.abc import Iterator
 
 from sampan.api.identifiers import is_prefix
 from sampan.engine.container import Container, Record
 from sampan.engine.context import Context, Roots
-from sampan.errors import InvalidParameter, NameInUse, NoSuchContainer
+from sampan.errors import EngineError, InvalidParameter, NameInUse, NoSuchContainer
 from sampan.storage.records import NameTaken, Records
+
+log = logging.getLogger("sampan.engine")
 
 
 class Catalog:
@@ -17,6 +20,7 @@ class Catalog:
         self._roots = context.roots
         self._by_id: dict[str, Container] = {}
         self._by_name: dict[str, Container] = {}
+        self._unwritten: set[str] = set()
 
     def load(self) -> None:
         """Take up every record on disk."""
@@ -51,18 +55,38 @@ class Catalog:
         return container
 
     def save(self, container: Container) -> None:
-        """Write the record as it stands."""
+        """Write the record as it stands; raises EngineError when the disk takes nothing: it is not changed then."""
         self._records.put(container.id, container.record, container.name)
+
+    def note(self, container: Container) -> None:
+        """Write what has happened already: a disk that takes nothing now gets it when it takes something again."""
+        self._unwritten.add(container.id)
+        self.catch_up()
+
+    def catch_up(self) -> None:
+        """Write what a full disk has kept from being written."""
+        for container_id in list(self._unwritten):
+            try:
+                if container_id in self._by_id:
+                    self.save(self._by_id[container_id])
+            except EngineError as error:
+                log.error("the state of container %s is not on disk: %s", container_id, error)
+                return
+            self._unwritten.discard(container_id)
 
     def rename(self, container: Container, name: str) -> None:
         """Another name; raises NameInUse."""
         owner = self._by_name.get(name)
         if owner is not None:
             raise NameInUse(name, owner.id)
-        del self._by_name[container.name]
-        container.record.name = name
+        former, container.record.name = container.name, name
+        try:
+            self.save(container)
+        except EngineError:
+            container.record.name = former
+            raise
+        del self._by_name[former]
         self._by_name[name] = container
-        self.save(container)
 
     def forget(self, container: Container) -> None:
         """The container is gone."""

@@ -129,6 +129,7 @@ class Engine:
         """A copy of the database that is never older than some minutes."""
         while True:
             try:
+                self.containers.catalog.catch_up()
                 await asyncio.to_thread(self.context.storage.backup.save)
             except (EngineError, OSError) as error:
                 log.warning("the database could not be copied: %s", error)

@@ -8,6 +8,7 @@ record says the rest (exec_records.py).
 
 import asyncio
 import errno
+import logging
 import os
 from contextlib import suppress
 
@@ -44,6 +45,8 @@ SECOND = 1_000_000_000
 
 CREATE_FAILED = "failed to create task for container: failed to create shim task: OCI runtime create failed: "
 EXEC_FAILED = "OCI runtime exec failed: exec failed: "
+
+log = logging.getLogger("sampan.engine")
 
 
 class Execs:
@@ -264,7 +267,10 @@ class Execs:
         """Record an end and tell of it."""
         process.running, process.exit_code, process.finished = False, status, now()
         process.container.execs.pop(process.id, None)
-        self._save(process)
+        try:
+            self._save(process)
+        except EngineError as error:
+            log.error("the end of exec %s is not on disk: %s", process.id, error)
         self.announce(process, "exec_die", exitCode=str(status))
 
     def _expire_later(self, process: Exec) -> None:

@@ -148,7 +148,7 @@ class Health:
             health.failing_streak += 1
             if health.failing_streak >= retries:
                 health.status = "unhealthy"
-        self._catalog.save(container)
+        self._catalog.note(container)
         if health.status != before:
             self._context.events.publish(
                 "container", f"health_status: {health.status}", container.id, container.attributes()

@@ -87,7 +87,7 @@ class Lifecycle:
         self._watch(container)
         self._health.begin(container)
         self._forwarding.begin(container)
-        self._catalog.save(container)
+        self._catalog.note(container)
         self._announce(container, "start")
         trace.mark("record")
         trace.end()
@@ -114,7 +114,7 @@ class Lifecycle:
         if restarting:
             state.status = Status.EXITED
         container.monitor = container.cgroup = container.sandbox = None
-        self._catalog.save(container)
+        self._catalog.note(container)
         close_pending(container)
         if restarting:
             container.tell("next-exit", "not-running")
@@ -151,7 +151,7 @@ class Lifecycle:
         await self.give_back(container)
         again = restarts and self._wants_restart(container)
         record.state.status = Status.RESTARTING if again else Status.EXITED
-        self._catalog.save(container)
+        self._catalog.note(container)
         if ended.oom_killed:
             self._announce(container, "oom")
         run_time = max(0, record.state.finished_at - record.state.started_at) // SECOND
@@ -218,7 +218,7 @@ class Lifecycle:
         self._watch(container)
         self._health.resume(container)
         self._forwarding.begin(container)
-        self._catalog.save(container)
+        self._catalog.note(container)
 
     async def ended_meanwhile(self, container: Container, ended: Exit) -> None:
         """A container that ended while there was no daemon; whether it starts again is not decided here."""
@@ -238,7 +238,7 @@ class Lifecycle:
             if not container.live:
                 return False
             container.record.manually_stopped = True
-            self._catalog.save(container)
+            self._catalog.note(container)
             ended = container.wait("not-running" if not container.restart_on_exit else "next-exit")
             await self._signal(container, number)
         await self._end_within(container, ended, self._patience(container) if timeout is None else timeout)
@@ -278,7 +278,7 @@ class Lifecycle:
         container.restarting = None
         container.record.manually_stopped = True
         container.record.state.status = Status.EXITED
-        self._catalog.save(container)
+        self._catalog.note(container)
         container.tell("not-running")
         self._announce(container, "stop")
         return True
@@ -311,7 +311,7 @@ class Lifecycle:
                 return
             if deadly or not container.record.config.stop_signal:
                 container.record.manually_stopped = True
-                self._catalog.save(container)
+                self._catalog.note(container)
             ended = container.wait("next-exit")
             await self._signal(container, number)
         if number == signals.SIGKILL:
@@ -338,7 +338,7 @@ class Lifecycle:
             if container.cgroup is not None:
                 await asyncio.get_running_loop().run_in_executor(self._context.threads, container.cgroup.freeze)
             container.record.state.status = Status.PAUSED
-            self._catalog.save(container)
+            self._catalog.note(container)
             self._announce(container, "pause")
 
     async def unpause(self, container: Container) -> None:
@@ -365,7 +365,7 @@ class Lifecycle:
         if container.cgroup is not None:
             container.cgroup.thaw()
         container.record.state.status = Status.RUNNING
-        self._catalog.save(container)
+        self._catalog.note(container)
         self._announce(container, "unpause")
 
     # remove
@@ -394,7 +394,7 @@ class Lifecycle:
             await settle(container.restarting)
             await settle(container.forwarding)
             container.record.state.status, container.record.removing_volumes = Status.DEAD, volumes
-            self._catalog.save(container)
+            self._catalog.note(container)
             close_pending(container)
             await asyncio.get_running_loop().run_in_executor(self._context.threads, self._remove_files, container)
             self._execs.drop(container)

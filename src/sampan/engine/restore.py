@@ -111,7 +111,7 @@ class Restore:
             await self._lifecycle.remove(container, RemoveOptions(force=True, volumes=True))
         elif state.status == Status.RESTARTING:
             state.status = Status.EXITED
-            self._catalog.save(container)
+            self._catalog.note(container)
 
     def _start_again(self) -> None:
         """Start what its policy wants started, in the order of the last starts; who joins another's network waits."""

@@ -44,14 +44,17 @@ async def update(
         before = record.host_config.port_bindings
         if request.port_bindings is not None:
             await publish(context, catalog, container, changed.port_bindings)
+        former = record.host_config
         try:
             limit(container, changed)
+            record.host_config = changed
+            catalog.save(container)
         except EngineError:
+            record.host_config = former
+            limit(container, former)
             if request.port_bindings is not None:
                 await publish(context, catalog, container, before)
             raise
-        record.host_config = changed
-        catalog.save(container)
     context.events.publish("container", "update", container.id, container.attributes())
     return ContainerUpdateResponse(warnings=warnings or None)
 

@@ -314,6 +314,11 @@ class Monitor:
             if failed:
                 raise StartFailed(_REFUSED, failed, message.strings[0])
             return await start.started
+        except MonitorGone:
+            self._channel.catch_up()  # the zygote may have said why there is none
+            if not start.started.done():
+                raise
+            return await start.started
         except StartFailed:
             if start.refused is not None:
                 raise start.refused from None

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BACKLOG = 4096
+ACCEPTED = 1
+"""Connections accepted in one turn of the loop. asyncio takes this from the backlog, and without descriptors it
+fails, logs and schedules another try that often, each of which does the same; the kernel's backlog is set apart."""
 SHUTDOWN = 0.5
 """Seconds that answers may still take when the server stops; what changes something goes on behind them."""
 
@@ -113,9 +116,10 @@ class Server:
             return self._connection() if tls is None else Bridge(tls, self._connection)
 
         if listening.family == socket.AF_UNIX:
-            server = await loop.create_unix_server(accept, sock=listening, backlog=BACKLOG)
+            server = await loop.create_unix_server(accept, sock=listening, backlog=ACCEPTED)
         else:
-            server = await loop.create_server(accept, sock=listening, backlog=BACKLOG)
+            server = await loop.create_server(accept, sock=listening, backlog=ACCEPTED)
+        listening.listen(BACKLOG)
         self._servers.append(server)
 
     def _connection(self, peer: Peer | None = None) -> Connection:
