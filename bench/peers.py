@@ -145,6 +145,7 @@ KINDS = {"sampan": sampan, "dockerd": dockerd, "podman": podman}
 def ready(names: Sequence[str]) -> Iterator[list[Peer]]:
     """All named peers running at once, each with the busybox image."""
     directory = Path(tempfile.mkdtemp(prefix="sampan-bench-"))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # and leave nothing behind
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
         layer = busybox_image(directory)
