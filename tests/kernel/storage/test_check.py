@@ -3,11 +3,16 @@
 import shutil
 from pathlib import Path
 
+import msgspec
 import pytest
 from layer_tars import link, member, tar
 
+from sampan.api.containers import ContainerConfig
+from sampan.api.host_config import HostConfig
 from sampan.cli.main import main
 from sampan.daemon.ownership import locked
+from sampan.engine.container import Record
+from sampan.engine.volumes import VolumeRecord
 from sampan.oci import descriptor as types
 from sampan.oci import digest as digests
 from sampan.oci.descriptor import Descriptor
@@ -29,10 +34,8 @@ class DataRoot:
         with Storage.open(path) as storage:
             self.image = self.make_image(storage)
             storage.snapshots.prepare(CONTAINER, storage.images.unpack(self.image))
-            storage.database.execute(
-                "INSERT INTO records VALUES ('container', ?, 'web', ?)", CONTAINER, b'{"name":"web"}'
-            )
-            storage.database.execute("INSERT INTO records VALUES ('volume', 'data', NULL, ?)", b'{"driver":"local"}')
+            self.record(storage, "container", CONTAINER, container_record())
+            self.record(storage, "volume", "data", VolumeRecord(name="data"))
         self.precious = [
             path / "containers" / CONTAINER / "upper" / "kept",
             path / "volumes" / "data" / "_data" / "kept",
@@ -40,6 +43,12 @@ class DataRoot:
         for file in self.precious:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text("precious")
+
+    @staticmethod
+    def record(storage: Storage, kind: str, id: str, value: msgspec.Struct) -> None:
+        encoded = msgspec.json.encode(value)
+        name = getattr(value, "name", None)
+        storage.database.execute("INSERT INTO records VALUES (?, ?, ?, ?)", kind, id, name, encoded)
 
     @staticmethod
     def make_image(storage: Storage) -> Image:
@@ -55,6 +64,12 @@ class DataRoot:
 
     def check(self, *flags: str) -> int:
         return main(["system", "check", "--data-root", str(self.path), *flags])
+
+
+def container_record() -> Record:
+    """What a container without any settings is written down as."""
+    config, host_config = ContainerConfig(image="app:1"), HostConfig()
+    return Record(id=CONTAINER, name="web", created=0, image="", config=config, host_config=host_config)
 
 
 @pytest.fixture
@@ -120,16 +135,18 @@ def test_a_lost_layer_is_unpacked_again_from_its_blob(data_root: DataRoot, said:
 
 
 @pytest.mark.parametrize("size", [0, 100, 5000])
-def test_a_truncated_database_is_told_and_never_replaced(
+def test_a_truncated_database_is_told_and_kept_when_another_is_made(
     data_root: DataRoot, said: pytest.CaptureFixture[str], size: int
 ) -> None:
     database = data_root.path / "engine.db"
     with database.open("r+b") as file:
         file.truncate(size)
-    for flags in ([], ["--repair"]):
-        assert data_root.check(*flags) == 1
-        assert "the database engine.db is damaged: " in said.readouterr().out
+    assert data_root.check() == 1
+    assert "the database engine.db is damaged: " in said.readouterr().out
     assert database.stat().st_size == size
+    data_root.check("--repair")
+    [kept] = [path for path in (data_root.path / "lost").iterdir() if path.name.endswith("engine.db")]
+    assert kept.stat().st_size == size
     assert all(file.exists() for file in data_root.precious)
 
 
@@ -157,12 +174,16 @@ def test_leftovers_are_no_damage(data_root: DataRoot, said: pytest.CaptureFixtur
     assert said.readouterr().out.endswith(": sound\n")
 
 
-def test_an_unreadable_record_is_forgotten(data_root: DataRoot, said: pytest.CaptureFixture[str]) -> None:
+def test_an_unreadable_record_and_the_files_of_its_container_are_set_aside(
+    data_root: DataRoot, said: pytest.CaptureFixture[str]
+) -> None:
     with Storage.open(data_root.path) as storage:
         storage.database.execute("UPDATE records SET value=? WHERE kind='container'", b'{"name":')
     assert data_root.check("--repair") == 0
     assert f"the record of container {CONTAINER} is unreadable" in said.readouterr().out
-    assert data_root.precious[0].exists()
+    [kept] = (data_root.path / "lost").rglob("upper/kept")
+    assert kept.read_text() == "precious"
+    assert data_root.check() == 0
 
 
 def test_a_data_root_in_use_is_refused(data_root: DataRoot, said: pytest.CaptureFixture[str]) -> None:
