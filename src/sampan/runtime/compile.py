@@ -2,7 +2,7 @@
 
     stage     what the child could not do itself: joining a pid or time namespace; with another user namespace also
               bind sources and every join, which need the runtime's own rights
-    child     ids mapped → namespaces joined → cgroup → bind sources → tree cut off → root → mounts, devices, links
+    child     ids mapped → namespaces joined → cgroup → peers' sources → tree cut off → root → mounts, devices, links
               → sysctl → read-only and masked paths → hooks → pivot → console → wait for start → identity → program
 
 Pure: nothing is made or changed here; descriptors are given by the caller.
@@ -84,7 +84,7 @@ class _Launch:
         self.other_user = "user" in self.new or "user" in self.joined
         bundled = around.rootfs is None
         self.root_slot = self.slots.take() if bundled else self.rootfs
-        self.mounts = compile_mounts.read(list(spec.mounts), self.slots, around.bundle, around.trees)
+        self.mounts = compile_mounts.read(spec.mounts, self.slots, self._binds)
         self.devices = compile_devices.wanted(spec, self.mounts)
         self.taken = compile_devices.bound(self.devices, self.slots) if self.other_user else []
 
@@ -149,16 +149,11 @@ class _Launch:
             yield plan.SetDomainname(self.spec.domainname)
 
     def _take(self) -> Iterator[Operation]:
-        """Detached copies of the root (where it is a directory), of bind sources and of device nodes."""
+        """Detached copies of the root (where it is a directory), of bind sources taken early, and of device nodes."""
         if self.rootfs == plan.NO_SLOT:
             yield plan.OpenTree(self.root_slot, str(self.around.bundle / self._root.path), 1)
             yield plan.SetMount(self.root_slot, 0, 0, kernel.MS_SLAVE, plan.NO_SLOT, 1)
-        mapped = {
-            source.slot: self.userns[source.mount.destination]
-            for source in self.mounts
-            if source.mount.destination in self.userns
-        }
-        yield from compile_mounts.sources(self.mounts, self._bind_propagation, mapped)
+        yield from compile_mounts.sources(self.mounts)
         yield from compile_devices.take(self.taken)
 
     @property
@@ -166,10 +161,16 @@ class _Launch:
         return self.spec.root or Root()
 
     @property
-    def _bind_propagation(self) -> int:
-        """What a bind gets that names no propagation: that of the container's root."""
+    def _binds(self) -> compile_mounts.Binds:
+        """A bind that names no propagation gets that of the container's root."""
         wanted = PROPAGATION.get(self.linux.rootfs_propagation, (kernel.MS_SLAVE, True))[0]
-        return 0 if wanted == kernel.MS_SHARED else wanted
+        return compile_mounts.Binds(
+            bundle=self.around.bundle,
+            trees=self.around.trees,
+            userns=self.userns,
+            propagation=0 if wanted == kernel.MS_SHARED else wanted,
+            early=self.other_user,
+        )
 
     def _file_systems(self) -> Iterator[Operation]:
         """The container's tree, up to the pivot into it.
@@ -179,7 +180,7 @@ class _Launch:
         if not self.other_user:
             yield from self._take()
         if self.private:
-            yield plan.SetPropagation("/", kernel.MS_PRIVATE)
+            yield plan.SetPropagation("/", kernel.MS_SLAVE)  # of the host: what is bound below may stay so
         yield plan.AttachRoot(self.root_slot, self._place)
         private = "cgroup" in self.new
         yield from compile_mounts.targets(

@@ -1,15 +1,16 @@
-"""The mounts of a spec as operations: sources taken first, then everything attached in the spec's order.
+"""The mounts of a spec as operations, everything made and attached in the spec's order.
 
-    sources()    before the host's tree is cut off: a detached copy of every bind source, with its attributes
-    targets()    new file systems made and all attached beneath the new root
+    sources()    before the host's tree is cut off: a detached copy of each bind source that must be taken early
+    targets()    other bind sources taken, new file systems made, and all attached beneath the new root
 
-A bind keeps its peers on the host when it is taken before the tree is made private, so ``rshared`` works without
-sharing the container's root. In a new user namespace sources are taken outside it, with the runtime's rights.
+A mount is listed in mountinfo where it was made, so each is made at its turn. Early are taken: a bind that stays a
+peer of the host's mount, which after the cut it could not be (``rshared`` works without sharing the container's root);
+and in a new user namespace every bind, outside of it, with the runtime's rights.
 """
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from posixpath import normpath
 
@@ -25,13 +26,20 @@ from sampan.runtime.plan import Kind, Operation, Slots
 
 
 class Source(msgspec.Struct, frozen=True):
-    """A mount read: its options, and for a bind the slot of its source, whether that is a file, and came as an fd."""
+    """A mount read: its options, and for a bind how its source comes.
+
+    ``slot`` holds the source, whether that is of ``kind`` file or directory; ``given`` as an fd, or taken ``early``.
+    ``propagation`` it gets in this order, and ``userns`` is the slot of a user namespace it is mapped by.
+    """
 
     mount: Mount
     options: Options
     slot: int = plan.NO_SLOT
     kind: Kind = Kind.DIRECTORY
     given: bool = False
+    early: bool = False
+    propagation: tuple[tuple[int, bool], ...] = ()
+    userns: int = plan.NO_SLOT
 
     @property
     def bind(self) -> bool:
@@ -39,25 +47,53 @@ class Source(msgspec.Struct, frozen=True):
         return self.options.bind or self.mount.type == "bind"
 
 
-def read(
-    mounts: "tuple[Mount, ...] | list[Mount]", slots: Slots, bundle: Path, trees: Mapping[str, int]
-) -> list[Source]:
-    """Read all mounts; raises InvalidParameter where a bind's source does not exist.
+class Binds(msgspec.Struct, frozen=True, kw_only=True):
+    """What a container's binds have in common.
 
-    ``trees`` are fds of detached mounts, by destination, that stand for the sources of binds.
+    ``trees`` are fds of detached mounts, by destination, that stand for sources; ``userns`` the slots of the user
+    namespaces binds are mapped by, by destination; ``propagation`` what those get that name none; ``early`` takes all.
     """
+
+    bundle: Path
+    trees: Mapping[str, int]
+    userns: Mapping[str, int]
+    propagation: int
+    early: bool
+
+
+def read(mounts: Sequence[Mount], slots: Slots, binds: Binds) -> list[Source]:
+    """Read all mounts; raises InvalidParameter where a bind's source does not exist."""
+    given = {destination: slots.give(fd) for destination, fd in binds.trees.items()}
     found = []
-    given = {destination: slots.give(fd) for destination, fd in trees.items()}
     for mount in mounts:
         source = Source(mount, parse(mount.options))
         if mount.destination in given:
-            kind = _kind(f"/proc/self/fd/{trees[mount.destination]}")
-            source = Source(mount, source.options, given[mount.destination], kind, given=True)
+            kind = _kind(f"/proc/self/fd/{binds.trees[mount.destination]}")
+            source = _bind(source, binds, slot=given[mount.destination], kind=kind, given=True, early=True)
         elif source.bind:
-            path = os.path.join(bundle, mount.source)  # noqa: PTH118  an absolute source stands for itself
-            source = Source(_with_source(mount, path), source.options, slots.take(), _kind(path))
+            path = os.path.join(binds.bundle, mount.source)  # noqa: PTH118  an absolute source stands for itself
+            named = Source(_with_source(mount, path), source.options)
+            source = _bind(named, binds, slot=slots.take(), kind=_kind(path), early=binds.early)
         found.append(source)
     return found
+
+
+def _bind(source: Source, binds: Binds, *, slot: int, kind: Kind, given: bool = False, early: bool) -> Source:
+    propagation = source.options.propagation or ((binds.propagation, True),)
+    return Source(
+        source.mount,
+        source.options,
+        slot,
+        kind,
+        given,
+        early or propagation[0][0] in _PEERS,
+        propagation,
+        binds.userns.get(source.mount.destination, plan.NO_SLOT),
+    )
+
+
+_PEERS = (0, kernel.MS_SHARED)
+"""A bind that gets one of these first is to be a peer of its source."""
 
 
 def _with_source(mount: Mount, path: str) -> Mount:
@@ -71,21 +107,25 @@ def _kind(path: str) -> Kind:
         raise InvalidParameter(f"error mounting: stat {path}: {(error.strerror or '').lower()}") from None
 
 
-def sources(found: list[Source], default_propagation: int, userns: dict[int, int]) -> Iterator[Operation]:
-    """Take every bind's source. ``userns``: slot of a mount → slot of the user namespace it is mapped by."""
+def sources(found: list[Source]) -> Iterator[Operation]:
+    """Take the binds' sources that cannot wait for their turn."""
     for source in found:
-        if source.slot == plan.NO_SLOT:
-            continue
-        options = source.options
-        recursive = options.recursive or "bind" not in source.mount.options
-        if not source.given:
-            yield plan.OpenTree(source.slot, source.mount.source, int(recursive))
-        if source.slot in userns:
-            yield _idmap(source.slot, userns[source.slot], options.idmap_below or recursive)
-        yield from _attributes(source.slot, options)
-        for propagation, below in options.propagation or ((default_propagation, True),):
-            if propagation:
-                yield plan.SetMount(source.slot, 0, 0, propagation, plan.NO_SLOT, int(below))
+        if source.early:
+            yield from _take(source)
+
+
+def _take(source: Source) -> Iterator[Operation]:
+    """A detached copy of a bind's source, with all that it is to have."""
+    options = source.options
+    recursive = options.recursive or "bind" not in source.mount.options
+    if not source.given:
+        yield plan.OpenTree(source.slot, source.mount.source, int(recursive))
+    if source.userns != plan.NO_SLOT:
+        yield _idmap(source.slot, source.userns, options.idmap_below or recursive)
+    yield from _attributes(source.slot, options)
+    for propagation, below in source.propagation:
+        if propagation:
+            yield plan.SetMount(source.slot, 0, 0, propagation, plan.NO_SLOT, int(below))
 
 
 def _idmap(slot: int, userns: int, below: bool) -> Operation:
@@ -108,8 +148,9 @@ def targets(found: list[Source], slots: Slots, *, cgroup: str, private_cgroups: 
         if _place(source) == "/proc" and not _is_procfs(source):
             raise InvalidParameter(f'mount {source.mount.destination}: "{source.mount.source}" is not of type proc')
         if source.bind:
-            destination = source.mount.destination
-            yield plan.Attach(source.slot, destination, source.kind, int(_may_cover_proc(source)))
+            if not source.early:
+                yield from _take(source)
+            yield plan.Attach(source.slot, source.mount.destination, source.kind, int(_may_cover_proc(source)))
         elif source.mount.type in {"cgroup", "cgroup2"}:
             yield from _cgroup(source, slots, cgroup, private_cgroups)
         else:

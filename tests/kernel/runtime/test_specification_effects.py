@@ -74,6 +74,24 @@ EFFECTS: dict[str, tuple[Change, str, str]] = {
         "grep -c ' /tmp/in' /proc/self/mountinfo",
         "2",
     ),
+    "mountinfo lists mounts of every kind in their order": (
+        {
+            "mounts": [
+                {"destination": "/data/1", "source": "/usr", "options": ["rbind"]},
+                {"destination": "/data/2", "type": "mqueue"},
+                {"destination": "/data/3", "source": "config.json", "options": ["bind", "ro"]},
+                {"destination": "/proc", "type": "proc"},
+                {"destination": "/data/4", "type": "tmpfs"},
+                {"destination": "/data/4/5", "source": "/etc", "options": ["rbind", "rprivate"]},
+                {"destination": "/sys", "type": "sysfs"},
+                {"destination": "/data/6", "source": "/opt", "options": ["bind", "rslave"]},
+                {"destination": "/sys/fs/cgroup", "type": "cgroup"},
+                {"destination": "/data/7", "source": "/usr", "options": ["bind"]},
+            ]
+        },
+        "awk '$5 !~ /.proc.|cgroup.|firmware/ {print $5}' /proc/self/mountinfo | tail -n +2 | tr '\\n' ' '",
+        "/data/1 /data/2 /data/3 /proc /data/4 /data/4/5 /sys /data/6 /sys/fs/cgroup /data/7",
+    ),
     "a later mount lies over an earlier": (
         in_order(TMPFS | {"options": ["size=1m"]}, TMPFS | {"options": ["size=2m"]}),
         "df -k /tmp | tail -n 1 | awk '{print $2}'",
