@@ -15,6 +15,7 @@ chooses its exit status by them, docker-py its exception class) live in the clas
     │   └── NameInUse, NotRunning, …
     ├── Unsupported             501  refused by design
     ├── Unavailable             503  not now
+    │   └── Unreachable         500  another server's fault, which dockerd calls its own
     └── DataLoss                500  what is on disk does not match its digest
 """
 
@@ -130,6 +131,10 @@ class Unavailable(EngineError):
     """The operation cannot be done now; trying again later may succeed."""
 
 
+class Unreachable(Unavailable):
+    """Another server does not answer: a connection could not be made, or it broke; trying again may help."""
+
+
 class DataLoss(EngineError):
     """Stored bytes do not match their digest or record."""
 
@@ -143,6 +148,7 @@ STATUS: dict[type[EngineError], int] = {
     Conflict: 409,
     Unsupported: 501,
     Unavailable: 503,
+    Unreachable: 500,
     DataLoss: 500,
 }
 

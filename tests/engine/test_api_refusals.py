@@ -56,6 +56,40 @@ REFUSED: tuple[tuple[str, str, bytes | None, int, str], ...] = (
     ("GET", "/events?since=x", None, 400,
      "invalid value for 'since': invalid timestamp \"x\": invalid seconds \"x\": invalid syntax"),
     ("POST", "/commit", None, 400, 'invalid name or ID supplied: ""'),
+    ("POST", "/images/BAD/tag?repo=good", None, 404,
+     "invalid reference format: repository name (library/BAD) must be lowercase"),
+    ("GET", '/images/json?filters={"reference":["["]}', None, 500, "syntax error in pattern"),
+    ("GET", '/images/json?filters={"label!":["x"]}', None, 400, "invalid filter 'label!'"),
+    ("GET", '/containers/json?filters={"label!":["x"]}', None, 400, "invalid filter 'label!'"),
+    ("GET", "/images/busybox/json?platform=x", None, 400,
+     "failed to parse platform: invalid character 'x' looking for beginning of value"),
+    ("GET", "/images/search?term=x&limit=a", None, 400,
+     'invalid limit specified: strconv.Atoi: parsing "a": invalid syntax'),
+    ("GET", '/networks?filters={"type":["x"]}', None, 500, "invalid filter: 'type'='x'"),
+    ("POST", "/networks/create", b'{"Name":"x","IPAM":{"Config":[{"Subnet":"bad"}]}}', 400,
+     "invalid JSON: netip.ParsePrefix(\"bad\"): no '/'"),
+    ("POST", "/networks/create", b'{"Name":"x","IPAM":{"Config":[{"Subnet":"10.0.0.0/33"}]}}', 400,
+     'invalid JSON: netip.ParsePrefix("10.0.0.0/33"): prefix length out of range'),
+    ("POST", "/networks/create", b'{"Name":"x","IPAM":{"Config":[{"Subnet":"10.0.0.0/8","Gateway":"bad"}]}}', 400,
+     'invalid JSON: ParseAddr("bad"): unable to parse IP'),
+    ("POST", "/networks/create", b'{"Name":"x","ConfigFrom":{"Network":"nope"},"Labels":{"a":"b"}}', 403,
+     "user-specified configurations are not supported if the network depends on a configuration network"),
+    ("POST", "/networks/nope/connect", b'{"Container":"nope"}', 404, NO),
+    ("POST", "/networks/nope/connect", b'{"Container":"nope","EndpointConfig":{"MacAddress":"bad"}}', 400,
+     "invalid JSON: address bad: invalid MAC address"),
+    ("POST", "/networks/nope/connect", b'{"Container":"nope","EndpointConfig":{"IPAMConfig":{"IPv4Address":"bad"}}}',
+     400, 'invalid JSON: ParseAddr("bad"): unable to parse IP'),
+    ("POST", "/networks/nope/disconnect", None, 400, 'invalid name or ID supplied: ""'),
+    ("GET", "/volumes?filters=bad", None, 400, "error reading volume filters: invalid filter"),
+    ("POST", "/volumes/create", b'{"Name":"v","ClusterVolumeSpec":{}}', 503,
+     'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm '
+     "and try again."),
+    ("POST", "/build/prune?keep-storage=x", None, 400,
+     'keep-storage is in bytes and expects an integer, got x: strconv.Atoi: parsing "x": invalid syntax'),
+    ("POST", '/build/prune?filters={"until":["x"]}', None, 400,
+     "failed to prune build cache: \"until\" filter expects a duration (e.g., '24h') or a timestamp: "
+     'failed to parse value as time or duration: invalid seconds "x": invalid syntax'),
+    ("POST", '/build/prune?filters={"bad":["x"]}', None, 400, "failed to prune build cache: invalid filter 'bad'"),
 )  # fmt: skip
 
 CREATE: tuple[tuple[dict[str, Any], str], ...] = (
@@ -153,3 +187,48 @@ def test_no_other_column_may_call_itself_pid(client: docker.DockerClient, run: C
     run(name="shown")
     told = asked(client, "GET", "/containers/shown/top?ps_args=-o comm=PID", None)
     assert told == (400, 'specifying "comm=PID" is not allowed')
+
+
+def test_a_path_that_is_not_clean_is_sent_to_the_clean_one(client: docker.DockerClient) -> None:
+    address = f"{client.api.base_url}/v1.52/containers//./nope/json?size=1"
+    answer = client.api.request("GET", address, allow_redirects=False, timeout=10)
+    assert (answer.status_code, answer.headers["Location"]) == (301, "/v1.52/containers/nope/json?size=1")
+
+
+def test_a_registry_that_cannot_be_reached_is_an_error_of_the_server(client: docker.DockerClient) -> None:
+    status, told = asked(client, "POST", "/images/create?fromImage=localhost:1/x&tag=v", None)
+    assert status == 500
+    assert "connection refused" in told
+
+
+def test_a_list_names_the_image_by_its_id_once_its_name_means_another(
+    client: docker.DockerClient, run: Callable[..., Container]
+) -> None:
+    busybox = client.images.get("busybox")
+    busybox.tag("moved:1")
+    container = client.containers.create("moved:1", "true")
+    shown = {"id": container.id}
+    assert client.api.containers(all=True, filters=shown)[0]["Image"] == "moved:1"
+    container.commit("moved", "1")
+    assert client.api.containers(all=True, filters=shown)[0]["Image"] == busybox.id
+    client.images.remove("moved:1")
+    assert client.api.containers(all=True, filters=shown)[0]["Image"] == busybox.id
+    container.remove()
+
+
+def test_nothing_is_imported_as_an_image_without_files(client: docker.DockerClient) -> None:
+    client.api.import_image_from_data(b"", repository="nothing")
+    image = client.images.get("nothing")
+    assert client.api.images("nothing")[0]["Labels"] is None
+    assert len(image.attrs["RootFS"]["Layers"]) == 1
+    client.images.remove("nothing")
+
+
+def test_networks_without_pools_have_null_for_them(client: docker.DockerClient) -> None:
+    assert client.networks.list(names=["host"])[0].attrs["IPAM"]["Config"] is None
+
+
+def test_a_pool_of_which_nothing_is_said_is_left_open(client: docker.DockerClient) -> None:
+    made = client.networks.create("open", ipam={"Config": [{}]})
+    assert "/" in client.networks.get("open").attrs["IPAM"]["Config"][0]["Subnet"]
+    made.remove()

@@ -57,6 +57,14 @@ def decode(body: bytes, type_: type[T]) -> T:
     return convert(decode_value(body), type_)
 
 
+def decode_parameter(text: str) -> Any:
+    """A parameter's JSON as plain values; raises InvalidParameter with what is wrong with it and no more."""
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise InvalidParameter(explain(text.encode())) from error
+
+
 def decode_value(body: bytes) -> Any:
     """``body`` as plain values; raises InvalidParameter."""
     if not body.strip():

@@ -5,9 +5,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from sampan.api.build import BuildPruneOptions
+from sampan.api.filters import Filters
 from sampan.api.system import BuildCache, BuildCachePruneReport
 from sampan.api.times import parse_moment
 from sampan.build.usage import Item, items
+from sampan.errors import InvalidParameter
 from sampan.storage.store import Storage
 
 FILTERS = ("until", "unused-for", "id", "type", "description", "inuse", "shared", "private")
@@ -20,7 +22,7 @@ SWITCHES: Mapping[str, Callable[[BuildCache], bool]] = {
 
 def prune(storage: Storage, data_root: Path, options: BuildPruneOptions) -> BuildCachePruneReport:
     """Drop what is meant and not in use, and collect what only it kept. Raises InvalidParameter for unknown filters."""
-    options.filters.validate(FILTERS)
+    _check(options.filters)
     everything = items(storage, data_root)
     kept = sum(item.record.size for item in everything)
     dropped: list[str] = []
@@ -34,6 +36,23 @@ def prune(storage: Storage, data_root: Path, options: BuildPruneOptions) -> Buil
             reclaimed += item.record.size if item.record.type != "regular" else 0
     collected = storage.collect()
     return BuildCachePruneReport(dropped or None, reclaimed + collected.layers_size + collected.blobs_size)
+
+
+def _check(filters: Filters) -> None:
+    try:
+        filters.validate(FILTERS)
+        for value in filters.get("until"):
+            _moment(value)
+    except InvalidParameter as error:
+        raise error.within("failed to prune build cache") from None
+
+
+def _moment(text: str) -> int:
+    try:
+        return parse_moment(text, time.time_ns())
+    except InvalidParameter as error:
+        expected = "\"until\" filter expects a duration (e.g., '24h') or a timestamp"
+        raise error.within(expected) from None
 
 
 def _is_meant(item: Item, options: BuildPruneOptions) -> bool:

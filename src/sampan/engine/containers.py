@@ -74,8 +74,10 @@ class Containers:
     async def list(self, options: c.ListOptions) -> Sequence[c.ContainerSummary]:
         """Containers that the options let through, newest first."""
         summaries = []
-        for container in self._listing.list(options):
-            line = summary(container)
+        listed = self._listing.list(options)
+        images = self._listing.image_names(listed)
+        for container in listed:
+            line = summary(container, images[container.id])
             if options.size:
                 line.size_rw, line.size_root_fs = await self._sizes(container)
             summaries.append(line)

@@ -13,7 +13,7 @@ from sampan.api.progress import Progress
 from sampan.archive.stream import Sink
 from sampan.engine.blocking import BodySource, apart, stream_of
 from sampan.engine.image_making import import_image
-from sampan.errors import EngineError, Forbidden, InvalidParameter, NotFound, Unauthorized, Unavailable
+from sampan.errors import EngineError, Forbidden, InvalidParameter, NotFound, Unauthorized, Unreachable
 from sampan.oci import digest as digests
 from sampan.oci.digest import DiffID
 from sampan.oci.platform import Platform
@@ -105,7 +105,7 @@ async def import_archive(
 
 @contextlib.asynccontextmanager
 async def _fetched(url: str) -> AsyncIterator[aiohttp.ClientResponse]:
-    """The answer to a GET. Raises InvalidParameter, Unavailable, or by the status what the server refuses."""
+    """The answer to a GET. Raises InvalidParameter, Unreachable, or by the status what the server refuses."""
     try:
         async with aiohttp.ClientSession(timeout=_TIMEOUT, trust_env=True) as session, session.get(url) as answer:
             if answer.status >= 400:
@@ -116,7 +116,7 @@ async def _fetched(url: str) -> AsyncIterator[aiohttp.ClientResponse]:
     except aiohttp.InvalidURL as error:
         raise InvalidParameter(f"invalid import source {url}: {error}") from None
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise Unavailable(told("GET", url, error)) from error
+        raise Unreachable(told("GET", url, error)) from error
 
 
 async def _told(answer: aiohttp.ClientResponse, progress: Progress) -> AsyncIterator[bytes]:

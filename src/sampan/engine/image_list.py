@@ -10,12 +10,12 @@ from sampan.api.images import ImageListOptions, ImageSummary
 from sampan.api.times import parse_moment
 from sampan.engine import image_views as views
 from sampan.engine.image_users import ImageUser
-from sampan.errors import InvalidParameter
+from sampan.errors import EngineError, InvalidParameter
 from sampan.oci.reference import Reference
 from sampan.storage.images import Image
 from sampan.storage.store import Storage
 
-ACCEPTED = ("dangling", "label", "label!", "before", "since", "reference", "until")
+ACCEPTED = ("dangling", "label", "before", "since", "reference", "until")
 
 
 @dataclass(frozen=True)
@@ -108,10 +108,10 @@ def _matches(reference: Reference, patterns: Iterable[str]) -> bool:
 
 
 def _pattern(text: str) -> "re.Pattern[str]":
-    """Go's path.Match as a regular expression. Raises InvalidParameter."""
+    """Go's path.Match as a regular expression. Raises EngineError, as dockerd: it finds out while it matches."""
     parts = re.split(r"(\*|\?|\[[^]]*\])", text)
     wild = {"*": "[^/]*", "?": "[^/]"}
     try:
         return re.compile("".join(wild.get(p) or (p if p.startswith("[") else re.escape(p)) for p in parts))
     except re.error as error:
-        raise InvalidParameter(f"invalid filter 'reference={text}': {error}") from error
+        raise EngineError("syntax error in pattern") from error

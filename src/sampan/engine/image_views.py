@@ -57,7 +57,7 @@ def summary(storage: Storage, image: Image, references: Sequence[Reference]) -> 
         repo_digests=repo_digests(references),
         created=created_at(image.config.value.created) // SECOND,
         size=storage.images.size(image),
-        labels=image.config.value.config.labels or {},
+        labels=image.config.value.config.labels or None,
     )
 
 

@@ -38,7 +38,7 @@ from sampan.engine.image_making import Commit, commit_image, committed_config
 from sampan.engine.image_removal import Removal, prune_candidates
 from sampan.engine.image_users import Containers
 from sampan.engine.registry import Registries
-from sampan.errors import Conflict, InvalidParameter
+from sampan.errors import Conflict, InvalidParameter, NotFound
 from sampan.oci.descriptor import Descriptor
 from sampan.oci.platform import Platform
 from sampan.oci.reference import Reference, new_name
@@ -80,7 +80,10 @@ class Images:
 
     async def tag(self, name: str, repository: str, tag: str) -> None:
         """A further reference; ``tag`` empty is ``latest``."""
-        image = self._storage.images.resolve(name)
+        try:
+            image = self._storage.images.resolve(name)
+        except InvalidParameter as error:
+            raise NotFound(error.message) from error  # a name that none can have is one that none has
         reference = new_name(repository, tag)
         if reference is None:
             raise InvalidParameter("invalid reference format")

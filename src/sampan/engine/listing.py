@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from sampan.api import containers as c
 from sampan.api.filters import Filters
@@ -20,7 +20,7 @@ SECOND = 1_000_000_000
 HEALTHS = ("none", "starting", "healthy", "unhealthy")
 STATES = ("created", "running", "paused", "restarting", "removing", "exited", "dead")
 ACCEPTED = (
-    "ancestor", "before", "exited", "expose", "health", "id", "is-task", "isolation", "label", "label!", "name",
+    "ancestor", "before", "exited", "expose", "health", "id", "is-task", "isolation", "label", "name",
     "network", "publish", "since", "status", "volume",
 )  # fmt: skip
 # Asking for one of these also shows containers that do not run.
@@ -60,6 +60,22 @@ class Listing:
             all(container.record.created < each for each in before)
             and all(container.record.created > each for each in since)
         )
+
+    def image_names(self, containers: Iterable[Container]) -> Mapping[str, str]:
+        """By container's ID its image: as the user named it while that still means the image, else the image's ID."""
+        records = [container.record for container in containers]
+        meant = {name: self._meant_by(name) for name in {record.config.image for record in records}}
+        return {
+            record.id: record.config.image if record.image in meant[record.config.image] else record.image
+            for record in records
+        }
+
+    def _meant_by(self, name: str) -> set[str]:
+        """IDs of the images that ``name`` stands for now."""
+        try:
+            return {image.id for image in self._context.storage.images.meant_by(name)} if name else set()
+        except InvalidParameter:
+            return set()
 
     def _ancestors(self, filters: Filters) -> set[str] | None:
         """IDs of the images named by ``ancestor`` and of those made from them; None when not asked."""
@@ -158,14 +174,14 @@ def any_port(wanted: str, keys: Sequence[str]) -> bool:
     return bool(asked & {port for key in keys for port in parse_ports(key)})
 
 
-def summary(container: Container) -> c.ContainerSummary:
-    """One line of the list."""
+def summary(container: Container, image: str) -> c.ContainerSummary:
+    """One line of the list; ``image`` is what its image is called."""
     record = container.record
     networks = network_settings(container)
     return c.ContainerSummary(
         id=record.id,
         names=["/" + record.name],
-        image=record.config.image or record.image,
+        image=image,
         image_id=record.image,
         command=" ".join([record.path, *map(quoted, record.args)]),
         created=record.created // SECOND,

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
+from sampan.api.addresses import check_address
 from sampan.api.containers import ContainerConfig, HealthConfig
 from sampan.api.host_config import HostConfig
 from sampan.api.ports import Port, parse_port, parse_ports, parse_range
@@ -178,10 +179,7 @@ def check_addresses(host_config: HostConfig) -> None:
     """Addresses of name servers and published ports."""
     bindings = [binding for given in (host_config.port_bindings or {}).values() for binding in given or ()]
     for address in [*(host_config.dns or ()), *(binding.host_ip for binding in bindings if binding.host_ip)]:
-        try:
-            ipaddress.ip_address(address)
-        except ValueError:
-            raise InvalidParameter(f'invalid JSON: ParseAddr("{address}"): unable to parse IP') from None
+        check_address(address)
 
 
 def check_ports(host_config: HostConfig) -> None:

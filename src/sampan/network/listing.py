@@ -1,7 +1,7 @@
 """Which networks a list shows: the filters of ``GET /networks``, checked and applied."""
 
 from sampan.api.filters import Filters
-from sampan.errors import InvalidParameter
+from sampan.errors import EngineError, InvalidParameter
 from sampan.network.network import Network
 
 TERMS = ("dangling", "driver", "id", "label", "name", "scope", "type")
@@ -18,7 +18,7 @@ def check(filters: Filters) -> None:
     if set(dangling) - BOOLEANS:
         raise InvalidParameter('invalid value for filter \'dangling\', must be "true" (or "1"), or "false" (or "0")')
     if unknown := set(filters.get("type")) - TYPES:
-        raise InvalidParameter(f"invalid filter: 'type'='{sorted(unknown)[0]}'")
+        raise EngineError(f"invalid filter: 'type'='{sorted(unknown)[0]}'")
 
 
 def matches(network: Network, filters: Filters) -> bool:

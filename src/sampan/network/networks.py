@@ -191,10 +191,10 @@ class Networks:
         name = request_.config_from.network if request_.config_from else ""
         if not name:
             return None
+        request.check_dependent(request_)
         found = self._by_name(name)
         if found is None or not found.summary.config_only:
             raise NotFound(f'configuration network "{name}" does not exist')
-        request.check_dependent(request_)
         return found.summary
 
     def _taken(self) -> Sequence[Subnet]:
@@ -214,7 +214,7 @@ class Networks:
         for config in configs:
             if (wish := request.pool(config).subnet).network_address.is_unspecified:
                 config.subnet = str(self._choose(wish.version, taken, wish.prefixlen))
-        made.ipam.config = configs
+        made.ipam.config = configs or None
         mode = options.parse(made.options or {})
         for config, chosen in ((config, request.pool(config)) for config in configs):
             version = chosen.subnet.version
@@ -308,9 +308,9 @@ class Networks:
 
     async def connect(self, reference: str, request_: n.NetworkConnectRequest) -> None:
         """Give a container, running or not, an endpoint."""
-        network = self._find(reference)
         check_container(request_.container)
         member = self.directory.member(request_.container)
+        network = self._find(reference)
         asked = request_.endpoint_config or n.EndpointSettings()
         self._check_connectable(network, member, asked)
         settings = asked
@@ -344,14 +344,14 @@ class Networks:
 
     async def disconnect(self, reference: str, request_: n.NetworkDisconnectRequest) -> None:
         """Take a container's endpoint away; EngineError if it has none there."""
-        network = self._find(reference)
         check_container(request_.container)
         try:
             member = self.directory.member(request_.container)
         except NoSuchContainer:
-            if request_.force:
+            if request_.force and self._find(reference):
                 raise NotFound(f"endpoint {request_.container} not found") from None
             raise
+        network = self._find(reference)
         live = self._sandboxes.live.get(member.container_id)
         if network.name == "host" and member.container_id in self._hosts:
             raise InvalidParameter(

@@ -96,7 +96,7 @@ def none(stored: NetworkSummary | None) -> NetworkSummary:
 
 
 def _linkless(made: NetworkSummary) -> NetworkSummary:
-    made.ipam = IPAM(driver="default", config=[])
+    made.ipam = IPAM(driver="default", config=None)
     return made
 
 

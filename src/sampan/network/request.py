@@ -126,7 +126,7 @@ def summary(
         ipam=IPAM(
             driver=ipam.driver or "default",
             options=ipam.options,
-            config=wanted_pools(ipam.config or (), enabled),
+            config=wanted_pools(ipam.config or (), enabled) or None,
         ),
         internal=request.internal,
         attachable=request.attachable,
@@ -141,7 +141,11 @@ def summary(
 
 
 def wanted_pools(given: Iterable[IPAMConfig], enabled: Mapping[int, bool]) -> list[IPAMConfig]:
-    """The pools of the families that the network has, IPv4 first; all must make sense, and what is wrong is told."""
+    """The pools of the families that the network has, IPv4 first; all must make sense, and what is wrong is told.
+
+    A pool of which nothing is said is left open, as if it were not there.
+    """
+    given = [config for config in given if config != IPAMConfig()]
     reasons = list(chain.from_iterable(pool_errors(config) for config in given))
     if reasons:
         raise InvalidParameter(f"invalid network config:\n{listed(reasons)}")

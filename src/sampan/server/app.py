@@ -35,7 +35,7 @@ from sampan.server.connection import Connection
 from sampan.server.contract import Engine
 from sampan.server.hijack import BACKGROUND
 from sampan.server.peer import Peer
-from sampan.server.routes import Route, Router
+from sampan.server.routes import Route, Router, cleaned
 
 if TYPE_CHECKING:
     from sampan.server.metrics import Metrics
@@ -110,6 +110,8 @@ class Gateway:
                 request.protocol.decline()
 
     async def _dispatch(self, request: web.Request) -> web.StreamResponse:
+        if (path := cleaned(request.path)) != request.path:
+            return web.Response(status=301, headers={"Location": str(request.rel_url.with_path(path, keep_query=True))})
         versioned = VERSIONED.fullmatch(request.path)
         found = self._router.find(request.method, versioned[2] if versioned else request.path)
         if found is None:

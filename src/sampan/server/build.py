@@ -89,14 +89,22 @@ async def build_cancel(call: Call) -> web.StreamResponse:
     return done(200)
 
 
+def _bytes(call: Call, name: str) -> int:
+    """A parameter that counts bytes."""
+    try:
+        return call.integer(name)
+    except InvalidParameter as error:
+        raise error.within(f"{name} is in bytes and expects an integer, got {call.text(name)}") from None
+
+
 async def build_prune(call: Call) -> web.StreamResponse:
-    kept = call.integer("keep-storage")
+    kept = _bytes(call, "keep-storage")
     newer = call.since(1, 48)
     options = BuildPruneOptions(
         all=call.flag("all"),
-        reserved_space=(call.integer("reserved-space") if newer else 0) or kept,
-        max_used_space=call.integer("max-used-space") if newer else 0,
-        min_free_space=call.integer("min-free-space") if newer else 0,
+        reserved_space=(_bytes(call, "reserved-space") if newer else 0) or kept,
+        max_used_space=_bytes(call, "max-used-space") if newer else 0,
+        min_free_space=_bytes(call, "min-free-space") if newer else 0,
         filters=call.filters(),
     )
     return answer(await call.engine.builder.prune(options))

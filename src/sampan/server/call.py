@@ -11,7 +11,6 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from typing import TypeVar
 
-import msgspec
 from aiohttp import web
 
 from sampan.api import filters, json, times
@@ -113,10 +112,10 @@ class Call:
         if not value:
             return default
         try:
-            decoded = msgspec.json.decode(value)
+            decoded = json.decode_parameter(value)
             return default if decoded is None else json.convert(decoded, type_)
-        except (msgspec.DecodeError, InvalidParameter, RecursionError) as error:
-            raise InvalidParameter(f"error reading {called or name}: {error}") from error
+        except InvalidParameter as error:
+            raise error.within(f"error reading {called or name}") from error
 
     def platforms(self, name: str) -> list[OCIPlatform]:
         """The platforms given as JSON, one a value."""
@@ -190,9 +189,9 @@ def decode_header(text: str, type_: type[T]) -> T | None:
 def decode_platform(text: str) -> OCIPlatform:
     """A platform given as JSON; raises InvalidParameter."""
     try:
-        platform = json.convert(msgspec.json.decode(text), OCIPlatform)
-    except (msgspec.DecodeError, InvalidParameter, RecursionError) as error:
-        raise InvalidParameter(f"failed to parse platform: {error}") from error
+        platform = json.convert(json.decode_parameter(text), OCIPlatform)
+    except InvalidParameter as error:
+        raise error.within("failed to parse platform") from None
     if not platform.os or not platform.architecture:
         raise InvalidParameter("both OS and Architecture must be provided")
     return platform

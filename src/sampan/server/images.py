@@ -92,7 +92,10 @@ async def image_prune(call: Call) -> web.StreamResponse:
 
 
 async def image_search(call: Call) -> web.StreamResponse:
-    limit = call.integer("limit")
+    try:
+        limit = call.integer("limit")
+    except InvalidParameter as error:
+        raise error.within("invalid limit specified") from None
     if limit < 0:
         raise InvalidParameter("invalid limit specified: expected a number from 0 on")
     found = await call.engine.images.search(call.text("term"), limit=limit, filters=call.filters(), auth=call.auth())

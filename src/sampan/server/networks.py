@@ -2,7 +2,13 @@
 
 from aiohttp import web
 
-from sampan.api.networks import NetworkConnectRequest, NetworkCreateRequest, NetworkDisconnectRequest
+from sampan.api.addresses import check_endpoint, check_pool
+from sampan.api.networks import (
+    EndpointSettings,
+    NetworkConnectRequest,
+    NetworkCreateRequest,
+    NetworkDisconnectRequest,
+)
 from sampan.errors import InvalidParameter
 from sampan.server.answers import answer, done
 from sampan.server.call import Call
@@ -44,6 +50,8 @@ async def network_delete(call: Call) -> web.StreamResponse:
 
 async def network_create(call: Call) -> web.StreamResponse:
     request = await call.body(NetworkCreateRequest)
+    for config in (request.ipam.config if request.ipam else None) or ():
+        check_pool(config)
     if not call.since(1, 48):
         request.enable_ipv4 = None
     return answer(await call.engine.networks.create(request), 201)
@@ -51,6 +59,7 @@ async def network_create(call: Call) -> web.StreamResponse:
 
 async def network_connect(call: Call) -> web.StreamResponse:
     request = await call.body(NetworkConnectRequest)
+    check_endpoint(request.endpoint_config or EndpointSettings())
     if request.endpoint_config and not call.since(1, 54):
         request.endpoint_config.mac_address = ""
     await call.engine.networks.connect(call.reference, request)

@@ -7,6 +7,7 @@ Every operation is served as ``/x`` and as ``/v{version}/x``; the version is tak
     {name}    anything, slashes included: images, plugins and volumes have them in their names
 """
 
+import posixpath
 import re
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -44,6 +45,14 @@ def reads(method: str, path: str, handler: Handler) -> Route:
 def changes(method: str, path: str, handler: Handler) -> Route:
     """A route that changes something and is never left half-done."""
     return Route(method, path, handler, True)
+
+
+def cleaned(path: str) -> str:
+    """``path`` without empty segments, ``.`` and ``..``: dockerd sends whoever asks for another form there."""
+    if "//" not in path and "/." not in path:
+        return path
+    clean = "/" + posixpath.normpath(path).lstrip("/")
+    return clean + "/" if path.endswith("/") and clean != "/" else clean
 
 
 class Router:

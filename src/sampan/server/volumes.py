@@ -4,7 +4,7 @@ from aiohttp import web
 
 from sampan.api.filters import Filters
 from sampan.api.volumes import VolumeCreateRequest
-from sampan.errors import Unavailable
+from sampan.errors import InvalidParameter, Unavailable
 from sampan.server import answers
 from sampan.server.answers import TAR, answer, done
 from sampan.server.call import Call
@@ -13,12 +13,16 @@ from sampan.server.swarm import NOT_A_MANAGER
 
 
 async def volume_list(call: Call) -> web.StreamResponse:
-    return answer(await call.engine.volumes.list(call.filters()))
+    try:
+        asked = call.filters()
+    except InvalidParameter as error:
+        raise error.within("error reading volume filters") from None
+    return answer(await call.engine.volumes.list(asked))
 
 
 async def volume_create(call: Call) -> web.StreamResponse:
     request = await call.body(VolumeCreateRequest)
-    if request.cluster_volume_spec and call.since(1, 42):
+    if request.cluster_volume_spec is not None and call.since(1, 42):
         raise Unavailable(NOT_A_MANAGER)
     return answer(await call.engine.volumes.create(request), 201)
 

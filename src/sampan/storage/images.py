@@ -266,7 +266,7 @@ class Images:
         Raises NoSuchImage, InvalidParameter for a malformed or ambiguous name, NotFound when it is here but not
         for ``platform``.
         """
-        images = self._by_full_id(name) or self._by_reference(name) or self._by_prefix(name)
+        images = self.meant_by(name)
         if not images:
             raise NoSuchImage(_shown(name))
         if platform is None:
@@ -277,6 +277,10 @@ class Images:
                 f"image with reference {name} was found but does not provide the specified platform ({platform})"
             )
         return fitting[0]
+
+    def meant_by(self, name: str) -> list[Image]:
+        """The images of all platforms that ``name`` stands for; raises InvalidParameter."""
+        return self._by_full_id(name) or self._by_reference(name) or self._by_prefix(name)
 
     def _by_full_id(self, name: str) -> list[Image]:
         digest = name if ":" in name else f"sha256:{name}"

@@ -76,7 +76,7 @@ async def test_disk_usage_has_lists_for_older_clients(client: Any, engine: Any) 
     oldest = (await at(client, "1.43", "/system/df"))["Images"][0]
     assert oldest["VirtualSize"] == oldest["Size"]
     brief = await at(client, "1.52", "/system/df?type=image")
-    assert brief["ImageUsage"] == {"TotalCount": 1, "TotalSize": 10}
+    assert brief["ImageUsage"] == {"TotalCount": 1, "TotalSize": 10, "Items": brief["Images"]}
     assert "Items" in (await at(client, "1.52", "/system/df?verbose=1"))["ImageUsage"]
     assert engine.system.calls[2] == ("disk_usage", (frozenset({"image"}),))
     status, _, _ = await client.call("GET", "/system/df?type=ship")

@@ -106,7 +106,7 @@ async def test_an_import_makes_an_image_with_its_changes(images: Images, storage
     assert await announced(events) == ["tag", "import"]
 
 
-@pytest.mark.parametrize("data", [b"", b"garbage" * 500, ROOTFS[:700]])
+@pytest.mark.parametrize("data", [b"garbage" * 500, ROOTFS[:700]])
 async def test_what_is_no_tar_is_not_imported(images: Images, storage: Storage, data: bytes) -> None:
     with pytest.raises(InvalidParameter):
         await imported(images, "bad", rootfs=data)
@@ -141,7 +141,6 @@ async def test_lists_show_names_and_hide_intermediate_images(
         ("dangling", "true", {""}),
         ("dangling", "false", {"app:1", "r.io/x:2"}),
         ("label", "k=v", {"app:1"}),
-        ("label!", "k", {"r.io/x:2", ""}),
         ("since", "app:1", {"r.io/x:2", ""}),
         ("before", "r.io/x:2", {"app:1"}),
         ("until", "1h", set()),

@@ -14,11 +14,10 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from sampan.archive.errors import DiskFull
-from sampan.errors import DataLoss
+from sampan.errors import DataLoss, Unreachable
 from sampan.oci import digest as digests
 from sampan.oci.descriptor import Descriptor
 from sampan.oci.digest import Digest
-from sampan.registry.client.failures import Unreachable
 from sampan.registry.client.remote import Remote
 from sampan.registry.streams import batches
 from sampan.storage.content import ContentStore, Ingest

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import aiohttp
 
-from sampan.errors import EngineError, Forbidden, InvalidParameter, NotFound, Unauthorized, Unavailable
+from sampan.errors import EngineError, Forbidden, InvalidParameter, NotFound, Unauthorized, Unavailable, Unreachable
 from sampan.oci.platform import Platform
 from sampan.oci.reference import Reference
 from sampan.registry.protocol import Code, ErrorEntry
@@ -49,10 +49,6 @@ _BODILESS = {code.status: code for code in (Code.UNAUTHORIZED, Code.DENIED, Code
 
 def _words(code: str) -> str:
     return code.lower().replace("_", " ")
-
-
-class Unreachable(Unavailable):
-    """A connection could not be made, or it broke; trying again may help."""
 
 
 class NotReached(Unreachable):

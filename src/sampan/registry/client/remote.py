@@ -12,14 +12,14 @@ import aiohttp
 import msgspec
 
 from sampan.api.images import AuthConfig
-from sampan.errors import DataLoss, EngineError
+from sampan.errors import DataLoss, EngineError, Unreachable
 from sampan.oci import descriptor as types
 from sampan.oci import digest as digests
 from sampan.oci.descriptor import Descriptor
 from sampan.oci.digest import Digest
 from sampan.oci.document import SIZE_LIMIT
 from sampan.oci.reference import Reference
-from sampan.registry.client.failures import RegistryFailure, Unreachable
+from sampan.registry.client.failures import RegistryFailure
 from sampan.registry.client.hosts import Host
 from sampan.registry.client.transport import Ask, Body, Transport, repository_scope
 from sampan.registry.protocol import CONTENT_DIGEST, Scope, next_page

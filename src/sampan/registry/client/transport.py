@@ -22,8 +22,9 @@ import aiohttp
 from sampan import __version__
 from sampan.api.images import AuthConfig
 from sampan.config import Config
+from sampan.errors import Unreachable
 from sampan.registry.client.auth import Authorizer, Reply
-from sampan.registry.client.failures import NotReached, RegistryFailure, Unreachable, told
+from sampan.registry.client.failures import NotReached, RegistryFailure, told
 from sampan.registry.client.hosts import Host
 from sampan.registry.protocol import Scope, decode_errors, parse_challenges
 

@@ -58,11 +58,7 @@ def disk_usage(usage: DiskUsage, version: Version, *, verbose: bool) -> Any:
             virtual_size(image)
     if version < (1, 52):
         return lists
-    if verbose:
-        return document
-    for kind in document.values():
-        kind.pop("Items", None)
-    return {**lists, **document}
+    return document if verbose else {**lists, **document}
 
 
 def _lists(document: Document) -> Document:
