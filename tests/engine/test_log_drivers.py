@@ -99,11 +99,11 @@ def test_a_daemon_that_starts_again_forwards_what_was_written_meanwhile(daemon, 
 @pytest.mark.parametrize(
     ("driver", "options", "told"),
     [
-        ("syslog", {"syslog-facility": "nobody"}, "invalid syslog-facility"),
-        ("local", {"labels": "x"}, "unknown log opt 'labels' for local log driver"),
+        ("syslog", {"syslog-facility": "nobody"}, "invalid syslog facility"),
+        ("local", {"nope": "x"}, "unknown log opt 'nope' for log driver local"),
         ("json-file", {"compress": "true", "max-size": "1m"}, "'compress' is not supported"),
         ("json-file", {"mode": "sometimes"}, "logging mode not supported"),
-        ("fluentd", {"tag": "{{.Nope}}"}, "failed to parse log tag"),
+        ("fluentd", {"tag": "{{.Nope}}"}, "can't evaluate field Nope in type"),
     ],
 )
 def test_a_wrong_option_is_refused_at_creation(run: Run, driver: str, options: dict[str, str], told: str) -> None:
@@ -128,3 +128,39 @@ def test_a_follower_sees_the_lines_after_a_rotation_while_it_waits(run: Run) -> 
         if line == b"line-30\n":
             break
     assert seen[-2:] == [b"line-29\n", b"line-30\n"]
+
+
+def test_details_show_what_the_options_choose(daemon, run: Run) -> None:  # type: ignore[no-untyped-def]
+    options = {"labels": "team", "labels-regex": "^x", "env-regex": "^A", "tag": "{{upper .Name}} {{.ID}}"}
+    labels = {"team": "blue & red", "xy": "1", "other": "2"}
+    for driver in ("json-file", "local"):
+        config = LogConfig(type=driver, config=options)
+        name = f"told-{driver}"
+        container = run("echo hi", name=name, log_config=config, labels=labels, environment={"ABC": "d"})
+        container.wait()
+        told = f"ABC=d,tag=TOLD-{driver.upper()}+{container.short_id},team=blue+%26+red,xy=1 hi\n"
+        assert daemon.cli("logs", "--details", name).stdout.decode() == told
+
+
+def test_a_driver_without_a_cache_cannot_be_read(run: Run, datagrams: socket.socket) -> None:
+    options = {"syslog-address": f"udp://127.0.0.1:{port(datagrams)}", "cache-disabled": "true"}
+    container = run("echo sent", log_config=LogConfig(type="syslog", config=options))
+    assert datagrams.recv(4096).endswith(b": sent")
+    with pytest.raises(APIError, match="configured logging driver does not support reading"):
+        container.logs()
+
+
+@pytest.mark.parametrize("driver", ["syslog", "fluentd"])
+def test_a_receiver_that_is_gone_stops_no_program_and_loses_no_line(run: Run, driver: str) -> None:
+    options = {f"{driver}-address": "tcp://127.0.0.1:9", "mode": "non-blocking", "max-buffer-size": "4k"}
+    container = run("seq 20000", log_config=LogConfig(type=driver, config=options))
+    assert container.wait(timeout=20)["StatusCode"] == 0
+    assert container.logs().split() == [b"%d" % number for number in range(1, 20001)]
+
+
+def test_a_line_longer_than_16_kb_is_stored_in_parts_and_shown_whole(run: Run, client: docker.DockerClient) -> None:
+    container = run(["sh", "-c", "head -c 40000 /dev/zero | tr '\\0' x; echo"])
+    container.wait()
+    assert container.logs() == b"x" * 40000 + b"\n"
+    with open(client.api.inspect_container(container.id)["LogPath"]) as file:
+        assert [len(json.loads(line)["log"]) for line in file] == [16384, 16384, 40000 - 2 * 16384 + 1]

@@ -132,6 +132,7 @@ def finish_log(host_config: HostConfig, daemon: Config) -> None:
     wanted = host_config.log_config
     driver = wanted.type or daemon.log_driver
     inherited = daemon.log_opts if driver == daemon.log_driver else {}
-    options = {**inherited, **wanted.config}
+    cached = {name: value for name, value in daemon.log_opts.items() if name.startswith("cache-")}
+    options = {**cached, **inherited, **wanted.config}
     check_driver(driver, options)
     host_config.log_config = LogConfig(type=driver, config=options)

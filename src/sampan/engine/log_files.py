@@ -2,49 +2,75 @@
 
 <id>-json.log           {"log":"text\\n","stream":"stdout","attrs":{…},"time":"2026-…Z"}  one line a message
 <id>-json.log.1, .2 …   rotated ones, newest first
+
+A driver that sends elsewhere reads the same file; its bounds are the options ``cache-max-size`` and ``cache-max-file``.
 """
 
-import re
+from collections.abc import Mapping
 
 import msgspec
 
 from sampan.engine.container import Container
-from sampan.engine.defaults import parse_size
+from sampan.engine.log_drivers.message import Source, extra, tag
+from sampan.engine.log_drivers.options import FORWARDING
+from sampan.engine.log_drivers.values import boolean, decimal_size
 from sampan.runtime.launch import LogFile
 
-DEFAULT_SIZE, DEFAULT_FILES = "20m", 5
+DEFAULT_SIZE, DEFAULT_FILES = 20 << 20, 5
 """A log never fills the disk: rotation is on unless ``max-size=-1`` asks for none."""
+DAEMON_NAME = "docker"
 
 
 def log_file_of(container: Container) -> LogFile | None:
     """Where and how the monitor logs; None for the driver ``none``."""
-    wanted = container.record.host_config.log_config
-    if wanted.type == "none":
+    if container.record.host_config.log_config.type == "none":
         return None
-    size = wanted.config.get("max-size", DEFAULT_SIZE)
+    options = rotation_of(container)
+    size = options.get("max-size", "")
     return LogFile(
         path=container.log_path,
-        max_size=0 if size == "-1" else parse_size(size),
-        max_files=int(wanted.config.get("max-file", DEFAULT_FILES)),
+        max_size=0 if size == "-1" else decimal_size(size) if size else DEFAULT_SIZE,
+        max_files=max(1, int(options.get("max-file", DEFAULT_FILES))),
         attributes=attributes_of(container),
     )
 
 
+def rotation_of(container: Container) -> Mapping[str, str]:
+    """The options that bound the file: the driver's own, or those of the file that a driver's messages pass."""
+    wanted = container.record.host_config.log_config
+    if wanted.type not in FORWARDING:
+        return wanted.config
+    return {name[6:]: value for name, value in wanted.config.items() if name.startswith("cache-")}
+
+
+def readable(container: Container) -> bool:
+    """Whether ``docker logs`` may read the file: it is the journal's own, or was not asked to be kept."""
+    wanted = container.record.host_config.log_config
+    if wanted.type in ("json-file", "local", "journald"):
+        return True
+    return wanted.type != "none" and not boolean(wanted.config.get("cache-disabled") or "false")
+
+
 def attributes_of(container: Container) -> str:
     """The ``attrs`` of every line: labels and variables that the options name; "" for none."""
-    options, config = container.record.host_config.log_config.config, container.record.config
-    labels = chosen(config.labels or {}, options, "labels")
-    variables = dict(variable.split("=", 1) for variable in config.env or () if "=" in variable)
-    attributes = labels | chosen(variables, options, "env")
-    if "tag" in options:
-        attributes["tag"] = options["tag"].replace("{{.ID}}", container.id[:12]).replace("{{.Name}}", container.name)
-    return msgspec.json.encode(attributes).decode() if attributes else ""
+    options, source = container.record.host_config.log_config.config, source_of(container)
+    attributes = extra(options, source)
+    if options.get("tag"):
+        attributes["tag"] = tag(options, source)
+    return msgspec.json.encode(attributes, order="deterministic").decode() if attributes else ""
 
 
-def chosen(values: dict[str, str], options: dict[str, str], option: str) -> dict[str, str]:
-    """Those of ``values`` whose name is listed by ``option`` or matches ``option-regex``."""
-    names = set(options.get(option, "").split(","))
-    pattern = re.compile(options[f"{option}-regex"]) if f"{option}-regex" in options else None
-    return {
-        name: value for name, value in values.items() if name in names or (pattern and pattern.search(name) is not None)
-    }
+def source_of(container: Container) -> Source:
+    """What drivers say about a container."""
+    record = container.record
+    return Source(
+        container_id=record.id,
+        name=record.name,
+        image_id=record.image,
+        image_name=record.config.image,
+        command=[record.path, *record.args],
+        created=record.created,
+        daemon_name=DAEMON_NAME,
+        labels=record.config.labels or {},
+        env=record.config.env or (),
+    )

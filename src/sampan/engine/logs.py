@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import quote_plus
 
 import msgspec
 
@@ -21,6 +22,7 @@ from sampan.api.stdcopy import Stream, frame
 from sampan.api.times import parse_time
 from sampan.engine.container import Container
 from sampan.engine.context import Context
+from sampan.engine.log_files import readable
 from sampan.errors import InvalidParameter, Unsupported
 from sampan.linux.inotify import watch_modified
 
@@ -52,7 +54,7 @@ class Logs:
         container.allow("logs")
         if not (options.stdout or options.stderr):
             raise InvalidParameter("You must choose at least one stream")
-        if container.record.host_config.log_config.type == "none":
+        if not readable(container):
             raise Unsupported("configured logging driver does not support reading")
         terminal = container.record.config.tty
         return Output(terminal, self._chunks(container, options, terminal))
@@ -327,7 +329,11 @@ def encode(line: Line, options: LogsOptions, terminal: bool) -> bytes:
     """A line as it goes over the wire."""
     text = line.log
     if options.details:
-        text = ",".join(f"{name}={value}" for name, value in sorted(line.attrs.items())) + " " + text
+        text = (
+            ",".join(f"{quote_plus(name)}={quote_plus(value)}" for name, value in sorted(line.attrs.items()))
+            + " "
+            + text
+        )
     if options.timestamps:
         text = f"{line.time} {text}"
     data = text.encode(errors="surrogatepass")

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sampan.api.containers import LogsOptions
-from sampan.engine.log_files import chosen
+from sampan.engine.log_drivers.message import chosen
 from sampan.engine.logs import Line, encode, parse_lines, tail_offset, wanted
 
 LINE = b'{"log":"%s\\n","stream":"stdout","time":"2026-01-01T00:00:00.5Z"}\n'
@@ -44,4 +44,4 @@ def test_without_a_terminal_lines_are_framed() -> None:
 
 def test_attributes_are_chosen_by_name_and_pattern() -> None:
     values = {"tier": "front", "build": "7", "other": "x"}
-    assert chosen(values, {"labels": "tier", "labels-regex": "^bu"}, "labels") == {"tier": "front", "build": "7"}
+    assert chosen(values, "tier", "^bu") == {"tier": "front", "build": "7"}

@@ -4,6 +4,9 @@ With sub-second precision the time is the protocol's EventTime: extension 0, sec
 Source: https://github.com/fluent/fluentd/wiki/Forward-Protocol-Specification-v1
 """
 
+import base64
+import os
+import ssl
 import struct
 from collections.abc import Mapping
 from typing import Any
@@ -11,9 +14,9 @@ from typing import Any
 import msgspec
 
 from sampan.engine.log_drivers.message import Entry, Source, extra, tag
-from sampan.engine.log_drivers.options import address
-from sampan.engine.log_drivers.transport import Stream
-from sampan.errors import InvalidParameter
+from sampan.engine.log_drivers.options import address, duration
+from sampan.engine.log_drivers.transport import TIMEOUT, Stream
+from sampan.engine.log_drivers.values import boolean
 
 EVENT_TIME = 0
 
@@ -24,37 +27,45 @@ def event_time(nanoseconds: int, precise: bool) -> Any:
     return msgspec.msgpack.Ext(EVENT_TIME, struct.pack(">II", seconds, fraction)) if precise else seconds
 
 
-def refuse_acknowledgement(options: Mapping[str, str]) -> None:
-    """Raise InvalidParameter where receipts are asked for."""
-    if options.get("fluentd-request-ack", "") in ("1", "true"):
-        raise InvalidParameter("fluentd-request-ack is not supported: entries are resent from the log file instead")
-
-
 class Fluentd:
     """One container's messages to a forward input."""
 
     def __init__(self, options: Mapping[str, str], source: Source) -> None:
-        refuse_acknowledgement(options)
         scheme, host, port = address("fluentd", options)
-        self.transport = Stream(host if scheme == "unix" else (host, port))
-        self.precise = options.get("fluentd-sub-second-precision", "") in ("1", "true")
-        self.tag = tag(options.get("tag", ""), source)
+        self.transport = Stream(
+            host if scheme == "unix" else (host, port),
+            ssl.create_default_context() if scheme == "tls" else None,
+            timeout=duration(options.get("fluentd-write-timeout", ""), "") or TIMEOUT,
+            patience=duration(options.get("fluentd-read-timeout", ""), "") or TIMEOUT,
+        )
+        self.precise = boolean(options.get("fluentd-sub-second-precision") or "false")
+        self.acknowledged = boolean(options.get("fluentd-request-ack") or "false")
+        self.tag = tag(options, source)
         self.fields = {
             "container_id": source.container_id,
             "container_name": f"/{source.name}",
             **extra(options, source),
         }
 
-    def encode(self, entry: Entry) -> bytes:
-        """One message of the protocol."""
+    def encode(self, entry: Entry, chunk: str = "") -> bytes:
+        """One message of the protocol; the receiver answers with the name of its ``chunk``."""
         record = {**self.fields, "source": entry.stream, "log": entry.text}
         if entry.partial:
             record["partial_message"] = "true"
-        return msgspec.msgpack.encode([self.tag, event_time(entry.time, self.precise), record])
+        message = [self.tag, event_time(entry.time, self.precise), record]
+        return msgspec.msgpack.encode([*message, {"chunk": chunk}] if chunk else message)
 
     async def send(self, entry: Entry) -> None:
-        """Deliver one entry; raises OSError."""
-        await self.transport.send(self.encode(entry))
+        """Deliver one entry; raises OSError, also where a receipt was asked for and does not come."""
+        if not self.acknowledged:
+            await self.transport.send(self.encode(entry))
+            return
+        chunk = base64.b64encode(os.urandom(16)).decode()
+        await self.transport.send(self.encode(entry, chunk))
+        answer = await self.transport.receive(len(msgspec.msgpack.encode({"ack": chunk})))
+        if answer != msgspec.msgpack.encode({"ack": chunk}):
+            await self.transport.close()
+            raise OSError("fluentd: the receiver acknowledged another message")
 
     async def close(self) -> None:
         """Let go of the receiver."""

@@ -18,12 +18,11 @@ import msgspec
 from sampan.api.times import parse_time
 from sampan.engine.container import Container
 from sampan.engine.context import Context
-from sampan.engine.log_drivers.forward import FIRST_PAUSE, LONGEST_PAUSE, Forwarder, log, make
-from sampan.engine.log_drivers.message import Entry, Source
+from sampan.engine.log_drivers.forward import FIRST_PAUSE, LONGEST_PAUSE, Forwarder, log, make, patience_of, room_of
+from sampan.engine.log_drivers.message import Entry
 from sampan.engine.log_drivers.options import FORWARDING
+from sampan.engine.log_files import source_of
 from sampan.engine.logs import Follower, Line, Position
-
-DAEMON_NAME = "docker"
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -67,7 +66,8 @@ class Forwarding:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
             else:
-                return Forwarder(sink, blocking=wanted.config.get("mode", "") != "non-blocking")
+                options = wanted.config
+                return Forwarder(sink, room=room_of(options), patience=patience_of(wanted.type, options))
 
     async def _entries(self, container: Container) -> AsyncGenerator[Entry, None]:
         """Entries after the last one sent, until the container has ended; each noted once it is sent."""
@@ -112,19 +112,3 @@ def entry_of(line: Line) -> Entry:
     text = line.log.removesuffix("\n")
     data = text.encode(errors="surrogatepass")
     return Entry(parse_time(line.time), line.stream, data, partial=not line.log.endswith("\n"))
-
-
-def source_of(container: Container) -> Source:
-    """What drivers say about a container."""
-    record = container.record
-    return Source(
-        container_id=record.id,
-        name=record.name,
-        image_id=record.image,
-        image_name=record.config.image,
-        command=" ".join([record.path, *record.args]),
-        created=record.created,
-        daemon_name=DAEMON_NAME,
-        labels=record.config.labels or {},
-        env=record.config.env or (),
-    )

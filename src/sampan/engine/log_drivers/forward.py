@@ -1,25 +1,32 @@
 """The task that follows one container's log file and feeds a driver.
 
 ``blocking`` (the default): a receiver that is away is tried again with growing pauses while the file buffers; what
-rotation drops before it could be sent is lost. ``non-blocking``: what cannot be sent at once is dropped and counted.
+rotation drops before it could be sent is lost. ``non-blocking``: entries wait in a buffer of ``max-buffer-size``;
+what does not fit is dropped and counted (the log file has it still).
 Where the task stands is the time of the last entry sent, so that a restarted daemon goes on from there.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing, nullcontext
 from typing import Protocol
 
-from sampan.engine.log_drivers.fluentd import Fluentd, refuse_acknowledgement
-from sampan.engine.log_drivers.gelf import Gelf, level
+import msgspec
+
+from sampan.engine.log_drivers.fluentd import Fluentd
+from sampan.engine.log_drivers.gelf import Gelf
 from sampan.engine.log_drivers.journald import Journald
-from sampan.engine.log_drivers.message import Entry, Source, tag
-from sampan.engine.log_drivers.options import check
-from sampan.engine.log_drivers.syslog import Syslog, facility
+from sampan.engine.log_drivers.message import Entry, Source, check_tag
+from sampan.engine.log_drivers.options import check, duration
+from sampan.engine.log_drivers.syslog import Syslog
+from sampan.engine.log_drivers.values import boolean, size
+from sampan.errors import Unsupported
 
 log = logging.getLogger("sampan.logs")
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds between attempts
+DEFAULT_BUFFER = 1 << 20  # moby daemon/logger/ring.go
 
 
 class Sink(Protocol):
@@ -40,16 +47,16 @@ SINKS: Mapping[str, Callable[[Mapping[str, str], Source], Sink]] = {
 }
 
 
-NOBODY = Source("", "", "", "", "", 0, "")
+TAGGED = frozenset(SINKS) | {"json-file", "local"}
 
 
 def check_driver(driver: str, options: Mapping[str, str]) -> None:
-    """Raise InvalidParameter or Unsupported for a driver or options with which no container could log."""
+    """Raise InvalidParameter for a driver or options with which no container could log."""
     check(driver, options)
-    if "tag" in options:
-        tag(options["tag"], NOBODY)
-    for further in CHECKS.get(driver, ()):
-        further(options)
+    if any(boolean(options.get(name) or "false") for name in ("compress", "cache-compress")):
+        raise Unsupported("log opt 'compress' is not supported: rotated logs are kept as they were written")
+    if driver in TAGGED:
+        check_tag(options)
 
 
 def make(driver: str, options: Mapping[str, str], source: Source) -> Sink:
@@ -58,19 +65,40 @@ def make(driver: str, options: Mapping[str, str], source: Source) -> Sink:
     return SINKS[driver](options, source)
 
 
-CHECKS: Mapping[str, tuple[Callable[[Mapping[str, str]], object], ...]] = {
-    "syslog": (facility,),
-    "gelf": (level,),
-    "fluentd": (refuse_acknowledgement,),
-}
+class Patience(msgspec.Struct, frozen=True):
+    """How long a receiver that is away is waited for: pauses between attempts, and how many (0: without end)."""
+
+    first: float = FIRST_PAUSE
+    longest: float = LONGEST_PAUSE
+    attempts: int = 0
+
+
+def patience_of(driver: str, options: Mapping[str, str]) -> Patience:
+    """What the options say of it: gelf's pauses stay as they are, fluentd's grow."""
+    if driver == "gelf" and "gelf-tcp-max-reconnect" in options:
+        pause = float(options.get("gelf-tcp-reconnect-delay", "1"))
+        return Patience(pause, pause, int(options["gelf-tcp-max-reconnect"]) + 1)
+    if driver == "fluentd":
+        first = duration(options.get("fluentd-retry-wait", ""), "") or FIRST_PAUSE
+        longest = duration(options.get("fluentd-async-reconnect-interval", ""), "") or LONGEST_PAUSE
+        return Patience(first, longest, int(options.get("fluentd-max-retries") or 0))
+    return Patience()
+
+
+def room_of(options: Mapping[str, str]) -> int:
+    """Bytes that may wait in memory for a receiver before entries are dropped; 0 where none is dropped."""
+    if options.get("mode", "") != "non-blocking":
+        return 0
+    return size(options.get("max-buffer-size", "")) if options.get("max-buffer-size") else DEFAULT_BUFFER
 
 
 class Forwarder:
     """Feeds ``sink`` from an iterator of entries until it ends."""
 
-    def __init__(self, sink: Sink, *, blocking: bool = True) -> None:
+    def __init__(self, sink: Sink, *, room: int = 0, patience: Patience | None = None) -> None:
         self.sink = sink
-        self.blocking = blocking
+        self.room = room
+        self.patience = patience or Patience()
         self.sent = 0
         self.dropped = 0
         self.position = 0  # time of the last entry that was sent
@@ -78,26 +106,52 @@ class Forwarder:
     async def run(self, entries: AsyncIterator[Entry]) -> None:
         """Send all entries; returns after the last."""
         try:
-            async for entry in entries:
-                await self.deliver(entry)
+            async with aclosing(self._buffered(entries)) if self.room else nullcontext(entries) as source:
+                async for entry in source:
+                    await self.deliver(entry)
         finally:
             await self.sink.close()
             if self.dropped:
                 log.warning("%d log entries were dropped: the receiver was away", self.dropped)
 
+    async def _buffered(self, entries: AsyncIterator[Entry]) -> AsyncGenerator[Entry, None]:
+        """The entries through a bounded buffer: what does not fit any more is dropped."""
+        buffer: asyncio.Queue[Entry | None] = asyncio.Queue()
+        waiting = 0
+
+        async def fill() -> None:
+            nonlocal waiting
+            async for entry in entries:
+                if waiting and waiting + len(entry.line) > self.room:
+                    self.dropped += 1
+                    continue
+                waiting += len(entry.line)
+                buffer.put_nowait(entry)
+            buffer.put_nowait(None)
+
+        async with asyncio.TaskGroup() as group:
+            filling = group.create_task(fill())
+            try:
+                while (entry := await buffer.get()) is not None:
+                    yield entry
+                    waiting -= len(entry.line)
+            finally:
+                filling.cancel()
+
     async def deliver(self, entry: Entry) -> None:
-        """Send one entry, again and again when blocking."""
-        pause = FIRST_PAUSE
+        """Send one entry, again and again; dropped when the attempts are used up."""
+        pause, attempts = self.patience.first, 0
         while True:
             try:
                 await self.sink.send(entry)
             except OSError as error:
-                if not self.blocking:
+                attempts += 1
+                if attempts == self.patience.attempts:
                     self.dropped += 1
                     return
                 log.warning("log receiver: %s; again in %.1f s", error, pause)
                 await asyncio.sleep(pause)
-                pause = min(pause * 2, LONGEST_PAUSE)
+                pause = min(pause * 2, self.patience.longest)
             else:
                 self.sent += 1
                 self.position = entry.time

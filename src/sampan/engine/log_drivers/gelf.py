@@ -16,7 +16,6 @@ import msgspec
 from sampan.engine.log_drivers.message import Entry, Source, extra, tag
 from sampan.engine.log_drivers.options import address
 from sampan.engine.log_drivers.transport import Stream, Transport, udp
-from sampan.errors import InvalidParameter
 
 MAGIC = b"\x1e\x0f"
 CHUNK = 1420
@@ -28,14 +27,6 @@ COMPRESSIONS: Mapping[str, Callable[[bytes, int], bytes]] = {
     "zlib": zlib.compress,
     "none": lambda data, level: data,
 }
-
-
-def level(options: Mapping[str, str]) -> int:
-    """Compression level, 1 by default; raises InvalidParameter unless -1 to 9."""
-    text = options.get("gelf-compression-level", "1")
-    if text.lstrip("-").isdigit() and -1 <= int(text) <= 9:
-        return int(text)
-    raise InvalidParameter(f"gelf: invalid gelf-compression-level {text!r}, expected -1 to 9")
 
 
 def chunks(message: bytes) -> Iterator[bytes]:
@@ -58,14 +49,14 @@ class Gelf:
         scheme, host, port = address("gelf", options)
         self.transport: Transport = Stream((host, port)) if scheme == "tcp" else udp(host, port)
         self.compress = COMPRESSIONS[options.get("gelf-compression-type", "gzip")]
-        self.level = level(options)
+        self.level = int(options.get("gelf-compression-level", "1"))
         self.fields = {
             "_container_id": source.container_id,
             "_container_name": source.name,
             "_image_id": source.image_id,
             "_image_name": source.image_name,
-            "_command": source.command,
-            "_tag": tag(options.get("tag", ""), source),
+            "_command": " ".join(source.command),
+            "_tag": tag(options, source),
             "_created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(source.created // 10**9)),
             **{f"_{name}": value for name, value in extra(options, source).items()},
         }

@@ -33,7 +33,7 @@ class Journald:
     """One container's messages to the host's journal."""
 
     def __init__(self, options: Mapping[str, str], source: Source, path: str = SOCKET) -> None:
-        name = tag(options.get("tag", ""), source)
+        name = tag(options, source)
         self.transport = Datagrams(socket.AF_UNIX, path)
         self.fields = {
             "CONTAINER_ID": source.container_id[:SHORT],

@@ -1,16 +1,18 @@
 """What a driver sends: one entry of the log, and the container it comes from.
 
-The tag of a message is a template of Docker's: ``{{.ID}}``, ``{{.Name}}``, ``{{.ImageName}}``…; no functions.
+The tag of a message is a template (template.py) on what ``info`` gives.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+import socket
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from sampan.errors import InvalidParameter
+from sampan.api.times import format_time
+from sampan.engine.log_drivers.template import compile_template, render
 
 SHORT = 12  # letters of a short identifier
-FIELD = re.compile(r"\{\{\s*\.(\w+)\s*\}\}")
 
 
 @dataclass(frozen=True)
@@ -41,34 +43,52 @@ class Source:
     name: str
     image_id: str
     image_name: str
-    command: str
+    command: Sequence[str]
     created: int  # nanoseconds since 1970
     daemon_name: str
     labels: Mapping[str, str] = field(default_factory=dict)
     env: Sequence[str] = ()
 
 
-TAG_FIELDS: Mapping[str, Callable[[Source], str]] = {
-    "ID": lambda source: source.container_id[:SHORT],
-    "FullID": lambda source: source.container_id,
-    "Name": lambda source: source.name,
-    "ImageID": lambda source: source.image_id.removeprefix("sha256:")[:SHORT],
-    "ImageFullID": lambda source: source.image_id,
-    "ImageName": lambda source: source.image_name,
-    "Command": lambda source: source.command,
-    "DaemonName": lambda source: source.daemon_name,
-}
+NOBODY = Source("", "", "", "", (), 0, "")
+"""Nobody's output: for checks before there is a container."""
 
 
-def tag(template: str, source: Source) -> str:
-    """``template`` (default ``{{.ID}}``) filled in; raises InvalidParameter for a field that does not exist."""
+def tag(options: Mapping[str, str], source: Source, default: str = "{{.ID}}") -> str:
+    """The option ``tag``, else ``default``, filled in; raises InvalidParameter for a template that cannot be."""
+    return render(options.get("tag", "") or default, info(options, source))
 
-    def value(match: re.Match[str]) -> str:
-        if match[1] not in TAG_FIELDS:
-            raise InvalidParameter(f"failed to parse log tag: {template!r} has no field {match[1]!r}")
-        return TAG_FIELDS[match[1]](source)
 
-    return FIELD.sub(value, template or "{{.ID}}")
+def check_tag(options: Mapping[str, str]) -> None:
+    """Raise InvalidParameter for a ``tag`` that no container could have."""
+    compile_template(options.get("tag", ""), info(options, NOBODY))
+
+
+def info(options: Mapping[str, str], source: Source) -> dict[str, Any]:
+    """What a tag's template can name: moby's logger.Info, its fields and its methods."""
+    return {
+        "ID": source.container_id[:SHORT],
+        "FullID": source.container_id,
+        "Name": source.name,
+        "ImageID": source.image_id.removeprefix("sha256:")[:SHORT],
+        "ImageFullID": source.image_id,
+        "ImageName": source.image_name,
+        "Command": " ".join(source.command),
+        "Hostname": socket.gethostname(),
+        "DaemonName": source.daemon_name,
+        "ExtraAttributes": lambda _: extra(options, source),
+        "Config": options,
+        "ContainerID": source.container_id,
+        "ContainerName": f"/{source.name}",
+        "ContainerEntrypoint": "".join(source.command[:1]),
+        "ContainerArgs": source.command[1:],
+        "ContainerImageID": source.image_id,
+        "ContainerImageName": source.image_name,
+        "ContainerCreated": f"{format_time(source.created)[:-1].replace('T', ' ')} +0000 UTC",
+        "ContainerEnv": source.env,
+        "ContainerLabels": source.labels,
+        "LogPath": "",
+    }
 
 
 def extra(options: Mapping[str, str], source: Source) -> dict[str, str]:

@@ -11,27 +11,11 @@ import time
 from collections.abc import Callable, Mapping
 
 from sampan.engine.log_drivers.message import Entry, Source, tag
-from sampan.engine.log_drivers.options import address
+from sampan.engine.log_drivers.options import address, facility
 from sampan.engine.log_drivers.transport import Datagrams, Stream, Transport, udp
 from sampan.errors import InvalidParameter
 
-FACILITIES = {
-    name: number
-    for number, name in enumerate(
-        ("kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp")
-    )
-} | {f"local{number}": 16 + number for number in range(8)}
 INFORMATION, ERROR = 6, 3
-
-
-def facility(options: Mapping[str, str]) -> int:
-    """Number of the facility (default daemon); raises InvalidParameter."""
-    text = options.get("syslog-facility", "") or "daemon"
-    if text in FACILITIES:
-        return FACILITIES[text]
-    if text.isdigit() and int(text) < 24:
-        return int(text)
-    raise InvalidParameter(f"invalid syslog-facility: {text!r}")
 
 
 def unix(entry: Entry, name: str) -> str:
@@ -71,15 +55,15 @@ class Syslog:
     def __init__(self, options: Mapping[str, str], source: Source) -> None:
         self.facility = facility(options)
         self.format = FORMATS[options.get("syslog-format", "")]
-        self.tag = tag(options.get("tag", ""), source)
+        self.tag = tag(options, source)
         scheme, host, port = address("syslog", options)
         self.transport = transport(scheme, host, port, options)
-        self.end = b"\n" if isinstance(self.transport, Stream) else b""
+        self.frame = framing(scheme, options.get("syslog-format", ""))
 
     def encode(self, entry: Entry) -> bytes:
         """One message as it goes over the wire."""
         priority = self.facility * 8 + (ERROR if entry.from_stderr else INFORMATION)
-        return f"<{priority}>{self.format(entry, self.tag)}".encode() + self.end
+        return self.frame(f"<{priority}>{self.format(entry, self.tag)}".encode())
 
     async def send(self, entry: Entry) -> None:
         """Deliver one entry; raises OSError."""
@@ -88,6 +72,15 @@ class Syslog:
     async def close(self) -> None:
         """Let go of the receiver."""
         await self.transport.close()
+
+
+def framing(scheme: str, form: str) -> Callable[[bytes], bytes]:
+    """How messages are told apart: datagrams are; streams by line feeds, RFC 5425's by their length before them."""
+    if scheme in ("udp", "unixgram"):
+        return bytes
+    if scheme == "tcp+tls" and form.startswith("rfc5424"):
+        return lambda message: b"%d %b" % (len(message), message)
+    return lambda message: message + b"\n"
 
 
 def transport(scheme: str, host: str, port: int, options: Mapping[str, str]) -> Transport:
@@ -109,6 +102,6 @@ def tls(options: Mapping[str, str]) -> ssl.SSLContext:
             context.load_cert_chain(options["syslog-tls-cert"], options.get("syslog-tls-key") or None)
     except OSError as error:
         raise InvalidParameter(f"invalid syslog-tls-* options: {error}") from None
-    if options.get("syslog-tls-skip-verify", "") in ("1", "true"):
+    if "syslog-tls-skip-verify" in options:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context

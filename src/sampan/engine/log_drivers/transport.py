@@ -37,28 +37,48 @@ class Datagrams(Transport):
 class Stream(Transport):
     """TCP, TLS over it, or a unix stream socket."""
 
-    def __init__(self, target: tuple[str, int] | str, context: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        target: tuple[str, int] | str,
+        context: ssl.SSLContext | None = None,
+        *,
+        timeout: float = TIMEOUT,
+        patience: float = TIMEOUT,
+    ) -> None:
         self.target = target
         self.context = context
+        self.timeout = timeout
+        self.patience = patience
+        self.reader: asyncio.StreamReader | None = None
         self.writer: asyncio.StreamWriter | None = None
 
     async def connect(self) -> asyncio.StreamWriter:
         """A connection; raises OSError."""
         if isinstance(self.target, str):
-            _, writer = await asyncio.open_unix_connection(self.target)
+            self.reader, writer = await asyncio.open_unix_connection(self.target)
         else:
-            _, writer = await asyncio.open_connection(*self.target, ssl=self.context)
+            self.reader, writer = await asyncio.open_connection(*self.target, ssl=self.context)
         return writer
 
     async def send(self, message: bytes) -> None:
         try:
-            async with asyncio.timeout(TIMEOUT):
+            async with asyncio.timeout(self.timeout):
                 self.writer = self.writer or await self.connect()
                 self.writer.write(message)
                 await self.writer.drain()
         except (OSError, TimeoutError) as error:
             await self.close()
             raise OSError(f"cannot send the log to {self.target}: {error}") from error
+
+    async def receive(self, size: int) -> bytes:
+        """An answer of ``size`` bytes; raises OSError when it does not come in time."""
+        assert self.reader is not None
+        try:
+            async with asyncio.timeout(self.patience):
+                return await self.reader.readexactly(size)
+        except (OSError, TimeoutError, EOFError) as error:
+            await self.close()
+            raise OSError(f"no answer from {self.target}: {error}") from error
 
     async def close(self) -> None:
         writer, self.writer = self.writer, None
