@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -77,17 +78,27 @@ static void flush(struct log *log)
     out_size = 0;
 }
 
-static void rotate(struct log *log)
+/* name.(i-1) becomes name.i, compressed or not. */
+static void shift(struct log *log, int i, const char *ending)
 {
     char from[320], to[320];
+    snprintf(to, sizeof to, "%s.%d%s", log->name, i, ending);
+    if (i == log->files - 1)
+        unlinkat(log->directory, to, 0);
+    if (i > 1)
+        snprintf(from, sizeof from, "%s.%d%s", log->name, i - 1, ending);
+    else
+        snprintf(from, sizeof from, "%s%s", log->name, ending);
+    renameat(log->directory, from, log->directory, to);
+}
+
+static void rotate(struct log *log)
+{
     flush(log);
+    flock(log->fd, LOCK_EX); /* the daemon holds it while a compressed file takes a rotated one's place */
     for (int i = log->files - 1; i > 0; i--) {
-        snprintf(to, sizeof to, "%s.%d", log->name, i);
-        if (i > 1)
-            snprintf(from, sizeof from, "%s.%d", log->name, i - 1);
-        else
-            snprintf(from, sizeof from, "%s", log->name);
-        renameat(log->directory, from, log->directory, to);
+        shift(log, i, ".gz");
+        shift(log, i, "");
     }
     int fd = open_file(log, O_TRUNC);
     if (fd >= 0)

@@ -4,7 +4,8 @@
  *
  * A line of output becomes one entry; one longer than 16 KiB becomes several, of which only the last ends in \n. Bytes
  * that are not UTF-8 become \ufffd. Before an entry that finds `maximum` bytes or more in the file, the file becomes
- * name.1, name.1 becomes name.2, …; `files` are kept in all.
+ * name.1, name.1 becomes name.2, …; `files` are kept in all. What the daemon has
+ * compressed meanwhile is name.1.gz and so on.
  */
 #ifndef SAMPAN_LOG_H
 #define SAMPAN_LOG_H

@@ -12,6 +12,7 @@ import pytest
 from docker.errors import APIError
 from docker.models.containers import Container
 from docker.types import LogConfig
+from engine_daemon import wait_for
 
 Run = Callable[..., Container]
 
@@ -101,7 +102,7 @@ def test_a_daemon_that_starts_again_forwards_what_was_written_meanwhile(daemon, 
     [
         ("syslog", {"syslog-facility": "nobody"}, "invalid syslog facility"),
         ("local", {"nope": "x"}, "unknown log opt 'nope' for log driver local"),
-        ("json-file", {"compress": "true", "max-size": "1m"}, "'compress' is not supported"),
+        ("json-file", {"compress": "true", "max-file": "1"}, "compress cannot be true when max-file is less than 2"),
         ("json-file", {"mode": "sometimes"}, "logging mode not supported"),
         ("fluentd", {"tag": "{{.Nope}}"}, "can't evaluate field Nope in type"),
     ],
@@ -164,3 +165,21 @@ def test_a_line_longer_than_16_kb_is_stored_in_parts_and_shown_whole(run: Run, c
     assert container.logs() == b"x" * 40000 + b"\n"
     with open(client.api.inspect_container(container.id)["LogPath"]) as file:
         assert [len(json.loads(line)["log"]) for line in file] == [16384, 16384, 40000 - 2 * 16384 + 1]
+
+
+@pytest.mark.parametrize("driver", ["json-file", "local"])
+def test_rotated_files_are_compressed_and_read_like_the_others(daemon, run: Run, driver: str) -> None:  # type: ignore[no-untyped-def]
+    options = {"max-size": "20k", "max-file": "4", "compress": "true"}
+    script = "for i in $(seq 700); do echo line-$i; done; while [ ! -e /tmp/go ]; do sleep 0.05; done; echo end"
+    container = run(["sh", "-c", script], log_config=LogConfig(type=driver, config=options))
+    files = daemon.root / "data" / "containers" / container.id
+    wait_for(lambda: len(list(files.glob("*.gz"))) >= 2 and not list(files.glob("*.log.[0-9]")))
+    followed = container.logs(stream=True, follow=True)
+    first = next(followed)
+    container.exec_run("touch /tmp/go")
+    seen = (first + b"".join(followed)).split()
+    assert seen[-1] == b"end"
+    last = int(seen[0].removeprefix(b"line-"))
+    assert seen[:-1] == [b"line-%d" % number for number in range(last, 701)]
+    assert container.logs(tail=600).split() == seen[-600:]
+    assert gzip.decompress(next(files.glob("*.log.1.gz")).read_bytes()).startswith(b'{"log":"line-')

@@ -24,6 +24,7 @@ from sampan.engine.container import Container, now
 from sampan.engine.context import Context
 from sampan.engine.execs import Execs
 from sampan.engine.health import Health, Reactions
+from sampan.engine.log_compression import Compression
 from sampan.engine.log_drivers.follow import Forwarding
 from sampan.engine.restart import next_delay, should_restart
 from sampan.engine.runtimes import external_of
@@ -52,6 +53,7 @@ class Lifecycle:
         self._starter = Starter(context, catalog)
         self._health = Health(context, catalog, execs, self._reactions())
         self._forwarding = Forwarding(context)
+        self._compression = Compression(context)
         self.closing = False
 
     def _reactions(self) -> Reactions:
@@ -87,6 +89,7 @@ class Lifecycle:
         self._watch(container)
         self._health.begin(container)
         self._forwarding.begin(container)
+        self._compression.begin(container)
         self._catalog.note(container)
         self._announce(container, "start")
         trace.mark("record")
@@ -218,6 +221,7 @@ class Lifecycle:
         self._watch(container)
         self._health.resume(container)
         self._forwarding.begin(container)
+        self._compression.begin(container)
         self._catalog.note(container)
 
     async def ended_meanwhile(self, container: Container, ended: Exit) -> None:

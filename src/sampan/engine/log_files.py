@@ -1,7 +1,7 @@
 """A container's log as the monitor writes it: Docker's json-file format, whatever the driver, unless it is ``none``.
 
 <id>-json.log           {"log":"text\\n","stream":"stdout","attrs":{…},"time":"2026-…Z"}  one line a message
-<id>-json.log.1, .2 …   rotated ones, newest first
+<id>-json.log.1, .2 …   rotated ones, newest first; .1.gz, .2.gz … once they are compressed (log_parts)
 
 A driver that sends elsewhere reads the same file; its bounds are the options ``cache-max-size`` and ``cache-max-file``.
 """
@@ -41,6 +41,13 @@ def rotation_of(container: Container) -> Mapping[str, str]:
     if wanted.type not in FORWARDING:
         return wanted.config
     return {name[6:]: value for name, value in wanted.config.items() if name.startswith("cache-")}
+
+
+def compressed(container: Container) -> bool:
+    """Whether rotated files are compressed: asked of ``json-file``, otherwise unless it was refused."""
+    wanted = container.record.host_config.log_config
+    default = "false" if wanted.type in ("json-file", "none") else "true"
+    return boolean(rotation_of(container).get("compress", "") or default)
 
 
 def readable(container: Container) -> bool:

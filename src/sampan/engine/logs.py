@@ -7,6 +7,8 @@ crash left half-written at the end of a file is skipped.
 """
 
 import asyncio
+import gzip
+import io
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
@@ -23,6 +25,7 @@ from sampan.api.times import parse_time
 from sampan.engine.container import Container
 from sampan.engine.context import Context
 from sampan.engine.log_files import readable
+from sampan.engine.log_parts import inode_of, open_part, rotated, stored
 from sampan.errors import InvalidParameter, Unsupported
 from sampan.linux.inotify import watch_modified
 
@@ -142,7 +145,7 @@ class Follower:
         for path in reversed(files):
             if len(lines) >= tail:
                 break
-            with path.open("rb") as file:
+            with whole(path) as file:
                 file.seek(tail_offset(file, tail - len(lines)))
                 lines = list(parse_lines(file.read())) + lines
         return lines[-tail:]
@@ -162,7 +165,7 @@ class Follower:
     def _next_file(self) -> list[Line]:
         """Go on with the file after the one we read if that was rotated, or from its beginning if it was emptied."""
         assert self._file is not None
-        if os.fstat(self._file.fileno()).st_size < self._file.tell():
+        if not isinstance(self._file, gzip.GzipFile) and self._shrank():
             self._file.seek(0)
             return self.more()
         with suppress(FileNotFoundError):
@@ -172,17 +175,22 @@ class Follower:
                 return self.more()
         return []
 
+    def _shrank(self) -> bool:
+        """Whether somebody emptied the file we read."""
+        assert self._file is not None
+        return os.fstat(self._file.fileno()).st_size < self._file.tell()
+
     def _successor(self) -> Path | None:
         """The file that was begun when ours was full; the oldest if ours is gone; None while ours is the live one."""
         assert self._file is not None
         files = stored(self._path)
-        ours = os.fstat(self._file.fileno()).st_ino
+        ours = inode_of(self._file)
         place = next((number for number, (_, inode) in enumerate(files) if inode == ours), -1)
         return files[place + 1][0] if place + 1 < len(files) else None
 
     def _take(self, path: Path) -> None:
         """Read ``path`` from its beginning."""
-        opened = path.open("rb")
+        opened = open_part(path)
         self.close()
         self._file, self._partial, self._watch = opened, b"", -1
 
@@ -191,7 +199,7 @@ class Follower:
         """Where the next line begins; of no file while there is none."""
         if self._file is None:
             return Position()
-        return Position(os.fstat(self._file.fileno()).st_ino, self._file.tell() - len(self._partial))
+        return Position(inode_of(self._file), self._file.tell() - len(self._partial))
 
     def resume(self, position: "Position") -> None:
         """Open the log at ``position``: at the oldest line that is left if its file is gone."""
@@ -267,28 +275,17 @@ def wake(woken: "asyncio.Future[None]", fd: int) -> Callable[[], None]:
     return readable
 
 
-def rotated(path: Path) -> list[Path]:
-    """Rotated files of a log, oldest first."""
-    numbered = [
-        (int(found.name.rpartition(".")[2]), found)
-        for found in path.parent.glob(path.name + ".*")
-        if found.name.rpartition(".")[2].isdecimal()
-    ]
-    return [found for _, found in sorted(numbered, reverse=True)]
-
-
-def stored(path: Path) -> list[tuple[Path, int]]:
-    """All files of a log with their inode numbers, oldest first."""
-    found = []
-    for file in (*rotated(path), path):
-        with suppress(FileNotFoundError):
-            found.append((file, file.stat().st_ino))
-    return found
+def whole(path: Path) -> IO[bytes]:
+    """A file of the log that can be read backwards."""
+    if path.suffix != ".gz":
+        return path.open("rb")
+    with open_part(path) as file:
+        return io.BytesIO(file.read())
 
 
 def whole_file(path: Path) -> Iterator[Line]:
     """Lines of a rotated file."""
-    with suppress(FileNotFoundError), path.open("rb") as file:
+    with suppress(FileNotFoundError), open_part(path) as file:
         for raw in file:
             yield from parse_lines(raw)
 

@@ -20,8 +20,7 @@ from sampan.engine.log_drivers.journald import Journald
 from sampan.engine.log_drivers.message import Entry, Source, check_tag
 from sampan.engine.log_drivers.options import check, duration
 from sampan.engine.log_drivers.syslog import Syslog
-from sampan.engine.log_drivers.values import boolean, size
-from sampan.errors import Unsupported
+from sampan.engine.log_drivers.values import size
 
 log = logging.getLogger("sampan.logs")
 
@@ -53,8 +52,6 @@ TAGGED = frozenset(SINKS) | {"json-file", "local"}
 def check_driver(driver: str, options: Mapping[str, str]) -> None:
     """Raise InvalidParameter for a driver or options with which no container could log."""
     check(driver, options)
-    if any(boolean(options.get(name) or "false") for name in ("compress", "cache-compress")):
-        raise Unsupported("log opt 'compress' is not supported: rotated logs are kept as they were written")
     if driver in TAGGED:
         check_tag(options)
 
