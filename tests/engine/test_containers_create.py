@@ -50,7 +50,7 @@ def test_a_name_is_made_up_when_none_is_given(client: docker.DockerClient) -> No
         ({"volumes_from": ["nosuch"]}, 400, "No such container: nosuch"),
         ({"cap_add": ["FLY"]}, 400, 'unknown capability: "CAP_FLY"'),
         ({"command": None}, 400, "no command specified"),
-        ({"volumes": ["/a:/b:nonsense"]}, 400, "invalid mode"),
+        ({"volumes": ["/a:/b:nonsense"]}, 500, "invalid mode"),
         ({"network_mode": "container:nosuch"}, 400, "No such container: nosuch"),
         ({"links": {"nosuch": "db"}}, 400, "could not get container for nosuch: No such container: nosuch"),
         ({"tmpfs": {"/x": "bogus"}}, 400, 'invalid tmpfs option "bogus"'),

@@ -123,6 +123,7 @@ class HostConfig(Resources):
     volumes_from: list[str] | None = present(None)
     console_size: list[int] = present_struct(lambda: [0, 0])
     annotations: dict[str, str] = omitted_map()
+    capabilities: list[str] | None = None
     cap_add: list[str] | None = present(None)
     cap_drop: list[str] | None = present(None)
     cgroupns_mode: str = present("")

@@ -35,7 +35,7 @@ from sampan.engine.mount_points import parse_bind, parse_mount, parse_volumes_fr
 from sampan.engine.remap import check_remapped
 from sampan.engine.validate import check_create, default_layer_size, layer_size
 from sampan.engine.volumes import ANONYMOUS
-from sampan.errors import InvalidParameter, NameInUse, NoSuchContainer
+from sampan.errors import EngineError, InvalidParameter, NameInUse, NoSuchContainer
 from sampan.linux.openat2 import open_in_root
 from sampan.oci.image_config import RunConfig
 from sampan.oci.platform import Platform
@@ -142,7 +142,7 @@ class Creation:
         for text in host_config.volumes_from or ():
             for inherited in self._inherit(text):
                 mounts[inherited.point.destination] = inherited
-        own = [parse_bind(text, host_config.volume_driver) for text in host_config.binds or ()]
+        own = [bound(text, host_config.volume_driver) for text in host_config.binds or ()]
         own += [parse_mount(msgspec.structs.replace(mount)) for mount in host_config.mounts]
         for mount in own:
             if mount.point.type == "image":
@@ -287,3 +287,11 @@ def platform_warnings(image: Image) -> list[str]:
         f"The requested image's platform ({shown}) does not match the detected host platform (linux/{own}) "
         "and no specific platform was requested"
     ]
+
+
+def bound(text: str, volume_driver: str) -> MountRecord:
+    """One ``--volume``; raises EngineError for what cannot be read, which dockerd answers with 500."""
+    try:
+        return parse_bind(text, volume_driver)
+    except InvalidParameter as error:
+        raise EngineError(error.message) from error

@@ -3,11 +3,12 @@
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 
 from sampan.api import containers as c
 from sampan.api.filters import Filters
 from sampan.api.json import quote
-from sampan.api.ports import PortSummary, parse_port, parse_ports, parse_range
+from sampan.api.ports import Port, PortSummary, parse_port, parse_ports, parse_range
 from sampan.engine.catalog import Catalog
 from sampan.engine.container import Container, Record
 from sampan.engine.context import Context
@@ -17,6 +18,7 @@ from sampan.engine.states import LIVE, Status
 from sampan.errors import EngineError, InvalidParameter, NotFound
 
 SECOND = 1_000_000_000
+MAXIMUM_PORT = 65535
 HEALTHS = ("none", "starting", "healthy", "unhealthy")
 STATES = ("created", "running", "paused", "restarting", "removing", "exited", "dead")
 ACCEPTED = (
@@ -114,12 +116,24 @@ def check_port_term(term: str, value: str) -> None:
     """A port, or a range of them, perhaps with a protocol; raises EngineError, for Docker's answer is a 500."""
     if ":" in value:
         raise EngineError(f"filter for '{term}' should not contain ':': {value}")
+    if why := range_error(value.partition("/")[0]):
+        raise EngineError(f"error while looking up for {term} {value}: {why}")
+
+
+def range_error(numbers: str) -> str:
+    """What is wrong with ``80`` or ``80-82``; empty when nothing is."""
+    if not numbers:
+        return "invalid port range: value is empty"
+    for place, number in zip(("start", "end"), numbers.split("-", 1), strict=False):
+        if not (number.isascii() and number.isdecimal()):
+            return f"invalid {place} port '{number}': invalid syntax"
+        if int(number) > MAXIMUM_PORT:
+            return f"invalid {place} port '{number}': value out of range"
     try:
-        parse_range(value.partition("/")[0])
-    except InvalidParameter:
-        start = value.partition("/")[0].partition("-")[0]
-        why = "value out of range" if start.isdecimal() else "invalid syntax"
-        raise EngineError(f"error while looking up for {term} {value}: invalid start port '{start}': {why}") from None
+        parse_range(numbers)
+    except InvalidParameter as error:
+        return error.message
+    return ""
 
 
 def matches(container: Container, filters: Filters) -> bool:
@@ -136,8 +150,7 @@ def matches(container: Container, filters: Filters) -> bool:
         and filters.any_of("isolation", lambda wanted: wanted in (record.host_config.isolation, isolation_of(record)))
         and filters.any_of("volume", lambda wanted: has_volume(container, wanted))
         and filters.any_of("network", lambda wanted: on_network(container, wanted))
-        and filters.any_of("expose", lambda wanted: any_port(wanted, list(record.config.exposed_ports)))
-        and filters.any_of("publish", lambda wanted: any_port(wanted, list(record.host_config.port_bindings or {})))
+        and has_port(container, filters)
     )
 
 
@@ -165,13 +178,24 @@ def on_network(container: Container, wanted: str) -> bool:
     )
 
 
-def any_port(wanted: str, keys: Sequence[str]) -> bool:
-    """Whether a port (or one of a range) is among ``keys``; one of a protocol that does not exist never is."""
-    try:
-        asked = set(parse_ports(wanted))
-    except InvalidParameter:
-        return False
-    return bool(asked & {port for key in keys for port in parse_ports(key)})
+def has_port(container: Container, filters: Filters) -> bool:
+    """Whether a port is ``publish``ed on the host or ``expose``d inside as asked; either will do."""
+    if "publish" not in filters and "expose" not in filters:
+        return True
+    published, exposed = (asked_ports(filters.get(term)) for term in ("publish", "expose"))
+    return any(
+        Port(port.public_port, port.type) in published or Port(port.private_port, port.type) in exposed
+        for port in ports_of(container)
+    )
+
+
+def asked_ports(texts: Iterable[str]) -> set[Port]:
+    """All the ports named; of a protocol that does not exist there are none."""
+    found: set[Port] = set()
+    for text in texts:
+        with suppress(InvalidParameter):
+            found.update(parse_ports(text))
+    return found
 
 
 def summary(container: Container, image: str) -> c.ContainerSummary:
@@ -210,15 +234,13 @@ def summary_health(container: Container) -> c.SummaryHealth:
 
 
 def ports_of(container: Container) -> list[PortSummary]:
-    """Published ports, then those only exposed."""
-    published = network_settings(container).ports if container.live else {}
+    """The ports that a running container has on its networks: published, or only exposed."""
     ports = []
-    for key in {**container.record.config.exposed_ports, **published}:
+    for key, bindings in (network_settings(container).ports if container.live else {}).items():
         port = parse_port(key)
-        bindings = published.get(key) or []
         ports += [
             PortSummary(binding.host_ip, port.number, int(binding.host_port or 0), port.protocol)
-            for binding in bindings
+            for binding in bindings or ()
         ] or [PortSummary(private_port=port.number, type=port.protocol)]
     return ports
 

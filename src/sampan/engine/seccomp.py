@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from sampan.api.malformed import explain
 from sampan.engine.host import architecture
 from sampan.engine.security import Security
 from sampan.errors import InvalidParameter, Unsupported
@@ -78,8 +79,10 @@ def custom_profile(text: str, capabilities: frozenset[str]) -> oci.Seccomp:
         text = read_profile(text)
     try:
         profile = msgspec.json.decode(text, type=Profile)
-    except msgspec.DecodeError as error:
+    except msgspec.ValidationError as error:
         raise InvalidParameter(f"Decoding seccomp profile failed: {error}") from None
+    except msgspec.DecodeError:
+        raise InvalidParameter(f"Decoding seccomp profile failed: {explain(text.encode())}") from None
     if profile.listener_path:
         raise Unsupported("seccomp profiles with a listener are not supported")
     return oci.Seccomp(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sampan.api.host_config import HostConfig
 from sampan.config import Config
-from sampan.errors import InvalidParameter, Unsupported
+from sampan.errors import EngineError, InvalidParameter, Unsupported
 from sampan.linux.capabilities import NAMES
 
 BOOLEANS = {"1": True, "t": True, "true": True, "0": False, "f": False, "false": False}
@@ -32,7 +32,7 @@ class Security:
 
 
 def parse_security(host_config: HostConfig, daemon: Config) -> Security:
-    """Read ``SecurityOpt``; raises InvalidParameter, Unsupported."""
+    """Read ``SecurityOpt``; raises Unsupported, and EngineError where dockerd answers 500."""
     values: dict[str, str] = {}
     for option in host_config.security_opt or ():
         if option in ("no-new-privileges", "writable-cgroups"):
@@ -42,7 +42,7 @@ def parse_security(host_config: HostConfig, daemon: Config) -> Security:
         else:
             key, separator, value = option.partition("=" if "=" in option else ":")
             if not separator:
-                raise InvalidParameter(f'invalid --security-opt 1: "{option}"')
+                raise EngineError(f'invalid --security-opt 1: "{option}"')
             check_option(key, value, option)
             values[key] = value
     seccomp = values.get("seccomp", daemon.seccomp_profile)
@@ -54,10 +54,10 @@ def parse_security(host_config: HostConfig, daemon: Config) -> Security:
 
 
 def check_option(key: str, value: str, option: str) -> None:
-    """Raises InvalidParameter for an unknown option, Unsupported for a confinement that is not applied."""
+    """Raises EngineError for an unknown option, Unsupported for a confinement that is not applied."""
     if key in ("no-new-privileges", "writable-cgroups"):
         if value.lower() not in BOOLEANS:
-            raise InvalidParameter(f'invalid --security-opt 2: "{option}"')
+            raise EngineError(f'invalid --security-opt 2: "{option}"')
     elif key == "apparmor":
         if value not in ("", "unconfined"):
             raise Unsupported(f"AppArmor is not enabled on this engine: cannot apply profile {value}")
@@ -65,7 +65,7 @@ def check_option(key: str, value: str, option: str) -> None:
         if value != "disable":
             raise Unsupported("SELinux labels are not applied by this engine")
     elif key != "seccomp":
-        raise InvalidParameter(f'invalid --security-opt 2: "{option}"')
+        raise EngineError(f'invalid --security-opt 2: "{option}"')
 
 
 def check_capabilities(host_config: HostConfig) -> None:

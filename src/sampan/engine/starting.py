@@ -74,7 +74,7 @@ class Starter:
                 trace.mark("network")
                 undo.push_async_callback(self.mounter.release, container)
                 taken = await self.mounter.take(container, held, self._context.remap_of(container.record.host_config))
-                spec = self._spec(container, rootfs, taken, undo)
+                spec = self._decided(container, rootfs, taken, undo)
                 trace.mark("spec")
                 container.cgroup = self._prepare_cgroup(spec, undo)
                 trace.mark("cgroup")
@@ -124,6 +124,13 @@ class Starter:
                 )
             raise NotRunning(donor.id)
         return donor
+
+    def _decided(self, container: Container, rootfs: int, taken: Taken, undo: AsyncExitStack) -> oci.Spec:
+        """The specification; what is wrong by now is an error of the engine, as it is dockerd's."""
+        try:
+            return self._spec(container, rootfs, taken, undo)
+        except InvalidParameter as error:
+            raise EngineError(error.message) from error
 
     def _spec(self, container: Container, rootfs: int, taken: Taken, undo: AsyncExitStack) -> oci.Spec:
         """Find out what the image and the neighbours say, then decide."""

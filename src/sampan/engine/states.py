@@ -12,7 +12,7 @@ A cell of the table says ``GO`` (do it), ``SAME`` (nothing to do: 304), or the s
 from enum import StrEnum
 from typing import Final
 
-from sampan.errors import Conflict, NotRunning
+from sampan.errors import Conflict, EngineError, NotRunning
 
 
 class Status(StrEnum):
@@ -79,10 +79,15 @@ RULES: dict[tuple[str, Status], str] = {
 
 
 def check(operation: str, status: Status, container_id: str) -> bool:
-    """True when ``operation`` is to be done, False when the container is as wanted already; else raises Conflict."""
+    """True when ``operation`` is to be done, False when the container is as wanted already.
+
+    Raises Conflict, or EngineError for what dockerd has no class for.
+    """
     verdict = RULES[operation, status]
     if verdict in (GO, SAME):
         return verdict == GO
+    if verdict == _THAWED:
+        raise EngineError(verdict.format(id=container_id))
     if verdict == NOT_RUNNING:
         raise NotRunning(container_id)
     raise Conflict(verdict.format(id=container_id, state=status.value))

@@ -19,7 +19,7 @@ from sampan.api.containers import (
     WaitCondition,
     WaitExitError,
 )
-from sampan.errors import EngineError, InvalidParameter, Unsupported
+from sampan.errors import EngineError, InvalidParameter, Unsupported, status_of
 from sampan.server import answers, hijack
 from sampan.server.answers import JSON, TAR, answer, changed, done
 from sampan.server.call import Call, parse_platform
@@ -142,7 +142,11 @@ async def container_stop(call: Call) -> web.StreamResponse:
 
 
 async def container_restart(call: Call) -> web.StreamResponse:
-    await call.engine.containers.restart(call.reference, signal=_stop_signal(call), timeout=call.optional_integer("t"))
+    try:
+        timeout = call.optional_integer("t")
+    except InvalidParameter as error:
+        raise EngineError(error.message) from error  # dockerd's answer is 500 here, and 400 to a stop
+    await call.engine.containers.restart(call.reference, signal=_stop_signal(call), timeout=timeout)
     return done()
 
 
@@ -193,7 +197,10 @@ def _attach_options(call: Call) -> AttachOptions:
 async def container_attach(call: Call) -> web.StreamResponse:
     options = _attach_options(call)
     containers = call.engine.containers
-    return await hijack.run(call, lambda accept: containers.attach(call.reference, options, accept))
+    try:
+        return await hijack.run(call, lambda accept: containers.attach(call.reference, options, accept))
+    except EngineError as error:
+        return hijack.refused(status_of(error), error.message)
 
 
 async def container_attach_websocket(call: Call) -> web.StreamResponse:

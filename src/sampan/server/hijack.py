@@ -42,6 +42,13 @@ def taken() -> web.Response:
     return web.Response()
 
 
+def refused(status: int, message: str) -> web.Response:
+    """The error of an attach: text and the connection's end, for dockerd has taken the connection over by then."""
+    response = web.Response(status=status, body=f"{message}\r\n".encode(), headers={"Content-Type": stdcopy.RAW})
+    response.force_close()
+    return response
+
+
 async def take_over(call: Call, protocol: str, content_type: str) -> Hijacked:
     """Switch the connection to ``protocol`` and take it; raises ConnectionError when the client is gone."""
     upgrading = "Upgrade" in call.request.headers

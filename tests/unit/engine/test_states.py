@@ -3,7 +3,7 @@
 import pytest
 
 from sampan.engine.states import RULES, Status, check
-from sampan.errors import Conflict, NotRunning
+from sampan.errors import Conflict, EngineError, NotRunning, status_of
 
 OPERATIONS = {operation for operation, _ in RULES}
 
@@ -31,7 +31,6 @@ def test_killing_what_does_not_run_says_so(status: Status) -> None:
     [
         ("start", Status.PAUSED, "cannot start a paused container, try unpause instead"),
         ("pause", Status.PAUSED, "container abc is already paused"),
-        ("unpause", Status.RUNNING, "Container abc is not paused"),
         ("exec", Status.PAUSED, "Container abc is paused, unpause the container before exec"),
         ("remove", Status.RUNNING, "container is running: stop the container before removing or force remove"),
         ("remove", Status.RESTARTING, "container is restarting: stop the container before removing or force remove"),
@@ -42,3 +41,9 @@ def test_a_refusal_has_docker_s_sentence(operation: str, status: Status, sentenc
     with pytest.raises(Conflict) as refused:
         check(operation, status, "abc")
     assert refused.value.message == sentence
+
+
+def test_what_is_not_paused_cannot_be_thawed_for_no_reason_that_has_a_class() -> None:
+    with pytest.raises(EngineError, match="Container abc is not paused") as refused:
+        check("unpause", Status.RUNNING, "abc")
+    assert status_of(refused.value) == 500

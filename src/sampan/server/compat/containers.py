@@ -88,12 +88,21 @@ def content_type(terminal: bool, version: Version) -> str:
     return stdcopy.content_type(terminal or version < (1, 42))
 
 
+NO_CAPABILITIES = (
+    "the HostConfig.Capabilities field is not supported by this daemon; use CapAdd and CapDrop to set capabilities"
+)
+"""The field was API 1.40's alone."""
+
+
 def adopt(request: ContainerCreateRequest, version: Version) -> list[str]:
     """Make of a client's request for a container what it means in the newest version.
 
     Returns warnings for the answer; raises InvalidParameter for what the client's version did not have.
     """
     host = request.host_config
+    if host.capabilities and version == (1, 40):
+        raise InvalidParameter(NO_CAPABILITIES)
+    host.capabilities = None
     _default_modes(host, version)
     _forget_unknown(request, version)
     host.runtime = host.runtime or request.runtime
