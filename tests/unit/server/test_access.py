@@ -136,6 +136,7 @@ HARMLESS = frozenset({
     "IOMaximumIOps", "Init", "Isolation", "KernelMemory", "KernelMemoryTCP", "Links", "Memory", "MemoryReservation",
     "MemorySwap", "MemorySwappiness", "NanoCpus", "OomKillDisable", "PidsLimit", "PortBindings", "PublishAllPorts",
     "ReadonlyRootfs", "RestartPolicy", "ShmSize", "StorageOpt", "Sysctls", "Tmpfs", "Ulimits",
+    "Capabilities",  # refused, or forgotten, before anything is made
     "VolumesFrom",  # looked up: the other container must be one that may be entered
 })  # fmt: skip
 
