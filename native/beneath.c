@@ -11,17 +11,24 @@
 
 #define LINKS 40 /* as the kernel's own limit */
 
-int open_beneath(int root, const char *path, uint64_t flags)
+static int resolve(int root, const char *path, uint64_t flags, uint64_t refused)
 {
-    struct kernel_open_how how = {
-        .flags = flags | O_CLOEXEC,
-        .resolve = KERNEL_RESOLVE_IN_ROOT | KERNEL_RESOLVE_NO_MAGICLINKS,
-    };
+    struct kernel_open_how how = {.flags = flags | O_CLOEXEC, .resolve = KERNEL_RESOLVE_IN_ROOT | refused};
     int fd;
     do /* EAGAIN: something was renamed above us during a lookup of ".." */
         fd = checked(syscall(CALL_OPENAT2, root, *path ? path : ".", &how, sizeof how));
     while (fd == -EAGAIN);
     return fd;
+}
+
+int open_beneath(int root, const char *path, uint64_t flags)
+{
+    return resolve(root, path, flags, KERNEL_RESOLVE_NO_MAGICLINKS);
+}
+
+int open_plain(int root, const char *path)
+{
+    return resolve(root, path, O_PATH, KERNEL_RESOLVE_NO_SYMLINKS);
 }
 
 /* Split off the last component, trailing slashes aside; the root has none. */

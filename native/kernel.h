@@ -37,6 +37,7 @@ enum { /* the same on every architecture */
 #define KERNEL_MOUNT_NOEXEC 0x8
 #define KERNEL_SLAVE (1 << 19)
 #define KERNEL_RESOLVE_NO_MAGICLINKS 0x02
+#define KERNEL_RESOLVE_NO_SYMLINKS 0x04
 #define KERNEL_RESOLVE_IN_ROOT 0x10
 #define KERNEL_CONFIG_FLAG 0
 #define KERNEL_CONFIG_STRING 1

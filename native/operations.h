@@ -18,7 +18,7 @@
     X(10, open_tree, "nsn")            \
     X(11, make_mount, "nssnl")         \
     X(12, set_mount, "nnnnnn")         \
-    X(13, attach, "nsnn")              \
+    X(13, attach, "nsnnn")             \
     X(14, attach_root, "ns")           \
     X(15, set_propagation, "snn")      \
     X(16, pivot_root, "")              \

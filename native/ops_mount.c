@@ -96,6 +96,16 @@ static bool is_on_proc(int target)
     return fstatfs(target, &about) == 0 && about.f_type == KERNEL_PROC_MAGIC;
 }
 
+/* What a link of the image leads to is not where the runtime looks for procfs and sysfs (CVE-2019-19921,
+ * CVE-2023-27561). */
+static bool is_plain(int root, const char *path, int target)
+{
+    struct stat about, plain;
+    cleanup_fd int fd = open_plain(root, path);
+    return fd >= 0 && fstat(fd, &plain) == 0 && fstat(target, &about) == 0 && plain.st_dev == about.st_dev &&
+           plain.st_ino == about.st_ino;
+}
+
 int perform_attach(struct performer *performer, const struct operation *operation)
 {
     int root = performer_root(performer), mount = performer_slot(performer, operation->a[0].number);
@@ -108,6 +118,10 @@ int perform_attach(struct performer *performer, const struct operation *operatio
     if (!operation->a[3].number && is_on_proc(target)) {
         performer_about(performer, "%s: inside of procfs nothing can be mounted", operation->a[1].text);
         return -EPERM;
+    }
+    if (operation->a[4].number && !is_plain(root, operation->a[1].text, target)) {
+        performer_about(performer, "%s must be mounted on ordinary directory", operation->a[1].text);
+        return -ELOOP;
     }
     return kernel_move_mount(mount, target, "");
 }

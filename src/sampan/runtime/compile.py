@@ -187,6 +187,7 @@ class _Launch:
             self.mounts, self.slots, cgroup=self.around.cgroup_path, private_cgroups=private
         )
         yield from compile_devices.make(self.devices, self.taken)
+        yield from compile_mounts.seal(self.mounts)
         for key, value in self.linux.sysctl.items():
             yield plan.WriteSysctl(sysctl_path(key), value)
         for path in self.linux.readonly_paths:

@@ -28,13 +28,13 @@ from sampan.runtime.plan import Kind, Operation, Slots
 class Source(msgspec.Struct, frozen=True):
     """A mount read: its options, and for a bind how its source comes.
 
-    ``slot`` holds the source, whether that is of ``kind`` file or directory; ``given`` as an fd, or taken ``early``.
+    ``slot`` holds what is attached; a source is a file or a directory, ``given`` as an fd, or taken ``early``.
     ``propagation`` it gets in this order, and ``userns`` is the slot of a user namespace it is mapped by.
     """
 
     mount: Mount
     options: Options
-    slot: int = plan.NO_SLOT
+    slot: int
     kind: Kind = Kind.DIRECTORY
     given: bool = False
     early: bool = False
@@ -66,14 +66,14 @@ def read(mounts: Sequence[Mount], slots: Slots, binds: Binds) -> list[Source]:
     given = {destination: slots.give(fd) for destination, fd in binds.trees.items()}
     found = []
     for mount in mounts:
-        source = Source(mount, parse(mount.options))
+        source = Source(mount, parse(mount.options), slots.take())
         if mount.destination in given:
             kind = _kind(f"/proc/self/fd/{binds.trees[mount.destination]}")
             source = _bind(source, binds, slot=given[mount.destination], kind=kind, given=True, early=True)
         elif source.bind:
             path = os.path.join(binds.bundle, mount.source)  # noqa: PTH118  an absolute source stands for itself
-            named = Source(_with_source(mount, path), source.options)
-            source = _bind(named, binds, slot=slots.take(), kind=_kind(path), early=binds.early)
+            named = Source(_with_source(mount, path), source.options, source.slot)
+            source = _bind(named, binds, slot=source.slot, kind=_kind(path), early=binds.early)
         found.append(source)
     return found
 
@@ -154,7 +154,18 @@ def targets(found: list[Source], slots: Slots, *, cgroup: str, private_cgroups: 
         elif source.mount.type in {"cgroup", "cgroup2"}:
             yield from _cgroup(source, slots, cgroup, private_cgroups)
         else:
-            yield from _file_system(source, slots)
+            yield from _file_system(source)
+
+
+def seal(found: list[Source]) -> Iterator[Operation]:
+    """Make a new /dev read-only that is to be so, when all that belongs in it is there."""
+    for source in found:
+        if _is_devices(source):
+            yield plan.SetMount(source.slot, _read_only(source.options))
+
+
+def _is_devices(source: Source) -> bool:
+    return _place(source) == "/dev" and not source.bind
 
 
 def _may_cover_proc(source: Source) -> bool:
@@ -179,15 +190,15 @@ _TELLING = {
 }  # fmt: skip
 
 
-def _file_system(source: Source, slots: Slots) -> Iterator[Operation]:
-    mount, options = source.mount, source.options
-    slot = slots.take()
+def _file_system(source: Source) -> Iterator[Operation]:
+    mount, options, slot = source.mount, source.options, source.slot
     name = mount.source if mount.source != "none" else ""
     yield plan.MakeMount(slot, mount.type, name, options.set & ~_read_only(options), options.data)
     if options.copy_up:
         yield plan.CopyUp(slot, mount.destination)
-    yield plan.Attach(slot, mount.destination, over_proc=int(mount.type == "proc"))
-    if _read_only(options):
+    plain = int(mount.type in {"proc", "sysfs"})
+    yield plan.Attach(slot, mount.destination, over_proc=int(mount.type == "proc"), plain=plain)
+    if _read_only(options) and not _is_devices(source):
         yield plan.SetMount(slot, kernel.MOUNT_ATTR_RDONLY)
     for propagation, below in options.propagation:
         yield plan.SetMount(slot, 0, 0, propagation, plan.NO_SLOT, int(below))

@@ -178,7 +178,7 @@ class SetMount(Operation, frozen=True):
 class Attach(Operation, frozen=True):
     """Put a slot's detached mount at ``target`` of the container, creating a directory or file there if missing.
 
-    A target inside of procfs, wherever links led, is refused unless ``over_proc``.
+    A target inside of procfs, wherever links led, is refused unless ``over_proc``; one that links led to, if ``plain``.
     """
 
     CODE: ClassVar[int] = 13
@@ -186,6 +186,7 @@ class Attach(Operation, frozen=True):
     target: str
     kind: int = Kind.DIRECTORY
     over_proc: int = 0
+    plain: int = 0
 
 
 class AttachRoot(Operation, frozen=True):

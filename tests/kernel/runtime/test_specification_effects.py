@@ -92,6 +92,17 @@ EFFECTS: dict[str, tuple[Change, str, str]] = {
         "awk '$5 !~ /.proc.|cgroup.|firmware/ {print $5}' /proc/self/mountinfo | tail -n +2 | tr '\\n' ' '",
         "/data/1 /data/2 /data/3 /proc /data/4 /data/4/5 /sys /data/6 /sys/fs/cgroup /data/7",
     ),
+    "a read-only /dev has its devices and mounts": (
+        {
+            "mounts": [
+                {"destination": "/proc", "type": "proc"},
+                {"destination": "/dev", "type": "tmpfs", "options": ["nosuid", "ro"]},
+                {"destination": "/dev/pts", "type": "devpts"},
+            ]
+        },
+        "touch /dev/x 2>/dev/null || ls -d /dev/full /dev/pts/ptmx | tr '\\n' ' '",
+        "/dev/full /dev/pts/ptmx",
+    ),
     "a later mount lies over an earlier": (
         in_order(TMPFS | {"options": ["size=1m"]}, TMPFS | {"options": ["size=2m"]}),
         "df -k /tmp | tail -n 1 | awk '{print $2}'",

@@ -204,3 +204,14 @@ def test_a_file_that_is_no_json_is_refused(runtime: Runtime) -> None:
         assert status == 1
         assert "config.json" in said
         assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("name", ["proc", "sys"])
+def test_procfs_and_sysfs_are_not_mounted_where_a_link_of_the_root_leads(runtime: Runtime, name: str) -> None:
+    (runtime.directory / "other" / "elsewhere").mkdir(parents=True)
+    (runtime.directory / "other" / name).symlink_to("/elsewhere")
+    write(runtime, {"root.path": "other"})
+    status, said = runtime.try_create("one")
+    assert status == 1
+    assert f"/{name} must be mounted on ordinary directory" in said
+    assert not any((runtime.directory / "other" / "elsewhere").iterdir())
