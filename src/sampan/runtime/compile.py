@@ -192,7 +192,7 @@ class _Launch:
             yield plan.WriteSysctl(sysctl_path(key), value)
         for path in self.linux.readonly_paths:
             yield plan.MakeReadonly(path)
-        for path in self.linux.masked_paths:
+        for path in dict.fromkeys(self.linux.masked_paths):
             yield plan.Mask(path)
         if self.process.cwd != "/":
             yield plan.MakeDirectory(self.process.cwd)

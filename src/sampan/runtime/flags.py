@@ -56,28 +56,44 @@ class Arguments(msgspec.Struct):
             raise InvalidParameter(f'invalid value "{self.text(name)}" for flag -{name}: not a number') from None
 
 
-def parse(words: Sequence[str], table: Mapping[str, Kind], short: Mapping[str, str]) -> Arguments:
-    """Read ``words``; ``short`` maps other spellings to names. Raises InvalidParameter for an unknown flag."""
+def parse(
+    words: Sequence[str], table: Mapping[str, Kind], short: Mapping[str, str], *, anywhere: bool = False
+) -> Arguments:
+    """Read ``words``; ``short`` maps other spellings to names. Raises InvalidParameter for an unknown flag.
+
+    The first word ends the flags, unless they may stand ``anywhere``.
+    """
     found = Arguments()
     remaining = list(words)
-    while remaining and remaining[0].startswith("-") and remaining[0] != "-":
+    while remaining:
         word = remaining.pop(0)
         if word == "--":
             break
-        name, equals, value = word.lstrip("-").partition("=")
-        name = short.get(name, name)
-        if name not in table:
-            raise InvalidParameter(f"flag provided but not defined: -{name}")
-        if table[name] is Switch:
-            _switch(found, name, value if equals else "true")
+        if word.startswith("-") and word != "-":
+            _flag(found, word, remaining, table, short)
             continue
-        if not equals:
-            if not remaining:
-                raise InvalidParameter(f"flag needs an argument: -{name}")
-            value = remaining.pop(0)
-        found.values.setdefault(name, []).append(value)
-    found.words = remaining
+        found.words.append(word)
+        if not anywhere:
+            break
+    found.words += remaining
     return found
+
+
+def _flag(
+    found: Arguments, word: str, remaining: list[str], table: Mapping[str, Kind], short: Mapping[str, str]
+) -> None:
+    name, equals, value = word.lstrip("-").partition("=")
+    name = short.get(name, name)
+    if name not in table:
+        raise InvalidParameter(f"flag provided but not defined: -{name}")
+    if table[name] is Switch:
+        _switch(found, name, value if equals else "true")
+        return
+    if not equals:
+        if not remaining:
+            raise InvalidParameter(f"flag needs an argument: -{name}")
+        value = remaining.pop(0)
+    found.values.setdefault(name, []).append(value)
 
 
 def _switch(found: Arguments, name: str, value: str) -> None:

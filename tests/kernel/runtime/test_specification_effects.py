@@ -103,6 +103,11 @@ EFFECTS: dict[str, tuple[Change, str, str]] = {
         "touch /dev/x 2>/dev/null || ls -d /dev/full /dev/pts/ptmx | tr '\\n' ' '",
         "/dev/full /dev/pts/ptmx",
     ),
+    "a path named twice is masked once": (
+        {"linux.maskedPaths": ["/data", "/data"]},
+        "grep -c ' /data ' /proc/self/mountinfo",
+        "1",
+    ),
     "a later mount lies over an earlier": (
         in_order(TMPFS | {"options": ["size=1m"]}, TMPFS | {"options": ["size=2m"]}),
         "df -k /tmp | tail -n 1 | awk '{print $2}'",

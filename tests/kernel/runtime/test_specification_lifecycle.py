@@ -295,6 +295,24 @@ def test_a_terminal_has_the_size_named_and_goes_to_the_console_socket(runtime: R
     assert shown.split() == [b"11", b"33", b"/dev/pts/0"]
 
 
+def test_a_capability_added_to_an_exec_is_ambient_if_it_is_inherited(runtime: Runtime) -> None:
+    sets = {name: ["CAP_CHOWN"] for name in ("bounding", "effective", "permitted")}
+    create(
+        runtime, {"process.capabilities": sets | {"inheritable": ["CAP_KILL"], "bounding": ["CAP_CHOWN", "CAP_KILL"]}}
+    )
+    words = ("exec", "--cap", "CAP_KILL", "--cap", "CAP_FOWNER", "one", "grep", "CapAmb", "/proc/self/status")
+    assert runtime.call("start", "one").returncode == 0
+    done = runtime.call(*words)
+    assert done.stdout.split() == ["CapAmb:", f"{1 << 5:016x}"], done
+
+
+def test_flags_of_an_update_may_follow_the_container(runtime: Runtime) -> None:
+    create(runtime, {})
+    assert runtime.call("update", "one", "--pids-limit", "77").returncode == 0
+    files = [path / "one" / "pids.max" for path in cgroup_directories()]
+    assert [file.read_text() for file in files if file.exists()] == ["77\n"]
+
+
 def test_a_pidfd_goes_to_its_socket(runtime: Runtime) -> None:
     write(runtime, {}, SLEEP)
     runtime.made.add("one")

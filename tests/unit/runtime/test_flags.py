@@ -20,6 +20,12 @@ def test_the_first_word_ends_the_flags() -> None:
     assert (found.text("bundle"), found.texts("env"), found.words) == ("/b", ["A=1", "B=2"], ["id", "-d", "x"])
 
 
+def test_flags_may_follow_words_where_a_command_says_so() -> None:
+    found = parse(["id", "-d", "--bundle", "/b", "--", "-e"], TABLE, SHORT, anywhere=True)
+    assert found.on("detach")
+    assert (found.text("bundle"), found.words) == ("/b", ["id", "-e"])
+
+
 @pytest.mark.parametrize("words", [["--nope"], ["--bundle"], ["--detach=maybe"]])
 def test_a_wrong_flag_is_refused(words: list[str]) -> None:
     with pytest.raises(InvalidParameter):

@@ -52,7 +52,7 @@ _FIRST_PRESERVED = 3
 
 def create(root: Path, words: list[str]) -> int:
     """``create [flags] ID``."""
-    arguments = parse(words, _CREATE, _SHORT)
+    arguments = parse(words, _CREATE, _SHORT, anywhere=True)
     spawned = _make(root, arguments, one_id(arguments.words, "create"), waiting=True, wait=False)[1]
     _give_console(arguments, spawned)
     return 0
@@ -81,7 +81,7 @@ def start(root: Path, words: list[str]) -> int:
 
 def run(root: Path, words: list[str]) -> int:
     """``run [flags] ID``."""
-    arguments = parse(words, _CREATE, _SHORT)
+    arguments = parse(words, _CREATE, _SHORT, anywhere=True)
     detach = arguments.on("detach")
     container_id = one_id(arguments.words, "run")
     container, spawned = _make(root, arguments, container_id, waiting=False, wait=not detach)

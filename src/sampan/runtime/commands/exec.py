@@ -111,9 +111,10 @@ def _process(spec: Spec, arguments: Arguments) -> Process:
 
 
 def _with(had: Capabilities, more: list[str]) -> Capabilities:
-    """Capabilities added to every set but the ambient, which needs them inheritable first."""
+    """Capabilities added to every set but the inheritable: to the ambient, what was inheritable before."""
     sets = {name: [*getattr(had, name), *more] for name in ("bounding", "effective", "permitted")}
-    return msgspec.structs.replace(had, **sets)
+    ambient = [*had.ambient, *(name for name in more if name in had.inheritable)]
+    return msgspec.structs.replace(had, ambient=ambient, **sets)
 
 
 def _user(own: User, arguments: Arguments) -> User:

@@ -75,7 +75,7 @@ def _signal_all(container: Container, number: int) -> None:
 
 def delete(root: Path, words: list[str]) -> int:
     """``delete [--force] ID``; forced, one that does not exist is no error. One only created is not stopped either."""
-    arguments = parse(words, {"force": Switch}, {"f": "force"})
+    arguments = parse(words, {"force": Switch}, {"f": "force"}, anywhere=True)
     container_id = one_id(arguments.words, "delete")
     force = arguments.on("force")
     try:

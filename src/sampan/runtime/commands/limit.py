@@ -35,7 +35,7 @@ def resume(root: Path, words: list[str]) -> int:
 
 def update(root: Path, words: list[str]) -> int:
     """``update [--resources FILE] [flags] ID``."""
-    arguments = parse(words, _UPDATE, {"r": "resources", "cpu-shares": "cpu-share"})
+    arguments = parse(words, _UPDATE, {"r": "resources", "cpu-shares": "cpu-share"}, anywhere=True)
     container_id = one_id(arguments.words, "update")
     container = Containers(root).find(container_id)
     with locked(container.directory):
