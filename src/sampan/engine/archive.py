@@ -26,7 +26,7 @@ from sampan.engine.container import Container
 from sampan.engine.context import Context
 from sampan.engine.hosts_files import PLACES
 from sampan.engine.starting import make_directory
-from sampan.errors import Forbidden, InvalidParameter, NotFound, Unsupported
+from sampan.errors import Forbidden, InvalidParameter, NotFound, NotRunning, Unsupported
 from sampan.linux.idmap import IdMap, acting_as_root, of_process
 from sampan.linux.mount import clone_mount, idmap, move_mount
 from sampan.linux.openat2 import open_in_root
@@ -165,8 +165,11 @@ class Files:
 
 
 def running_root(container: Container) -> int:
-    """The root directory of a running container's first process."""
-    return os.open(f"/proc/{container.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    """The root directory of a running container's first process; raises NotRunning if that has just ended."""
+    try:
+        return os.open(f"/proc/{container.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (FileNotFoundError, ProcessLookupError):
+        raise NotRunning(container.id) from None
 
 
 def attach(root: int, point: MountPoint, remap: Mapped | None, *, owned: bool) -> None:

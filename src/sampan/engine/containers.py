@@ -9,7 +9,7 @@ inspect    inspect               prune            prune
 import asyncio
 import signal as signals
 from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from sampan.api import containers as c
 from sampan.api.descriptor import OCIPlatform
@@ -79,7 +79,8 @@ class Containers:
         for container in listed:
             line = summary(container, images[container.id])
             if options.size:
-                line.size_rw, line.size_root_fs = await self._sizes(container)
+                with suppress(NotFound):  # removed since
+                    line.size_rw, line.size_root_fs = await self._sizes(container)
             summaries.append(line)
         return summaries
 

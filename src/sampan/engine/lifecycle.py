@@ -376,25 +376,34 @@ class Lifecycle:
 
     async def remove(self, container: Container, options: RemoveOptions, called: str = "") -> None:
         """Remove a container, ``called`` so by who asks, and all that is only its own."""
+        if not options.force and not container.removing:
+            await self._allow_removal(container, called or container.name)
         if container.removing:
             raise Conflict(f"removal of container {container.name} is already in progress")
-        if not options.force:
-            try:
-                container.allow("remove")
-            except Conflict as error:
-                raise error.within(f'cannot remove container "{called or container.name}"') from None
         container.removing = True
         try:
-            await self._remove(container, volumes=options.volumes)
+            while not await self._removed(container, volumes=options.volumes):
+                await self._end_for_removal(container)
         finally:
             container.removing = False
 
-    async def _remove(self, container: Container, *, volumes: bool) -> None:
-        if container.live or container.record.state.status == Status.RESTARTING:
-            await self._end_for_removal(container)
+    async def _allow_removal(self, container: Container, called: str) -> None:
+        """Raises Conflict for a container that runs, or does so once a start that is under way is through."""
         async with container.lock:
             if container.id not in self._catalog:
-                return
+                raise NoSuchContainer(called)
+            try:
+                container.allow("remove")
+            except Conflict as error:
+                raise error.within(f'cannot remove container "{called}"') from None
+
+    async def _removed(self, container: Container, *, volumes: bool) -> bool:
+        """Remove it unless it runs, be it that it was started meanwhile; whether it is gone."""
+        async with container.lock:
+            if container.id not in self._catalog:
+                return True
+            if container.live:
+                return False
             await settle(container.restarting)
             await settle(container.forwarding)
             container.record.state.status, container.record.removing_volumes = Status.DEAD, volumes
@@ -407,6 +416,7 @@ class Lifecycle:
             self._catalog.forget(container)
         container.tell("removed", "next-exit", "not-running")
         self._announce(container, "destroy")
+        return True
 
     async def _end_for_removal(self, container: Container) -> None:
         async with container.lock:

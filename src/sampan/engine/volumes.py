@@ -213,10 +213,13 @@ class Volumes:
         return answer
 
     async def _size(self, record: VolumeRecord) -> int:
-        """Bytes of a local volume; -1 where only a plugin, or what is mounted, could tell."""
+        """Bytes of a local volume; -1 where only a plugin, or what is mounted, could tell, or it was just removed."""
         if record.driver != "local" or needs_mount(record.options):
             return -1
-        return await self._in_thread(self._with_directory, record.name, usage)
+        try:
+            return await self._in_thread(self._with_directory, record.name, usage)
+        except NoSuchVolume:
+            return -1
 
     # containers
 
@@ -435,8 +438,11 @@ class Volumes:
         )
 
     def _with_directory(self, name: str, work: Callable[[int], T]) -> T:
-        """The result of ``work`` on an fd of the volume's directory."""
-        fd = os.open(self._local.path(name), os.O_RDONLY | os.O_DIRECTORY)
+        """The result of ``work`` on an fd of the volume's directory; raises NoSuchVolume if it was just removed."""
+        try:
+            fd = os.open(self._local.path(name), os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            raise NoSuchVolume(name) from None
         try:
             return work(fd)
         finally:

@@ -62,7 +62,9 @@ async def stream(call: Call, chunks: Bytes, content_type: str, **headers: str) -
         async with aclosing(cast("Any", chunks)):
             async for chunk in chunks:
                 await response.write(chunk)
-    except EngineError as error:
+    except ConnectionError:
+        raise  # the client went away
+    except (EngineError, OSError) as error:
         log.error("%s %s ended early: %s", call.request.method, call.request.path, error)
         if call.request.transport is not None:
             call.request.transport.abort()

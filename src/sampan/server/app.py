@@ -152,13 +152,22 @@ class Gateway:
         status = status_of(error)
         if status == 500:
             log.error("%s %s: %s", request.method, request.path, error, exc_info=error)
-        if (match := VERSIONED.fullmatch(request.path)) and versions.parse(match[1]) < OLDEST:
+        if _before_json(request.path):
             return plain_failure(status, error.message)
         return failure(status, error.message)
 
     async def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
         """Put the common headers on an answer that is about to be sent."""
         response.headers.update(self._headers)
+
+
+def _before_json(path: str) -> bool:
+    """Whether the path names a version of the API whose clients do not read errors as JSON."""
+    versioned = VERSIONED.fullmatch(path)
+    try:
+        return versioned is not None and versions.parse(versioned[1]) < OLDEST
+    except InvalidParameter:
+        return False
 
 
 GATEWAY: web.AppKey[Gateway] = web.AppKey("gateway", Gateway)

@@ -30,10 +30,15 @@ log = logging.getLogger(__name__)
 MAY_TAKE_OVER = re.compile(rb"POST /(?:v[0-9.]+/)?(?:containers/[^/ ?]+/attach|exec/[^/ ?]+/start|session|grpc)[? ]")
 HTTP2_PREFACE = b"PRI * HTTP/2"
 HEAD_LIMIT = 64 << 10
+BODY_LIMIT = 64 << 10
 HALF_CLOSED = 10.0
 """Seconds that an ordinary request of a client that ended its side may still take."""
 
-_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,12})[ \t]*\r\n", re.IGNORECASE)
+FIRST_REQUEST = 300.0
+"""Seconds that a new client has to send the head of a request, as with dockerd."""
+
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)[ \t]*\r\n", re.IGNORECASE)
+_LONGEST_NUMBER = 12
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*\r\n", re.IGNORECASE)
 _LAST_CHUNK = re.compile(rb"(?:\A|\r\n)0\r\n\r\n")
 
@@ -45,31 +50,37 @@ class Splitter:
         self._buffer = bytearray()
         self.early = b""
         self.complete = False
+        self.given_up = False
 
     def feed(self, data: bytes) -> bytes:
-        """Take ``data``; returns the request once it is whole (or too long to wait for), empty before that."""
+        """Take ``data``; returns the request once it is whole, empty before that.
+
+        What is too long to wait for is ``given_up``: all that came is returned, and the end is for others to find.
+        """
         self._buffer += data
         end = self._end()
-        if end is None:
-            return b""
+        if end is None or end > len(self._buffer):
+            self.given_up = self._too_long(end)
+            return bytes(self._buffer) if self.given_up else b""
         request, self.early = bytes(self._buffer[:end]), bytes(self._buffer[end:])
         self._buffer.clear()
         self.complete = True
         return request
 
     def _end(self) -> int | None:
+        """Where the request ends, which may be yet to come; ``None`` when that cannot be told yet."""
         head = self._buffer.find(b"\r\n\r\n") + 4
         if head < 4:
-            return len(self._buffer) if len(self._buffer) > HEAD_LIMIT else None
+            return None
         if _CHUNKED.search(self._buffer, 0, head):
             last = _LAST_CHUNK.search(bytes(self._buffer[head:]))
-            end = head + last.end() if last else None
-        else:
-            length = _LENGTH.search(self._buffer, 0, head)
-            end = head + (int(length[1]) if length else 0)
-        if end is not None and end <= len(self._buffer):
-            return end
-        return len(self._buffer) if len(self._buffer) - head > HEAD_LIMIT else None
+            return head + last.end() if last else None
+        length = _LENGTH.search(self._buffer, 0, head)
+        return head + (int(length[1][: _LONGEST_NUMBER + 1]) if length else 0)
+
+    def _too_long(self, end: int | None) -> bool:
+        """Whether more has come, or is announced, than a request that takes over the connection has."""
+        return len(self._buffer) > HEAD_LIMIT or (end is not None and end > BODY_LIMIT)
 
 
 def _hung_up(transport: asyncio.Transport) -> bool:
@@ -110,6 +121,14 @@ class Connection(RequestHandler):
             self._peer = of_socket(self.transport.get_extra_info("socket")) if self.transport else Peer()
         return self._peer
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client that never gets its first request together does not stay for as long as an idle one."""
+        super().connection_made(transport)
+        if self._keepalive_handle is not None:
+            self._keepalive_handle.cancel()
+        self._next_keepalive_close_time = self._loop.time() + FIRST_REQUEST
+        self._keepalive_handle = self._loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
+
     def data_received(self, data: bytes) -> None:
         """Sort what arrives: ordinary requests, those that may take over, HTTP/2."""
         if not data:  # aiohttp itself, going on with what it has
@@ -133,7 +152,10 @@ class Connection(RequestHandler):
             splitter.early += data
             return
         request = splitter.feed(data)
-        if splitter.complete:
+        if splitter.given_up:
+            self._splitter = None
+            super().data_received(request)
+        elif splitter.complete:
             self.transport.pause_reading()
             super().data_received(request)
 

@@ -23,7 +23,7 @@ from aiohttp import web
 
 from sampan.api import stdcopy
 from sampan.api.hijack import Accept, Hijacked
-from sampan.errors import EngineError
+from sampan.errors import EngineError, InvalidParameter
 from sampan.server.background import Background
 from sampan.server.call import Call
 from sampan.server.connection import Connection
@@ -137,7 +137,10 @@ async def run_websocket(call: Call, operation: Operation) -> web.StreamResponse:
     websocket, accepted, pumps = web.WebSocketResponse(), Accepted(), list[Awaitable[None]]()
 
     async def accept(terminal: bool) -> Hijacked:
-        await websocket.prepare(call.request)
+        try:
+            await websocket.prepare(call.request)
+        except web.HTTPException as error:
+            raise InvalidParameter(f"bad handshake: {(error.text or error.reason).lower()}") from error
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         theirs.setblocking(False)

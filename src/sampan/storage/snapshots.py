@@ -341,22 +341,29 @@ class Snapshots:
 
 
 def usage_of(directory: Path) -> Usage:
-    """Bytes and names below ``directory``; a file with several links counts once."""
+    """Bytes and names below ``directory``; a file with several links counts once, what goes meanwhile does not."""
     size = inodes = 0
     seen: set[int] = set()
     stack = [str(directory)]
     while stack:
-        with os.scandir(stack.pop()) as entries:
+        with suppress(FileNotFoundError), os.scandir(stack.pop()) as entries:
             for entry in entries:
                 inodes += 1
                 if entry.is_dir(follow_symlinks=False):
                     stack.append(entry.path)
                 elif entry.is_file(follow_symlinks=False):
-                    status = entry.stat(follow_symlinks=False)
-                    if status.st_nlink == 1 or status.st_ino not in seen:
+                    status = _status(entry)
+                    if status is not None and (status.st_nlink == 1 or status.st_ino not in seen):
                         size += status.st_size
-                    seen.add(status.st_ino)
+                        seen.add(status.st_ino)
     return Usage(size, inodes)
+
+
+def _status(entry: "os.DirEntry[str]") -> os.stat_result | None:
+    try:
+        return entry.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return None
 
 
 def remove_path(path: Path) -> None:

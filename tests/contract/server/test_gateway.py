@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from sampan.server import connection
+
 COMMON = {"Api-Version": "1.55", "Docker-Experimental": "false", "Ostype": "linux"}
 
 
@@ -232,3 +234,23 @@ async def test_commit_tells_its_override_from_none(client: Any, engine: Any) -> 
     assert configs[2].cmd == ["sh"]
     options = engine.images.calls[0][1][0]
     assert (options.repository, options.tag, options.pause) == ("r", "t", False)
+
+
+async def test_a_client_that_does_not_get_its_first_request_together_is_let_go(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "FIRST_REQUEST", 0.05)
+    reader, writer = await asyncio.open_unix_connection(str(client.path))
+    writer.write(b"GET /_ping HTTP/1.1\r\nHost: d\r\n")
+    assert await asyncio.wait_for(reader.read(), 5) == b""
+    writer.close()
+
+
+async def test_a_client_that_asked_once_may_be_idle_for_long(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "FIRST_REQUEST", 0.05)
+    reader, writer = await asyncio.open_unix_connection(str(client.path))
+    for _ in range(2):
+        writer.write(b"GET /_ping HTTP/1.1\r\nHost: d\r\n\r\n")
+        assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\nOK"), 5)).startswith(b"HTTP/1.1 200")
+        await asyncio.sleep(0.15)
+    writer.close()

@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,14 +49,22 @@ def test_a_head_that_never_ends_is_given_up() -> None:
     splitter = Splitter()
     assert splitter.feed(b"x" * HEAD_LIMIT) == b""
     assert len(splitter.feed(b"x")) == HEAD_LIMIT + 1
-    assert splitter.complete
+    assert splitter.given_up
 
 
-def test_a_body_that_is_too_long_to_wait_for_is_given_on() -> None:
-    splitter = Splitter()
-    head = HEAD + b"Content-Length: 999999\r\n\r\n"
-    assert splitter.feed(head + b"y" * HEAD_LIMIT) == b""
-    assert splitter.feed(b"y") == head + b"y" * (HEAD_LIMIT + 1)
+@pytest.mark.parametrize("length", [b"999999", b"9" * 5000])
+def test_a_body_that_is_too_long_to_wait_for_is_given_on_at_once(length: bytes) -> None:
+    splitter, request = Splitter(), HEAD + b"Content-Length: " + length + b"\r\n\r\ny"
+    assert splitter.feed(request) == request
+    assert splitter.given_up
+    assert not splitter.complete
+
+
+def test_chunks_without_an_end_are_given_on() -> None:
+    splitter, head = Splitter(), HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+    assert splitter.feed(head) == b""
+    assert splitter.feed(b"y" * HEAD_LIMIT) == head + b"y" * HEAD_LIMIT
+    assert splitter.given_up
 
 
 def test_only_operations_that_take_the_connection_are_split() -> None:
