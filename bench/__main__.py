@@ -11,6 +11,7 @@ from pathlib import Path
 SUITES = {
     "engine": ("the API: starts, containers a second, memory, 500 containers at once", ("--containers", "60")),
     "containers": ("the docker command line: run --rm, exec, commit, ps, 200 MB through exec", ("--rounds", "3")),
+    "logs": ("much output, a slow reader, statistics of 100 containers", ("--megabytes", "50", "--containers", "20")),
     "commands": ("the command lines of this project: how long they take to start", ("--rounds", "3")),
     "build": ("builds: cold, cached, one file changed, ten stages", ("--rounds", "2")),
     "images": ("images through registries, and a very large layer", ("--megabytes", "100", "--gigabytes", "0")),

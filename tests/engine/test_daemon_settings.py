@@ -1,7 +1,9 @@
 """Settings of the daemon that act on the machine or on all containers: each has its effect."""
 
+import signal
 import socket
 import subprocess
+import sys
 import urllib.request
 from pathlib import Path
 
@@ -57,3 +59,20 @@ def test_without_live_restore_a_daemon_that_ends_stops_its_containers_and_polici
     ended = again.containers.get(never.id)
     assert (ended.status, ended.attrs["State"]["ExitCode"]) == ("exited", 5)
     again.close()
+
+
+def test_a_signal_asks_for_the_stacks_and_ends_nothing(daemon: Daemon) -> None:
+    assert daemon.process is not None
+    daemon.process.send_signal(signal.SIGUSR1)
+    wait_for(lambda: "stacks written to" in daemon.log)
+    (written,) = (daemon.root / "run").glob("stacks-*.log")
+    assert "Thread MainThread" in written.read_text()
+    assert daemon.cli("version").returncode == 0
+
+
+def test_default_log_options_that_are_none_keep_the_daemon_from_starting(tmp_path: Path) -> None:
+    roots = ("--data-root", str(tmp_path / "data"), "--exec-root", str(tmp_path / "run"), "-H", f"unix://{tmp_path}/s")
+    command = [str(Path(sys.executable).with_name("sampan")), "daemon", *roots, "--pidfile", str(tmp_path / "pid")]
+    ran = subprocess.run([*command, "--log-opt", "nope=1"], check=False, capture_output=True, text=True, timeout=20)
+    assert ran.returncode != 0
+    assert "failed to set log opts: unknown log opt 'nope' for json-file log driver" in ran.stdout + ran.stderr

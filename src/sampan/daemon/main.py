@@ -22,7 +22,9 @@ from sampan.api.versions import NEWEST, OLDEST, parse
 from sampan.daemon import flags, logs
 from sampan.daemon.notify import notify
 from sampan.daemon.ownership import owned
+from sampan.daemon.stacks import dump_stacks
 from sampan.engine.engine import Engine
+from sampan.engine.log_drivers.forward import check_driver
 from sampan.errors import EngineError, InvalidParameter
 from sampan.server.listen import serve
 
@@ -59,7 +61,17 @@ def load(command_line: flags.CommandLine) -> config.Config:
     given = dict(command_line.settings)
     if version := os.environ.get("DOCKER_MIN_API_VERSION"):
         given["min-api-version"] = checked_version(version)
-    return config.load(command_line.config_file, given)
+    return with_log_options(config.load(command_line.config_file, given))
+
+
+def with_log_options(settings: config.Config) -> config.Config:
+    """``settings`` if containers can log by them; raises InvalidParameter."""
+    if settings.log_opts:
+        try:
+            check_driver(settings.log_driver, settings.log_opts)
+        except InvalidParameter as error:
+            raise InvalidParameter(f"failed to set log opts: {error}") from None
+    return settings
 
 
 def checked_version(text: str) -> str:
@@ -99,6 +111,7 @@ async def run(settings: config.Config, command_line: flags.CommandLine) -> None:
         loop.add_signal_handler(number, stopping.set)
     engine = await Engine.open(settings)
     loop.add_signal_handler(signal.SIGHUP, reload, engine, command_line)
+    loop.add_signal_handler(signal.SIGUSR1, tell_stacks, engine)
     try:
         async with serving(engine, settings):
             log.info("sampan %s is ready, listening on %s", __version__, ", ".join(settings.listen_hosts))
@@ -137,6 +150,14 @@ def reload(engine: Engine, command_line: flags.CommandLine) -> None:
         logs.set_level(engine.context.config)
         log.info("Reloaded configuration")
     notify("READY=1")
+
+
+def tell_stacks(engine: Engine) -> None:
+    """Write where everything stands, and say where that is."""
+    try:
+        log.info("stacks written to %s", dump_stacks(Path(engine.context.config.exec_root)))
+    except OSError as error:
+        log.error("stacks cannot be written: %s", error)
 
 
 if __name__ == "__main__":
