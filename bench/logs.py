@@ -2,7 +2,8 @@
 
     python bench/logs.py [peer …] [--megabytes N] [--containers N]
 
-A container writes lines of 100 bytes as fast as they are taken: alone, and while a client follows who reads 1 MB a second.
+A container writes lines of 100 bytes as fast as they are taken: alone, and while a client follows who reads at most
+1 MB a second.
 """
 
 import argparse
@@ -15,8 +16,9 @@ from pathlib import Path
 
 import aiohttp
 from containers import resident
-from engine import BASE, Row, Session, create_start, get, post, remove, show, sleepers, timed
 from peers import IMAGE, Peer, ready
+
+from engine import BASE, Row, Session, create_start, get, post, remove, show, sleepers, timed
 
 SLOW = 1 << 20  # bytes a second
 
@@ -31,7 +33,7 @@ async def read_slowly(session: Session, container: str) -> None:
     """Follow the log at a pace that no container should wait for."""
     path = f"{BASE}/containers/{container}/logs?stdout=1&follow=1"
     async with session.get(path, timeout=aiohttp.ClientTimeout(total=None)) as answer:
-        while await answer.content.read(SLOW // 10):
+        async for _ in answer.content.iter_chunked(SLOW // 10):
             await asyncio.sleep(0.1)
 
 
