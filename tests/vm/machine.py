@@ -2,7 +2,7 @@
 
     .cache/vm/
       kernel/boot/vmlinuz-*, kernel/lib/modules    Debian's cloud kernel, unpacked, never installed
-      base.ext4                                     a minimal Debian with python3, made once by mmdebstrap
+      base-*.ext4                                   a minimal Debian with python3, made once by mmdebstrap
       initramfs.cpio                                busybox, four virtio modules, INIT below
       project.ext4                                  src, tests and site-packages, made anew at every run
 
@@ -12,6 +12,7 @@ qemu's microvm, emulated: no KVM is needed. The guest has no network but loopbac
 import shutil
 import subprocess
 import sys
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +20,8 @@ PROJECT = Path(__file__).parents[2]
 CACHE = PROJECT / ".cache" / "vm"
 KERNEL_PACKAGE = "linux-image-cloud-amd64"
 BASE_PACKAGES = "python3,libseccomp2,nftables,iproute2,procps,busybox-static,crun,kmod,xfsprogs"
+BASE = CACHE / f"base-{zlib.crc32(BASE_PACKAGES.encode()):08x}.ext4"
+"""Another list of packages is another base."""
 MODULES = ("virtio/virtio_ring", "virtio/virtio", "virtio/virtio_mmio", "block/virtio_blk")
 DONE = "VM-EXIT-STATUS="
 
@@ -61,7 +64,7 @@ def prepare() -> None:
     CACHE.mkdir(parents=True, exist_ok=True)
     if not (CACHE / "kernel").exists():
         unpack_kernel()
-    if not (CACHE / "base.ext4").exists():
+    if not BASE.exists():
         make_base()
     make_initramfs()
 
@@ -88,7 +91,7 @@ def make_base() -> None:
     shutil.copytree(modules(), root / "lib/modules" / modules().name)
     subprocess.run(["chroot", str(root), "depmod", modules().name], check=True)
     file_system(root, CACHE / "base.partial", 2048)
-    (CACHE / "base.partial").rename(CACHE / "base.ext4")
+    (CACHE / "base.partial").rename(BASE)
     shutil.rmtree(root)
 
 
@@ -156,9 +159,9 @@ def qemu(kernel: Path) -> Sequence[str]:
     """The command line of the emulator."""
     drives = [
         word
-        for number, name in enumerate(("base", "project"))
+        for number, disk in enumerate((BASE, CACHE / "project.ext4"))
         for word in (
-            "-drive", f"id=d{number},file={CACHE / name}.ext4,format=raw,if=none,snapshot=on",
+            "-drive", f"id=d{number},file={disk},format=raw,if=none,snapshot=on",
             "-device", f"virtio-blk-device,drive=d{number}",
         )
     ]  # fmt: skip
