@@ -210,6 +210,10 @@ int performer_filter(struct performer *performer, int64_t wanted, const struct a
 
 int perform_seccomp(struct performer *performer, const struct operation *operation)
 {
+    int result = kernel_close_from(FIRST_SLOT, KERNEL_CLOSE_RANGE_CLOEXEC);
+    if (result < 0)
+        return result;
+    performer->sealed = true;
     return performer_filter(performer, operation->a[0].number, &operation->a[1]);
 }
 

@@ -136,6 +136,7 @@ void performer_begin(struct performer *performer)
     performer->root = performer->link = performer->empty = -1;
     memset(performer->foreign, -1, sizeof performer->foreign);
     performer->object[0] = 0;
+    performer->sealed = false;
 }
 
 void performer_about(struct performer *performer, const char *format, ...)

@@ -310,6 +310,17 @@ EFFECTS: dict[str, tuple[Change, str, str]] = {
         "setarch linux32 true 2>/dev/null || echo no",
         "no",
     ),
+    "a filter that comes before the capabilities go need not know the newest calls": (
+        {
+            "process.noNewPrivileges": False,
+            "linux.seccomp": {
+                "defaultAction": "SCMP_ACT_ALLOW",
+                "syscalls": [{"names": ["close_range", "openat2"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38}],
+            },
+        },
+        "ls /proc/$$/fd; true",
+        "0\n1\n2",
+    ),
     # runtime-linux.md "File descriptors"
     "three descriptors are open": ({}, "ls /proc/$$/fd; true", "0\n1\n2"),
 }  # fmt: skip
