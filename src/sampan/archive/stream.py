@@ -18,6 +18,7 @@ from sampan.oci import digest as digests
 from sampan.oci.digest import Digest
 
 _AHEAD = 8
+_PIECE = 1 << 18
 
 
 class Sink(Protocol):
@@ -68,6 +69,26 @@ class HashingSink:
     @property
     def digest(self) -> Digest:
         return digests.of_hash(self._hash)
+
+
+class GatheringSink:
+    """A sink that hands on large pieces of the many small ones that a tar of small files is written in.
+
+    Call ``finish`` at the end.
+    """
+
+    def __init__(self, target: Sink) -> None:
+        self._target = target
+        self._gathered = bytearray()
+
+    def write(self, data: bytes | memoryview, /) -> None:
+        self._gathered += data
+        if len(self._gathered) >= _PIECE:
+            self.finish()
+
+    def finish(self) -> None:
+        self._target.write(bytes(self._gathered))
+        self._gathered.clear()
 
 
 class CompressingSink:

@@ -62,7 +62,8 @@ def duplicate(root: int, source: str, directory: Path) -> Path:
     selection, *_ = select(root, source)
     into = os.open(directory, DIRECTORY)
     try:
-        Copier(into, Placement(owner=None)).copy(root, selection, "copy", into=False)
+        with Copier(into, Placement(owner=None)) as copier:
+            copier.copy(root, selection, "copy", into=False)
         if selection.is_directory:
             status = _status(root, clean(source) or ".")
             os.chown("copy", status.st_uid, status.st_gid, dir_fd=into)
@@ -140,7 +141,8 @@ def _fill(root: int, source: str, directory: Path) -> None:
     selection, *_ = select(root, source)
     into = os.open(directory, DIRECTORY)
     try:
-        Copier(into, Placement(owner=None)).copy(root, selection, "", into=True)
+        with Copier(into, Placement(owner=None)) as copier:
+            copier.copy(root, selection, "", into=True)
     finally:
         os.close(into)
 

@@ -220,29 +220,34 @@ def _destination(step: ins.Copy, state: State, sources: Sources) -> str:
 def _place_all(rootfs: int, step: ins.Copy, sources: Sources, placement: Placement, destination: str) -> None:
     if not sources.count:
         return
-    copier = Copier(rootfs, placement)
     target = destination.rstrip("/")
     into = destination.endswith("/") or not target or _is_directory(rootfs, target)
     try:
-        for selection in sources.selections:
-            if _unpacks(step, sources.root, selection):
-                _extract(rootfs, copier, sources.root, selection, target, placement)
-            elif step.parents:
-                below = posixpath.join(target, _parent_below_pivot(step, selection))
-                copier.copy(sources.root, selection, below, into=True)
-            else:
-                copier.copy(sources.root, selection, target, into=into)
-        for checkout in sources.checkouts:
-            copier.copy(checkout.root, Selection("", True), target, into=True)
-        for download in sources.downloads:
-            path = posixpath.join(target, download.name) if into else target
-            with download.path.open("rb") as file:
-                copier.write_file(path, file, download.mtime_ns, 0o600)
-        for name, data in sources.inline:
-            copier.write_file(posixpath.join(target, name) if into else target, io.BytesIO(data))
+        with Copier(rootfs, placement) as copier:
+            for selection in sources.selections:
+                _place_selection(copier, rootfs, step, sources.root, selection, target, into=into)
+            for checkout in sources.checkouts:
+                copier.copy(checkout.root, Selection("", True), target, into=True)
+            for download in sources.downloads:
+                path = posixpath.join(target, download.name) if into else target
+                with download.path.open("rb") as file:
+                    copier.write_file(path, file, download.mtime_ns, 0o600)
+            for name, data in sources.inline:
+                copier.write_file(posixpath.join(target, name) if into else target, io.BytesIO(data))
     finally:
         for download in sources.downloads:
             download.path.unlink(missing_ok=True)
+
+
+def _place_selection(
+    copier: Copier, rootfs: int, step: ins.Copy, root: int, selection: Selection, target: str, *, into: bool
+) -> None:
+    if _unpacks(step, root, selection):
+        _extract(rootfs, copier, root, selection, target)
+    elif step.parents:
+        copier.copy(root, selection, posixpath.join(target, _parent_below_pivot(step, selection)), into=True)
+    else:
+        copier.copy(root, selection, target, into=into)
 
 
 def _parent_below_pivot(step: ins.Copy, selection: Selection) -> str:
@@ -280,8 +285,8 @@ def _unpacks(step: ins.Copy, root: int, selection: Selection) -> bool:
     return head[TAR_MAGIC_AT : TAR_MAGIC_AT + 5] == b"ustar"
 
 
-def _extract(rootfs: int, copier: Copier, root: int, selection: Selection, target: str, placement: Placement) -> None:
+def _extract(rootfs: int, copier: Copier, root: int, selection: Selection, target: str) -> None:
     copier.make_directory(target)
     with os.fdopen(open_regular(root, selection.path), "rb") as file:
-        owner = placement.owner if placement.owner != (0, 0) else None
+        owner = copier.placement.owner if copier.placement.owner != (0, 0) else None
         unpack(decompressed(file), rootfs, "/" + target, owner=owner)

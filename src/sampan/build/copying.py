@@ -14,10 +14,10 @@ import os
 import posixpath
 import shutil
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 from sampan.archive.walk import Found, walk
 from sampan.dockerfile.ignore import Ignore
@@ -29,6 +29,7 @@ from sampan.linux.openat2 import open_in_root, open_member
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 CHUNK = 1 << 20
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 LINKS = 40
 """Symbolic links that one source may lead over, as many as the kernel follows."""
 
@@ -120,12 +121,22 @@ def _describe(found: Found, placement: Placement) -> str:
     owner = placement.owner or (status.st_uid, status.st_gid)
     content = ""
     if stat.S_ISREG(status.st_mode):
-        fd = open_member(found.directory, found.name)
-        with os.fdopen(fd, "rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
+        content = _content(found)
     elif stat.S_ISLNK(status.st_mode):
         content = os.readlink(found.name, dir_fd=found.directory)
     return f"{found.path}\0{status.st_mode:o}\0{owner}\0{status.st_rdev}\0{content}\0"
+
+
+def _content(found: Found) -> str:
+    """SHA-256 of a file; a small one is read at once, without a buffer to be made for each."""
+    state = hashlib.sha256()
+    fd = open_member(found.directory, found.name)
+    try:
+        while data := os.read(fd, min(found.status.st_size, CHUNK) + 1):
+            state.update(data)
+    finally:
+        os.close(fd)
+    return state.hexdigest()
 
 
 def _members(root: int, selection: Selection, placement: Placement, opened: ExitStack) -> Iterator[Found]:
@@ -157,12 +168,19 @@ def _followed(root: int, path: str, opened: ExitStack) -> tuple[int, str, os.sta
 
 
 class Copier:
-    """Writes below the directory fd ``root``."""
+    """Writes below the directory fd ``root``. Use as a context manager: it keeps a directory open."""
 
     def __init__(self, root: int, placement: Placement) -> None:
         self._root = root
-        self._placement = placement
+        self.placement = placement
         self._times: list[tuple[str, int]] = []
+        self._above: tuple[str, int] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._forget()
 
     def copy(self, source: int, selection: Selection, destination: str, *, into: bool) -> None:
         """Bring one selection to ``destination`` (clean); ``into`` puts a file below it."""
@@ -173,9 +191,9 @@ class Copier:
             else:
                 base = posixpath.dirname(destination)
                 self.make_directory(base)
-            for found in _members(source, selection, self._placement, opened):
+            for found in _members(source, selection, self.placement, opened):
                 path = found.path if selection.is_directory or into else posixpath.basename(destination)
-                if self._placement.exclude:
+                if self.placement.exclude:
                     self.make_directory(posixpath.join(base, posixpath.dirname(path)))
                 self.place(found, posixpath.join(base, path))
         self.set_times()
@@ -188,48 +206,75 @@ class Copier:
             try:
                 os.close(open_in_root(self._root, current, DIRECTORY))
             except FileNotFoundError:
-                with self._parent(current) as (above, name):
-                    os.mkdir(name, 0o755, dir_fd=above)
-                    os.chown(name, *(self._placement.owner or (0, 0)), dir_fd=above, follow_symlinks=False)
+                above, name = self._parent(current)
+                os.mkdir(name, 0o755, dir_fd=above)
+                os.chown(name, *(self.placement.owner or (0, 0)), dir_fd=above, follow_symlinks=False)
             except NotADirectoryError:
                 raise InvalidParameter(f"cannot copy to directory over existing file: /{current}") from None
 
     def write_file(self, path: str, source: BinaryIO, mtime_ns: int | None = None, mode: int = 0o644) -> None:
         """Make the file ``path`` with what ``source`` has; the placement may say something else about ``mode``."""
         self.make_directory(posixpath.dirname(path))
-        with self._parent(path) as (above, name):
-            self._remove(above, name)
-            fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=above)
-            with os.fdopen(fd, "wb") as file:
-                shutil.copyfileobj(source, file, CHUNK)
-                file.flush()
-                os.fchown(fd, *(self._placement.owner or (0, 0)))
-                os.fchmod(fd, mode if self._placement.mode is None else self._placement.mode.of(stat.S_IFREG | mode))
-                if mtime_ns is not None:
-                    os.utime(fd, ns=(mtime_ns, mtime_ns))
+        above, name = self._parent(path)
+        with os.fdopen(_new_file(above, name), "wb") as file:
+            shutil.copyfileobj(source, file, CHUNK)
+            file.flush()
+            fd = file.fileno()
+            os.fchown(fd, *(self.placement.owner or (0, 0)))
+            os.fchmod(fd, mode if self.placement.mode is None else self.placement.mode.of(stat.S_IFREG | mode))
+            if mtime_ns is not None:
+                os.utime(fd, ns=(mtime_ns, mtime_ns))
 
-    def _parent(self, path: str) -> "_Above":
+    def _parent(self, path: str) -> tuple[int, str]:
+        """An fd of the directory of ``path``, valid until another is asked for, and the name in it.
+
+        Names come sorted: one directory's stand together.
+        """
         parent, name = posixpath.split(path)
-        return _Above(open_in_root(self._root, parent or ".", DIRECTORY), name)
+        if self._above is None or self._above[0] != parent:
+            opened = open_in_root(self._root, parent or ".", DIRECTORY)
+            self._forget()
+            self._above = parent, opened
+        return self._above[1], name
+
+    def _forget(self) -> None:
+        if self._above is not None:
+            os.close(self._above[1])
+            self._above = None
 
     def place(self, found: Found, path: str) -> None:
         """Make ``path`` like ``found``, in a directory that is there; ``set_times`` at the end dates directories."""
-        with self._parent(path) as (above, name):
-            if found.is_directory:
-                self._place_directory(found, above, name, path)
-                return
-            self._remove(above, name)
-            status = found.status
-            if stat.S_ISREG(status.st_mode):
-                _copy_file(found, above, name)
-            elif stat.S_ISLNK(status.st_mode):
+        above, name = self._parent(path)
+        status = found.status
+        if found.is_directory:
+            self._place_directory(found, above, name, path)
+        elif stat.S_ISREG(status.st_mode):
+            self._place_file(found, above, name)
+        elif not stat.S_ISSOCK(status.st_mode):
+            _remove(above, name)
+            if stat.S_ISLNK(status.st_mode):
                 os.symlink(os.readlink(found.name, dir_fd=found.directory), name, dir_fd=above)
-            elif stat.S_ISSOCK(status.st_mode):
-                return
             else:
                 os.mknod(name, status.st_mode, status.st_rdev, dir_fd=above)
             self._finish(found, above, name)
             os.utime(name, ns=(status.st_mtime_ns, status.st_mtime_ns), dir_fd=above, follow_symlinks=False)
+
+    def _place_file(self, found: Found, above: int, name: str) -> None:
+        """A regular file, all of it by its two fds."""
+        mtime = found.status.st_mtime_ns
+        reading = open_member(found.directory, found.name)
+        try:
+            writing = _new_file(above, name)
+            try:
+                _copy_content(reading, writing)
+                os.fchown(writing, *self._owner(found))
+                os.fchmod(writing, self._mode(found))
+                _copy_attributes(xattr.all_of(reading, ""), writing, "")
+                os.utime(writing, ns=(mtime, mtime))
+            finally:
+                os.close(writing)
+        finally:
+            os.close(reading)
 
     def _place_directory(self, found: Found, above: int, name: str, path: str) -> None:
         try:
@@ -241,24 +286,18 @@ class Copier:
         self._times.append((path, found.status.st_mtime_ns))
 
     def _finish(self, found: Found, above: int, name: str) -> None:
-        status = found.status
-        owner = self._placement.owner or (status.st_uid, status.st_gid)
-        os.chown(name, *owner, dir_fd=above, follow_symlinks=False)
-        if not stat.S_ISLNK(status.st_mode):
-            wanted = self._placement.mode
-            mode = stat.S_IMODE(status.st_mode) if wanted is None else wanted.of(status.st_mode)
-            os.chmod(name, mode, dir_fd=above)
-        for attribute, value in xattr.all_of(found.directory, found.name).items():
-            if attribute.startswith("user.") or attribute == "security.capability":
-                xattr.set(above, name, attribute, value)
+        """Owner, mode and attributes of something that is no regular file."""
+        os.chown(name, *self._owner(found), dir_fd=above, follow_symlinks=False)
+        if not stat.S_ISLNK(found.status.st_mode):
+            os.chmod(name, self._mode(found), dir_fd=above)
+        _copy_attributes(xattr.all_of(found.directory, found.name), above, name)
 
-    def _remove(self, above: int, name: str) -> None:
-        try:
-            os.unlink(name, dir_fd=above)
-        except FileNotFoundError:
-            return
-        except IsADirectoryError:
-            raise InvalidParameter(f"cannot replace to directory {name} with file") from None
+    def _owner(self, found: Found) -> tuple[int, int]:
+        return self.placement.owner or (found.status.st_uid, found.status.st_gid)
+
+    def _mode(self, found: Found) -> int:
+        wanted, mode = self.placement.mode, found.status.st_mode
+        return stat.S_IMODE(mode) if wanted is None else wanted.of(mode)
 
     def set_times(self) -> None:
         """Give the directories made so far their times, now that nothing more is written to them."""
@@ -269,29 +308,34 @@ class Copier:
             finally:
                 os.close(fd)
         self._times.clear()
+        self._forget()
 
 
-class _Above:
-    """A parent directory's fd and a name in it, closed at the end of the block."""
-
-    def __init__(self, fd: int, name: str) -> None:
-        self._fd, self._name = fd, name
-
-    def __enter__(self) -> tuple[int, str]:
-        return self._fd, self._name
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._fd)
-
-
-def _copy_file(found: Found, above: int, name: str) -> None:
-    reading = open_member(found.directory, found.name)
+def _new_file(above: int, name: str) -> int:
+    """A new file for writing, in place of what has its name."""
     try:
-        writing = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=above)
-        try:
-            while os.sendfile(writing, reading, None, CHUNK):
-                pass
-        finally:
-            os.close(writing)
-    finally:
-        os.close(reading)
+        return os.open(name, _NEW_FILE, 0o600, dir_fd=above)
+    except FileExistsError:
+        _remove(above, name)
+        return os.open(name, _NEW_FILE, 0o600, dir_fd=above)
+
+
+def _remove(above: int, name: str) -> None:
+    try:
+        os.unlink(name, dir_fd=above)
+    except FileNotFoundError:
+        return
+    except IsADirectoryError:
+        raise InvalidParameter(f"cannot replace to directory {name} with file") from None
+
+
+def _copy_content(reading: int, writing: int) -> None:
+    while os.sendfile(writing, reading, None, CHUNK):
+        pass
+
+
+def _copy_attributes(attributes: Mapping[str, bytes], above: int, name: str) -> None:
+    """Users' attributes and capabilities."""
+    for attribute, value in attributes.items():
+        if attribute.startswith("user.") or attribute == "security.capability":
+            xattr.set(above, name, attribute, value)

@@ -83,7 +83,7 @@ def _merge(snapshots: Snapshots, active: str, below: ChainID | None, state: Stat
         rootfs = snapshots.mount(active, volatile=True)
         for fd in (lower, final, rootfs):
             opened.callback(os.close, fd)
-        copier = Copier(rootfs, Placement(owner=None))
+        copier = opened.enter_context(Copier(rootfs, Placement(owner=None)))
         for path in sorted({path for chain in own for path in _touched(snapshots, chain, lower)}):
             _bring(copier, rootfs, final, path)
         copier.set_times()

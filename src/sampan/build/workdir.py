@@ -28,7 +28,12 @@ async def directory_exists(build: "Build", state: State, path: str, held: ExitSt
 
 async def make_workdir(rootfs: int, path: str, user: str) -> None:
     """Make ``path`` and what is missing above it, owned by ``user``: root if it is empty or not known here."""
-    await in_thread(Copier(rootfs, Placement(await in_thread(_owner, rootfs, user))).make_directory, clean(path))
+    await in_thread(_make, rootfs, clean(path), user)
+
+
+def _make(rootfs: int, path: str, user: str) -> None:
+    with Copier(rootfs, Placement(_owner(rootfs, user))) as copier:
+        copier.make_directory(path)
 
 
 def _owner(rootfs: int, user: str) -> tuple[int, int]:

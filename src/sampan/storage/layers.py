@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 from sampan.archive.compression import compressor, decompressed
 from sampan.archive.entry import BLOCK
 from sampan.archive.reader import CHUNK, Source
-from sampan.archive.stream import CompressingSink, HashingSink, Sink
+from sampan.archive.stream import CompressingSink, GatheringSink, HashingSink, Sink
 from sampan.errors import EngineError
 from sampan.oci import descriptor as types
 from sampan.oci.descriptor import Descriptor
@@ -37,14 +37,13 @@ def write_layer(
 
 
 def _write(ingest: Ingest, write: Callable[[Sink], None], compression: str) -> DiffID:
-    if not compression:
-        plain = HashingSink(ingest)
-        write(plain)
-        return DiffID(plain.digest)
-    packing = CompressingSink(compressor(compression), ingest)
-    hashing = HashingSink(packing)
-    write(hashing)
-    packing.finish()
+    packing = CompressingSink(compressor(compression), ingest) if compression else None
+    hashing = HashingSink(packing or ingest)
+    gathering = GatheringSink(hashing)
+    write(gathering)
+    gathering.finish()
+    if packing is not None:
+        packing.finish()
     return DiffID(hashing.digest)
 
 

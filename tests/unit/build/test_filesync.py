@@ -78,3 +78,12 @@ def test_the_clients_error_is_ours(receiver: Receiver) -> None:
 def test_go_modes_are_translated() -> None:
     assert unix_mode(0o755 | GO_SETUID) == stat.S_IFREG | stat.S_ISUID | 0o755
     assert unix_mode(GO_DIRECTORY | 0o700) == stat.S_IFDIR | 0o700
+
+
+def test_a_directory_replaced_under_way_takes_no_more_files(receiver: Receiver, tmp_path: Path) -> None:
+    """The fd of the directory last worked in is kept; it must not outlive the name's meaning."""
+    take(receiver, named("d", GO_DIRECTORY | 0o755), named("d/a", size=1), m.Packet(type=DATA, ID=1))
+    take(receiver, named("d", GO_SYMLINK | 0o777, linkname="/elsewhere"))
+    with pytest.raises(FileNotFoundError):
+        take(receiver, named("d/b", size=1), m.Packet(type=DATA, ID=3, data=b"x"))
+    assert (tmp_path / "d").is_symlink()

@@ -24,6 +24,13 @@ async def serve(connection: Hijacked, services: Sequence[Any]) -> None:
     await _closed(protocol)
 
 
+async def send_together(stream: Any, messages: Sequence[Any]) -> None:
+    """Send messages of a call at once; by grpclib's own way each is a frame and a system call."""
+    encoded = (message.SerializeToString() for message in messages)
+    framed = b"".join(bytes(1) + len(data).to_bytes(4, "big") + data for data in encoded)
+    await stream._stream.send_data(framed)  # grpclib has no public way to send more than one
+
+
 class SessionChannel(Channel):
     """A gRPC client on one connection, which is never made again."""
 

@@ -14,6 +14,7 @@ import posixpath
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from sampan.archive.tree import remove_tree
@@ -27,6 +28,7 @@ STAT, REQUEST, DATA, FINISH, ERROR = range(5)
 GO_DIRECTORY, GO_SYMLINK, GO_DEVICE, GO_PIPE, GO_SOCKET, GO_CHARACTER = (
     1 << 31, 1 << 27, 1 << 26, 1 << 25, 1 << 24, 1 << 21,
 )  # fmt: skip
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 GO_SETUID, GO_SETGID, GO_STICKY = 1 << 23, 1 << 22, 1 << 20
 
 
@@ -42,6 +44,7 @@ class Receiver:
     count: int = 0
     size: int = 0
     all_named: bool = False
+    directory: tuple[str, int] | None = None
 
     @property
     def complete(self) -> bool:
@@ -72,31 +75,41 @@ class Receiver:
     def _make(self, path: str, named: Any) -> bool:
         """Make ``path`` what it should be, but for a file's content; true if that is wanted."""
         parent, name = posixpath.split(path)
-        above = open_in_root(self.root, parent or ".", DIRECTORY)
-        try:
-            mode = unix_mode(named.mode)
-            existing = _status(above, name)
-            if stat.S_ISDIR(mode):
-                self.directories.append((path, named))
-                if existing is None or not stat.S_ISDIR(existing.st_mode):
-                    _remove(above, name, existing)
-                    os.mkdir(name, 0o755, dir_fd=above)
-                os.chmod(name, stat.S_IMODE(mode), dir_fd=above)
-                return False
-            if existing is not None and _same(existing, named, mode):
-                return False
-            _remove(above, name, existing)
-            if stat.S_ISLNK(mode):
-                os.symlink(named.linkname, name, dir_fd=above)
-                return False
-            if named.linkname:
-                return self._link(above, name, named.linkname)
-            if not stat.S_ISREG(mode):
-                _make_node(above, name, mode, named)
-                return False
-            return True
-        finally:
-            os.close(above)
+        above = self._above(parent)
+        mode = unix_mode(named.mode)
+        existing = _status(above, name)
+        if stat.S_ISDIR(mode):
+            self.directories.append((path, named))
+            if existing is None or not stat.S_ISDIR(existing.st_mode):
+                _remove(above, name, existing)
+                os.mkdir(name, 0o755, dir_fd=above)
+            os.chmod(name, stat.S_IMODE(mode), dir_fd=above)
+            return False
+        if existing is not None and _same(existing, named, mode):
+            return False
+        _remove(above, name, existing)
+        if stat.S_ISLNK(mode):
+            os.symlink(named.linkname, name, dir_fd=above)
+            return False
+        if named.linkname:
+            return self._link(above, name, named.linkname)
+        if not stat.S_ISREG(mode):
+            _make_node(above, name, mode, named)
+            return False
+        return True
+
+    def _above(self, parent: str) -> int:
+        """An fd of a directory, kept until another is asked for: names come sorted."""
+        if self.directory is None or self.directory[0] != parent:
+            opened = open_in_root(self.root, parent or ".", DIRECTORY)
+            self._forget_directory()
+            self.directory = parent, opened
+        return self.directory[1]
+
+    def _forget_directory(self) -> None:
+        if self.directory is not None:
+            os.close(self.directory[1])
+            self.directory = None
 
     def _link(self, above: int, name: str, target: str) -> bool:
         parent, target_name = posixpath.split(posixpath.normpath(target).lstrip("/"))
@@ -113,11 +126,7 @@ class Receiver:
         path, named = self.wanted[number]
         if number not in self.open_files:
             parent, name = posixpath.split(path)
-            above = open_in_root(self.root, parent or ".", DIRECTORY)
-            try:
-                fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=above)
-            finally:
-                os.close(above)
+            fd = os.open(name, _NEW_FILE, 0o600, dir_fd=self._above(parent))
             self.open_files[number] = (path, named, fd)
         fd = self.open_files[number][2]
         if data:
@@ -146,7 +155,8 @@ class Receiver:
                 os.close(fd)
 
     def close(self) -> None:
-        """Close files that never ended."""
+        """Close what is open still, files that never ended among it."""
+        self._forget_directory()
         for _, _, fd in self.open_files.values():
             os.close(fd)
 
@@ -160,6 +170,7 @@ def _extra(root: int, seen: set[str]) -> list[str]:
     return extra
 
 
+@lru_cache(64)
 def unix_mode(mode: int) -> int:
     """Go's FileMode as the kernel's."""
     kinds = (
