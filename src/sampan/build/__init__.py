@@ -1,8 +1,10 @@
 """Dockerfile → image.
 
 stages.py    Dockerfile + options → the stages that are needed, and what each needs of others
-builder.py   walks them, independent ones side by side; every step is keyed by what it depends on
+builder.py   makes the image of the last state
+building.py  walks the stages, independent ones side by side; every step is keyed by what it depends on
 stage.py     what one instruction does to a stage's state; run_step.py, copy_step.py, layer.py do the work
+scope.py     what such a step knows of its stage and its build
 commits.py   steps' states as images (the classic builder's promise); imported.py: --cache-from
 kept.py      directories that outlive builds; usage.py, prune.py: what all of it takes, and how it goes
 copying.py   COPY and ADD on directory fds

@@ -13,7 +13,6 @@ import stat
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sampan.archive.compression import decompressed
 from sampan.archive.copy import unpack
@@ -21,15 +20,13 @@ from sampan.build.copy_step import tree_of
 from sampan.build.copying import DIRECTORY, Copier, Placement, clean, select
 from sampan.build.executor import StepMount
 from sampan.build.kept import hold, label
+from sampan.build.scope import Scope
 from sampan.build.threads import in_thread
 from sampan.dockerfile.mounts import RunMount
 from sampan.errors import EngineError, InvalidParameter
 from sampan.linux.openat2 import open_in_root
 from sampan.oci.descriptor import Descriptor
 from sampan.storage.store import Storage
-
-if TYPE_CHECKING:
-    from sampan.build.stage import StageBuilder
 
 PRIVATE_LIMIT = 1 << 16
 
@@ -73,11 +70,11 @@ def duplicate(root: int, source: str, directory: Path) -> Path:
     return directory / "copy"
 
 
-async def cache_mount(builder: "StageBuilder", mount: RunMount, opened: ExitStack) -> StepMount:
+async def cache_mount(scope: Scope, mount: RunMount, opened: ExitStack) -> StepMount:
     """A directory that outlives the build, held until ``opened`` ends."""
     target = target_of(mount)
     id = mount.id or clean(target)
-    directory = builder.build.workshop.cache_mounts / directory_name(id)
+    directory = scope.build.workshop.cache_mounts / directory_name(id)
     if mount.sharing == "private":
         directory = await in_thread(_own_directory, directory, opened)
     else:
@@ -85,7 +82,7 @@ async def cache_mount(builder: "StageBuilder", mount: RunMount, opened: ExitStac
     is_new = not directory.with_name(f"{directory.name}.id").exists()
     await in_thread(label, directory, id)
     if is_new:
-        await _begin(builder, mount, id, directory, opened)
+        await _begin(scope, mount, id, directory, opened)
     return StepMount(target, directory, mount.read_only)
 
 
@@ -94,29 +91,29 @@ def directory_name(id: str) -> str:
     return hashlib.sha256(id.encode()).hexdigest()[:32]
 
 
-def note_caches(builder: "StageBuilder", mounts: Sequence[RunMount]) -> None:
+def note_caches(scope: Scope, mounts: Sequence[RunMount]) -> None:
     """Remember the caches that a step has, whether it is done or was done before."""
-    build = builder.build
+    build = scope.build
     for mount in mounts:
         if mount.type == "cache" and mount.target:
             id = mount.id or clean(mount.target)
             build.cache_mounts[id] = build.workshop.cache_mounts / directory_name(id)
 
 
-async def _begin(builder: "StageBuilder", mount: RunMount, id: str, directory: Path, opened: ExitStack) -> None:
+async def _begin(scope: Scope, mount: RunMount, id: str, directory: Path, opened: ExitStack) -> None:
     """Fill a new cache: with what it held elsewhere, a copy of what ``from`` and ``source`` name, or nothing."""
     directory.chmod(0o755 if mount.mode is None else mount.mode)
     os.chown(directory, mount.uid or 0, mount.gid or 0)
-    if await _imported(builder, id, directory):
+    if await _imported(scope, id, directory):
         return
     if mount.from_:
-        root = await tree_of(builder, mount.from_, opened)
+        root = await tree_of(scope, mount.from_, opened)
         await in_thread(_fill, root, mount.source, directory)
 
 
-async def _imported(builder: "StageBuilder", id: str, directory: Path) -> bool:
+async def _imported(scope: Scope, id: str, directory: Path) -> bool:
     """Fill the cache with what an imported one of its ID holds; False where there is none or it cannot be had."""
-    build = builder.build
+    build = scope.build
     known = build.request.imported.mounts.get(id)
     if known is None:
         return False

@@ -7,7 +7,6 @@ import secrets
 import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from sampan.archive.compression import decompressed, detect
 from sampan.archive.copy import unpack
@@ -17,6 +16,7 @@ from sampan.build.git import Remote, check_out, is_git, parse_remote
 from sampan.build.layer import layer_step, linked_step
 from sampan.build.owners import resolve_owner
 from sampan.build.remote import Download, fetch_all, is_url
+from sampan.build.scope import Scope
 from sampan.build.state import State
 from sampan.build.threads import in_thread
 from sampan.dockerfile import instructions as ins
@@ -27,9 +27,6 @@ from sampan.dockerfile.match import has_wildcards
 from sampan.dockerfile.modes import parse_mode
 from sampan.errors import InvalidParameter
 from sampan.linux.openat2 import open_in_root, open_regular
-
-if TYPE_CHECKING:
-    from sampan.build.stage import StageBuilder
 
 TAR_MAGIC_AT = 257
 
@@ -58,14 +55,14 @@ class Sources:
         return len(self.selections) + len(self.downloads) + len(self.inline) + len(self.checkouts)
 
 
-async def copy_step(builder: "StageBuilder", written: ins.Copy, state: State) -> tuple[State, bool]:
+async def copy_step(scope: Scope, written: ins.Copy, state: State) -> tuple[State, bool]:
     """The state after a COPY or ADD, and whether it was cached. Raises CopyFailed, InvalidParameter."""
-    step = _expanded(builder, written, state)
+    step = _expanded(scope, written, state)
     with ExitStack() as held:
-        root = await _source_root(builder, step, held)
-        placement = await _placement(builder, step, state, held)
+        root = await _source_root(scope, step, held)
+        placement = await _placement(scope, step, state, held)
         try:
-            sources = await _sources(builder, step, root, held)
+            sources = await _sources(scope, step, root, held)
         except SourceMissing as error:
             raise errors.SourceMissing(_keyword(step), error.path.lstrip("/"), step.from_) from None
         destination = _destination(step, state, sources)
@@ -78,9 +75,9 @@ async def copy_step(builder: "StageBuilder", written: ins.Copy, state: State) ->
         words += [f"{c.remote.url} {c.commit} {c.remote.directory} {c.remote.keep_git_dir}" for c in sources.checkouts]
         words += [selection.path for selection in sources.selections]
         for download in sources.downloads:
-            builder.build.made_from(download.url, download.digest)
+            scope.build.made_from(download.url, download.digest)
         for checkout in sources.checkouts:
-            builder.build.made_from(f"{checkout.remote.url}#{checkout.remote.ref}", f"sha1:{checkout.commit}")
+            scope.build.made_from(f"{checkout.remote.url}#{checkout.remote.ref}", f"sha1:{checkout.commit}")
         description = f"{_described(step)} # buildkit"
 
         async def work(rootfs: int) -> None:
@@ -88,7 +85,7 @@ async def copy_step(builder: "StageBuilder", written: ins.Copy, state: State) ->
 
         make = linked_step if step.link else layer_step
         parts = (_keyword(step), *words)
-        return await make(builder.build, state, parts, description, work, builder.reuse)
+        return await make(scope.build, state, parts, description, work, scope.reuse)
 
 
 def _keyword(step: ins.Copy) -> str:
@@ -101,8 +98,8 @@ def _described(step: ins.Copy) -> str:
     return f"{_keyword(step)} {''.join(flags)}{' '.join(names)} {step.destination}"
 
 
-def _expanded(builder: "StageBuilder", step: ins.Copy, state: State) -> ins.Copy:
-    variables, escape = builder.variables(state), builder.escape
+def _expanded(scope: Scope, step: ins.Copy, state: State) -> ins.Copy:
+    variables, escape = scope.variables(state), scope.escape
     return replace(
         step,
         sources=tuple(expand(source, variables, escape) for source in step.sources),
@@ -117,17 +114,17 @@ def _expanded(builder: "StageBuilder", step: ins.Copy, state: State) -> ins.Copy
     )
 
 
-async def _source_root(builder: "StageBuilder", step: ins.Copy, held: ExitStack) -> int:
+async def _source_root(scope: Scope, step: ins.Copy, held: ExitStack) -> int:
     """The directory that sources are looked up in: the context, or what ``--from`` names."""
     if not step.from_:
-        return builder.build.request.context
-    return await tree_of(builder, step.from_, held)
+        return scope.build.request.context
+    return await tree_of(scope, step.from_, held)
 
 
-async def tree_of(builder: "StageBuilder", name: str, held: ExitStack) -> int:
+async def tree_of(scope: Scope, name: str, held: ExitStack) -> int:
     """The file system called ``name``: an earlier stage, a named context, or an image. The fd closes with ``held``."""
-    build = builder.build
-    index = stages.source_stage(build.request.dockerfile, name, builder.index)
+    build = scope.build
+    index = stages.source_stage(build.request.dockerfile, name, scope.index)
     if index is not None:
         state = await build.stage(index)
     elif name in build.request.named_contexts:
@@ -139,16 +136,16 @@ async def tree_of(builder: "StageBuilder", name: str, held: ExitStack) -> int:
     return view
 
 
-async def _placement(builder: "StageBuilder", step: ins.Copy, state: State, held: ExitStack) -> Placement:
+async def _placement(scope: Scope, step: ins.Copy, state: State, held: ExitStack) -> Placement:
     owner: tuple[int, int] | None = None if step.from_ else (0, 0)
     if step.chown:
-        view = await in_thread(builder.build.workshop.storage.snapshots.view, state.chain)
+        view = await in_thread(scope.build.workshop.storage.snapshots.view, state.chain)
         held.callback(os.close, view)
         owner = resolve_owner(view, step.chown)
     return Placement(owner, parse_mode(step.chmod) if step.chmod else None, Ignore(step.exclude), step.parents)
 
 
-async def _sources(builder: "StageBuilder", step: ins.Copy, root: int, held: ExitStack) -> Sources:
+async def _sources(scope: Scope, step: ins.Copy, root: int, held: ExitStack) -> Sources:
     local: list[str] = []
     remote: list[str] = []
     repositories: list[str] = []
@@ -160,14 +157,14 @@ async def _sources(builder: "StageBuilder", step: ins.Copy, root: int, held: Exi
     checksum = step.checksum if isinstance(step, ins.Add) else ""
     if checksum and (len(remote) + len(repositories) != 1 or local):
         raise InvalidParameter("checksum can't be specified for multiple or local sources")
-    classic = builder.build.request.keep_steps
+    classic = scope.build.request.keep_steps
     selections = [
         found for source in local for found in await in_thread(_selected, root, source, step, classic=classic)
     ]
     if classic and not (selections or remote or repositories or step.inline):
         raise errors.CopyFailed(_keyword(step), "no source files were specified")
-    downloads = await fetch_all(remote, builder.build.workshop.scratch, checksum if remote else "")
-    checkouts = [await _checkout(builder, step, source, held) for source in repositories]
+    downloads = await fetch_all(remote, scope.build.workshop.scratch, checksum if remote else "")
+    checkouts = [await _checkout(scope, step, source, held) for source in repositories]
     inline = [(heredoc.name, heredoc.content.encode()) for heredoc in step.inline]
     return Sources(root, selections, downloads, inline, checkouts)
 
@@ -184,7 +181,7 @@ def _selected(root: int, source: str, step: ins.Copy, *, classic: bool) -> list[
         raise
 
 
-async def _checkout(builder: "StageBuilder", step: ins.Copy, source: str, held: ExitStack) -> Checkout:
+async def _checkout(scope: Scope, step: ins.Copy, source: str, held: ExitStack) -> Checkout:
     """The repository ``source`` on disk until ``held`` ends."""
     assert isinstance(step, ins.Add)
     remote = parse_remote(source)
@@ -193,7 +190,7 @@ async def _checkout(builder: "StageBuilder", step: ins.Copy, source: str, held: 
         commit=step.checksum or remote.commit,
         keep_git_dir=remote.keep_git_dir if step.keep_git_dir is None else step.keep_git_dir,
     )
-    directory = builder.build.workshop.scratch / f"git-{secrets.token_hex(8)}"
+    directory = scope.build.workshop.scratch / f"git-{secrets.token_hex(8)}"
     held.callback(shutil.rmtree, directory, ignore_errors=True)
     commit = await check_out(remote, directory)
     if not remote.keep_git_dir:

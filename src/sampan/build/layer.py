@@ -6,10 +6,10 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sampan.api.times import format_time
 from sampan.archive.walk import walk
+from sampan.build.building import Build
 from sampan.build.cache import Entry
 from sampan.build.leftovers import ACTIVE_PREFIX
 from sampan.build.request import Request
@@ -20,9 +20,6 @@ from sampan.oci import digest as digests
 from sampan.storage.layers import commit_layer
 from sampan.storage.unpack import unpack_blob
 
-if TYPE_CHECKING:
-    from sampan.build.builder import Build
-
 Work = Callable[[int], Awaitable[None]]
 """``await work(rootfs)``: changes the file system behind the mount's fd."""
 
@@ -32,7 +29,7 @@ def timestamp(epoch: int | None) -> str:
     return format_time(time.time_ns() if epoch is None else epoch * 1_000_000_000)
 
 
-async def metadata_step(build: "Build", state: State, key: str, description: str, reuse: bool) -> tuple[State, bool]:
+async def metadata_step(build: Build, state: State, key: str, description: str, reuse: bool) -> tuple[State, bool]:
     """The state after a step that changes no files, and whether the cache knew it (so that times stay)."""
     entry = await build.known(key, state) if reuse else None
     if entry is not None:
@@ -43,7 +40,7 @@ async def metadata_step(build: "Build", state: State, key: str, description: str
 
 
 async def layer_step(
-    build: "Build",
+    build: Build,
     state: State,
     parts: Sequence[str],
     description: str,
@@ -63,7 +60,7 @@ async def layer_step(
     return _held(build, state.after(key, entry)), True
 
 
-def _held(build: "Build", grown: State) -> State:
+def _held(build: Build, grown: State) -> State:
     """The state, kept until the build ends."""
     build.lease.hold(*grown.stack(), *(layer.digest for layer in grown.layers))
     return grown
@@ -75,7 +72,7 @@ def _dating(request: Request) -> list[str]:
 
 
 async def linked_step(
-    build: "Build", state: State, parts: Sequence[str], description: str, work: Work, reuse: bool
+    build: Build, state: State, parts: Sequence[str], description: str, work: Work, reuse: bool
 ) -> tuple[State, bool]:
     """``--link``: a layer made on nothing and put on ``state``, so that a new base image leaves it as it is."""
     nothing = scratch(state.platform)
@@ -89,7 +86,7 @@ async def linked_step(
     return await in_thread(_linked, build, state, key, alone), cached
 
 
-def _linked(build: "Build", state: State, key: str, alone: State) -> State:
+def _linked(build: Build, state: State, key: str, alone: State) -> State:
     storage, (layer,), (diff_id,) = build.workshop.storage, alone.layers, alone.diff_ids
     chain = digests.extend(state.chain, diff_id)
     build.lease.hold(chain)
@@ -102,7 +99,7 @@ def _linked(build: "Build", state: State, key: str, alone: State) -> State:
     return grown
 
 
-async def _made(build: "Build", state: State, key: str, description: str, work: Work, mapped: Mapped | None) -> State:
+async def _made(build: Build, state: State, key: str, description: str, work: Work, mapped: Mapped | None) -> State:
     snapshots = build.workshop.storage.snapshots
     active = ACTIVE_PREFIX + secrets.token_hex(16)
     mounted: list[int] = []  # a step cancelled while it is mounted still knows the fd
@@ -120,7 +117,7 @@ async def _made(build: "Build", state: State, key: str, description: str, work: 
         raise
 
 
-def _commit(build: "Build", state: State, key: str, description: str, active: str) -> State:
+def _commit(build: Build, state: State, key: str, description: str, active: str) -> State:
     storage = build.workshop.storage
     if _dating(build.request) and build.request.epoch is not None:
         _date(storage.snapshots.upper(active), build.request.epoch)

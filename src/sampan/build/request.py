@@ -1,7 +1,7 @@
 """What a build is asked for, what it builds from, and whom it tells: values and contracts, no work.
 
 classic POST /build ─┐
-BuildKit's Solve     ├─▶ Request ─▶ builder.Build ─▶ Outcome
+BuildKit's Solve     ├─▶ Request ─▶ building.Build ─▶ Outcome
 sampan.build (API)  ─┘                  └─▶ Observer (steps begin, print, end)
 """
 

@@ -7,7 +7,6 @@ import stat
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from sampan.build.cache_mounts import cache_mount, duplicate, note_caches, private_directory, target_of
 from sampan.build.copy_step import tree_of
@@ -16,6 +15,7 @@ from sampan.build.errors import StepFailed
 from sampan.build.executor import Command, StepMount
 from sampan.build.layer import layer_step
 from sampan.build.request import PREDEFINED, Request, Step
+from sampan.build.scope import Scope
 from sampan.build.state import State
 from sampan.build.threads import in_thread
 from sampan.dockerfile import instructions as ins
@@ -25,9 +25,6 @@ from sampan.dockerfile.heredoc import parse_heredoc
 from sampan.dockerfile.mounts import RunMount, parse_mount
 from sampan.errors import Forbidden, InvalidParameter, NotFound
 from sampan.linux.openat2 import open_in_root
-
-if TYPE_CHECKING:
-    from sampan.build.stage import StageBuilder
 
 PIPES = "/dev/pipes"
 SECRETS = "/run/secrets"
@@ -42,20 +39,20 @@ class Prepared:
     env: dict[str, str] = field(default_factory=dict)
 
 
-async def run_step(builder: "StageBuilder", run: ins.Run, state: State, step: Step) -> tuple[State, bool]:
+async def run_step(scope: Scope, run: ins.Run, state: State, step: Step) -> tuple[State, bool]:
     """The state after a RUN, and whether it was cached. Raises StepFailed."""
-    build = builder.build
+    build = scope.build
     _entitled(run, build.request)
     argv, script = _command_line(run, state)
-    variables = builder.variables(state)
-    mounts = [parse_mount(text, lambda word: expand(word, variables, builder.escape)) for text in run.mounts]
-    note_caches(builder, mounts)
+    variables = scope.variables(state)
+    mounts = [parse_mount(text, lambda word: expand(word, variables, scope.escape)) for text in run.mounts]
+    note_caches(scope, mounts)
     build.secrets.update(_secret_id(mount) for mount in mounts if mount.type == "secret")
     build.agents.update(_agent_id(mount) for mount in mounts if mount.type == "ssh")
     arguments = {name: value for name, value in state.arguments.items() if name not in environment(state.config)}
     words = [f"{name}={value}" for name, value in sorted(arguments.items())]
     network = run.network if run.network not in ("", "default") else build.request.network
-    bound = await _bound_contents(builder, mounts)
+    bound = await _bound_contents(scope, mounts)
     parts = (
         "RUN",
         *argv,
@@ -73,7 +70,7 @@ async def run_step(builder: "StageBuilder", run: ins.Run, state: State, step: St
 
     async def work(rootfs: int) -> None:
         async with AsyncExitStack() as held:
-            prepared = await _prepare(builder, mounts, script, held)
+            prepared = await _prepare(scope, mounts, script, held)
             proxies = {name: value for name, value in build.request.build_args.items() if name in PREDEFINED}
             env = {"PATH": DEFAULT_PATH, **proxies, **arguments, **environment(state.config), **prepared.env}
             command = Command(
@@ -98,7 +95,7 @@ async def run_step(builder: "StageBuilder", run: ins.Run, state: State, step: St
                 raise StepFailed(argv, status)
 
     mapped = build.workshop.executor.mapped
-    return await layer_step(build, state, parts, shown, work, builder.reuse, mapped=mapped)
+    return await layer_step(build, state, parts, shown, work, scope.reuse, mapped=mapped)
 
 
 def _entitled(run: ins.Run, request: Request) -> None:
@@ -124,7 +121,7 @@ def _command_line(run: ins.Run, state: State) -> tuple[list[str], tuple[str, str
 
 
 async def _prepare(
-    builder: "StageBuilder", mounts: list[RunMount], script: tuple[str, str] | None, held: AsyncExitStack
+    scope: Scope, mounts: list[RunMount], script: tuple[str, str] | None, held: AsyncExitStack
 ) -> Prepared:
     prepared = Prepared()
     opened = held.enter_context(ExitStack())
@@ -132,15 +129,15 @@ async def _prepare(
         if mount.type == "tmpfs":
             prepared.mounts.append(StepMount(target_of(mount), None, mount.read_only, mount.size))
         elif mount.type == "bind":
-            prepared.mounts.append(await _bind(builder, mount, opened))
+            prepared.mounts.append(await _bind(scope, mount, opened))
         elif mount.type == "cache":
-            prepared.mounts.append(await cache_mount(builder, mount, opened))
+            prepared.mounts.append(await cache_mount(scope, mount, opened))
         elif mount.type == "secret":
-            await _secret(builder, mount, prepared, opened)
+            await _secret(scope, mount, prepared, opened)
         else:
-            await _agent(builder, mount, prepared, held)
+            await _agent(scope, mount, prepared, held)
     if script is not None:
-        directory = private_directory(builder.build.workshop.scratch, opened)
+        directory = private_directory(scope.build.workshop.scratch, opened)
         path = directory / script[0]
         path.write_text(script[1])
         path.chmod(0o755)
@@ -148,12 +145,12 @@ async def _prepare(
     return prepared
 
 
-async def _agent(builder: "StageBuilder", mount: RunMount, prepared: Prepared, held: AsyncExitStack) -> None:
+async def _agent(scope: Scope, mount: RunMount, prepared: Prepared, held: AsyncExitStack) -> None:
     """An ssh agent's socket, forwarded to the client; its place is told in SSH_AUTH_SOCK."""
-    directory = private_directory(builder.build.workshop.private, held.enter_context(ExitStack()))
+    directory = private_directory(scope.build.workshop.private, held.enter_context(ExitStack()))
     path = directory / "agent"
     try:
-        await held.enter_async_context(builder.build.request.agents.forward(_agent_id(mount), path))
+        await held.enter_async_context(scope.build.request.agents.forward(_agent_id(mount), path))
     except NotFound:
         if mount.required:
             raise
@@ -166,25 +163,25 @@ async def _agent(builder: "StageBuilder", mount: RunMount, prepared: Prepared, h
     prepared.env.setdefault("SSH_AUTH_SOCK", target)
 
 
-async def _bound_contents(builder: "StageBuilder", mounts: list[RunMount]) -> list[str]:
+async def _bound_contents(scope: Scope, mounts: list[RunMount]) -> list[str]:
     """Digests of what bind mounts show: the command depends on it."""
     digests = []
     for mount in mounts:
         if mount.type == "bind":
             with ExitStack() as opened:
-                root = await _bind_root(builder, mount, opened)
+                root = await _bind_root(scope, mount, opened)
                 selections = await in_thread(select, root, mount.source)
                 digests.append(await in_thread(fingerprint, root, selections, Placement()))
     return digests
 
 
-async def _bind_root(builder: "StageBuilder", mount: RunMount, opened: ExitStack) -> int:
-    return await tree_of(builder, mount.from_, opened) if mount.from_ else builder.build.request.context
+async def _bind_root(scope: Scope, mount: RunMount, opened: ExitStack) -> int:
+    return await tree_of(scope, mount.from_, opened) if mount.from_ else scope.build.request.context
 
 
-async def _bind(builder: "StageBuilder", mount: RunMount, opened: ExitStack) -> StepMount:
+async def _bind(scope: Scope, mount: RunMount, opened: ExitStack) -> StepMount:
     """A copy where it may be written to, or is another stage's and to be mapped, which overlays cannot be."""
-    root, workshop = await _bind_root(builder, mount, opened), builder.build.workshop
+    root, workshop = await _bind_root(scope, mount, opened), scope.build.workshop
     if not mount.read_only or (mount.from_ and workshop.executor.mapped):
         directory = private_directory(workshop.scratch, opened)
         copy = await in_thread(duplicate, root, mount.source, directory)
@@ -202,9 +199,9 @@ def _agent_id(mount: RunMount) -> str:
     return mount.id or "default"
 
 
-async def _secret(builder: "StageBuilder", mount: RunMount, prepared: Prepared, opened: ExitStack) -> None:
+async def _secret(scope: Scope, mount: RunMount, prepared: Prepared, opened: ExitStack) -> None:
     name = _secret_id(mount)
-    value = await builder.build.request.secrets.secret(name)
+    value = await scope.build.request.secrets.secret(name)
     if value is None:
         if mount.required:
             raise InvalidParameter(f"secret {name}: not found")
@@ -213,7 +210,7 @@ async def _secret(builder: "StageBuilder", mount: RunMount, prepared: Prepared, 
         prepared.env[mount.env or name] = value.decode(errors="surrogateescape")
         if not mount.target:
             return
-    path = private_directory(builder.build.workshop.private, opened) / "secret"
+    path = private_directory(scope.build.workshop.private, opened) / "secret"
     path.touch(mode=0o600)
     path.write_bytes(value)
     os.chown(path, mount.uid or 0, mount.gid or 0)

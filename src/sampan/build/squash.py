@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -22,6 +21,7 @@ from sampan.api.times import format_time
 from sampan.archive.diff import is_opaque
 from sampan.archive.tree import remove_tree
 from sampan.archive.walk import Found, walk
+from sampan.build.building import Build
 from sampan.build.copying import DIRECTORY, Copier, Placement
 from sampan.build.state import State
 from sampan.build.threads import in_thread
@@ -33,16 +33,13 @@ from sampan.storage.images import Image
 from sampan.storage.layers import commit_layer
 from sampan.storage.snapshots import Snapshots
 
-if TYPE_CHECKING:
-    from sampan.build.builder import Build
 
-
-async def squashed(build: "Build", state: State, prefix: str) -> Image:
+async def squashed(build: Build, state: State, prefix: str) -> Image:
     """The image of ``state`` with one layer upon its base image; ``prefix`` begins the writable layer's key."""
     return await in_thread(_squash, build, state, prefix + secrets.token_hex(16))
 
 
-def _squash(build: "Build", state: State, active: str) -> Image:
+def _squash(build: Build, state: State, active: str) -> Image:
     storage = build.workshop.storage
     base = storage.images.get(state.origin).config.value if state.origin else None
     kept = len(base.diff_ids) if base else 0

@@ -3,22 +3,24 @@
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from sampan.build import stages
+from sampan.build.building import Build
 from sampan.build.commits import commit_state, state_id
 from sampan.build.copy_step import copy_step
 from sampan.build.errors import place, told_to_buildkit
 from sampan.build.layer import layer_step, metadata_step
 from sampan.build.request import Step
 from sampan.build.run_step import run_step
+from sampan.build.scope import Scope
 from sampan.build.state import State, scratch
 from sampan.build.threads import in_thread
 from sampan.build.workdir import directory_exists, make_workdir
 from sampan.dockerfile import instructions as ins
-from sampan.dockerfile.changes import DEFAULT_PATH, apply, environment, expanded, with_shell
+from sampan.dockerfile.changes import apply, expanded, with_shell
 from sampan.dockerfile.check_variables import is_secret
 from sampan.dockerfile.expand import ExpansionError, expand, expand_shown
 from sampan.dockerfile.parser import parse_instruction
@@ -27,25 +29,22 @@ from sampan.errors import EngineError, InvalidParameter
 from sampan.oci.platform import Platform
 from sampan.oci.reference import Reference
 
-if TYPE_CHECKING:
-    from sampan.build.builder import Build
-
 Result = tuple[State, bool]
 SCRATCH = "scratch"
 WITH_FILES = (ins.Copy, ins.Run, ins.Workdir)
 MASK = "****"
 
 
-class StageBuilder:
-    """Builds stage ``index`` of ``build``."""
+async def build_stage(build: Build, index: int) -> State:
+    """The last state of stage ``index``. Raises EngineError for the step that failed."""
+    return await StageBuilder(build, index).run()
 
-    def __init__(self, build: "Build", index: int) -> None:
-        self.build = build
-        self.index = index
-        self.stage = build.request.dockerfile.stages[index]
-        self.escape = build.request.dockerfile.escape
-        request = build.request
-        self.reuse = not (request.no_cache or self.stage.head.name in request.no_cache_stages)
+
+class StageBuilder(Scope):
+    """Builds a stage; its steps see it as their scope."""
+
+    def __init__(self, build: Build, index: int) -> None:
+        super().__init__(build, index)
         self._placed = 0
         self._places = sum(isinstance(step, WITH_FILES) for step in self.stage.body) + self._brings_image()
 
@@ -167,10 +166,6 @@ class StageBuilder:
                 return await self._metadata(step_words, replace(state, author=step_words.name))
             case _:
                 return await self._metadata(step_words, state)
-
-    def variables(self, state: State) -> dict[str, str]:
-        """What ``$name`` may mean: ARGs in scope, and ENV over them."""
-        return {"PATH": DEFAULT_PATH, **state.arguments, **environment(state.config)}
 
     async def _arg(self, step: ins.Arg, state: State) -> Result:
         values, given, known = dict(state.arguments), self.build.request.build_args, self.variables(state)

@@ -2,8 +2,8 @@
 
 import os
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
 
+from sampan.build.building import Build
 from sampan.build.copying import DIRECTORY, Copier, Placement, clean
 from sampan.build.owners import resolve_owner
 from sampan.build.state import State
@@ -11,11 +11,8 @@ from sampan.build.threads import in_thread
 from sampan.errors import InvalidParameter
 from sampan.linux.openat2 import open_in_root
 
-if TYPE_CHECKING:
-    from sampan.build.builder import Build
 
-
-async def directory_exists(build: "Build", state: State, path: str, held: ExitStack) -> bool:
+async def directory_exists(build: Build, state: State, path: str, held: ExitStack) -> bool:
     """Whether ``path`` is a directory in the stage."""
     view = await in_thread(build.workshop.storage.snapshots.view, state.chain)
     held.callback(os.close, view)

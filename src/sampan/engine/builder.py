@@ -9,7 +9,8 @@ from sampan.api.build import BuildOptions, BuildPruneOptions
 from sampan.api.hijack import Hijacked
 from sampan.api.progress import ImageID, Message, Progress, stream
 from sampan.api.system import BuildCachePruneReport
-from sampan.build.builder import Workshop, build_image, planned_stages
+from sampan.build.builder import build_image
+from sampan.build.building import Workshop, planned_stages
 from sampan.build.buildkit import api_build
 from sampan.build.buildkit.bridge import Bridge
 from sampan.build.buildkit.connection import serve

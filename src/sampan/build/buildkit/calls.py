@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from sampan.build import stages
-from sampan.build.builder import platform_arguments
+from sampan.build.building import platform_arguments
 from sampan.dockerfile import instructions as ins
 from sampan.dockerfile.checks import BuildWarning, Checked, check, choice_of
 from sampan.dockerfile.expand import expand

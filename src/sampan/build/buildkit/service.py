@@ -14,7 +14,8 @@ from grpclib.exceptions import GRPCError
 
 from sampan.api.hijack import Hijacked
 from sampan.build.attestations import Predicate, wanted
-from sampan.build.builder import Outcome, Workshop, build_image
+from sampan.build.builder import Outcome, build_image
+from sampan.build.building import Workshop
 from sampan.build.buildkit import messages as m
 from sampan.build.buildkit.caches import Caches, Registry, check_exports, is_inline
 from sampan.build.buildkit.calls import answer_call, warnings_of
