@@ -89,10 +89,14 @@ def daemon(name: str, words: Sequence[str], root: Path, apart: Sequence[str]) ->
 
 @contextlib.contextmanager
 def sampan(root: Path, apart: Sequence[str] = APART) -> Iterator[Peer]:
-    """This project's daemon."""
+    """This project's daemon. Its containers would outlive it."""
     words = [sys.executable, "-m", "sampan.daemon.main", *roots(root), "--bip", "172.30.0.1/16"]
     with daemon("sampan", words, root, apart) as peer:
-        yield peer
+        try:
+            yield peer
+        finally:
+            if left := peer.call("ps", "--all", "--quiet").stdout.decode().split():
+                peer.call("rm", "--force", *left)
 
 
 @contextlib.contextmanager
