@@ -78,7 +78,7 @@ TRUE = {
     "restart?t=0": {204, 404, 409},
     "kill": {204, 404, 409},
     "pause": {204, 404, 409},
-    "unpause": {204, 404, 409},
+    "unpause": {204, 404, 409, 500},  # 500 as dockerd: it is not paused
 }
 """What each operation may say of a container that others start, stop and remove."""
 

@@ -26,7 +26,7 @@ ROUND = 50
 
 BY_CONTRACT = re.compile(
     "Cannot locate specified Dockerfile|Cannot update container|error while looking up for publish"
-    "|is not connected to (the )?network|not supported by buildkit"
+    "|is not connected to (the )?network|not supported by buildkit|is not paused|dial tcp|no such host"
 )
 """Failures that dockerd too answers with 500, in these words."""
 UNFORESEEN = re.compile(r"level=error msg=\"[^\n]*Traceback[^\n]*")
@@ -162,7 +162,7 @@ HOSTILE: dict[str, tuple[bytes, bytes]] = {
     "a version of 20 digits": (get("/v99999999999999999999.1/info"), b"HTTP/1.1 400"),
     "a version of 5,000 digits": (get(f"/v1.{'9' * 5000}/info"), b"HTTP/1.1 400"),
     "NUL for a name": (get("/containers/%00/json"), b"HTTP/1.1 404"),
-    "a path for a name": (get("/volumes/..%2f..%2fetc"), b"HTTP/1.1 404"),
+    "a path for a name": (get("/volumes/..%2f..%2fetc"), b"HTTP/1.1 301"),
     "half a surrogate for a name": (get("/images/%ed%a0%80/json"), b"HTTP/1.1 40"),
     "deep filters": (get("/containers/json?filters=" + "[" * 30_000), b"HTTP/1.1 400"),
     "two lengths": (EXEC + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nabcde", b"HTTP/1.0 400"),

@@ -10,6 +10,7 @@ from typing import Any
 from grpclib.client import StreamStreamMethod, UnaryUnaryMethod
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError, StreamTerminatedError
+from h2.exceptions import ProtocolError
 
 from sampan.api.images import AuthConfig
 from sampan.archive.stream import Sink
@@ -126,8 +127,8 @@ class Session:
         try:
             async with method.open(metadata=metadata) as stream:
                 await _receive(receiver, stream)
-        except (GRPCError, StreamTerminatedError) as error:
-            if not receiver.complete:  # a sender that is done resets its stream
+        except (GRPCError, StreamTerminatedError, ProtocolError) as error:
+            if not receiver.complete:  # a sender that is done closes or resets its stream
                 raise EngineError(f"failed to load {name}: {error}") from error
         finally:
             receiver.close()

@@ -60,7 +60,7 @@ FACILITIES = {
 def check(driver: str, options: Options) -> None:
     """Raise InvalidParameter unless ``driver`` understands all of ``options``."""
     if driver not in OPTIONS:
-        raise InvalidParameter(f"logger: no log driver named '{driver}' is registered")
+        raise InvalidParameter(f'error looking up logging plugin {driver}: plugin "{driver}" not found')
     if driver == "none":
         return
     check_mode(options)

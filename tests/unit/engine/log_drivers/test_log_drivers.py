@@ -37,7 +37,7 @@ SOURCE = Source(
 @pytest.mark.parametrize(
     ("driver", "given", "told"),
     [
-        ("splunk", {}, "logger: no log driver named 'splunk' is registered"),
+        ("splunk", {}, 'error looking up logging plugin splunk: plugin "splunk" not found'),
         ("syslog", {"nope": "1"}, "unknown log opt 'nope' for syslog log driver"),
         ("local", {"nope": "1"}, "unknown log opt 'nope' for log driver local"),
         ("gelf", {"gelf-address": "udp://h:1", "nope": "1"}, 'unknown log opt "nope" for gelf log driver'),
