@@ -198,3 +198,33 @@ def test_only_the_size_of_a_subnet_may_be_asked_for(daemon: Any, client: Any, su
         assert not pool["Subnet"].startswith("0.")
     finally:
         daemon.cli("network", "rm", "sized")
+
+
+def mac_addresses(client: Any, container: Container, version: str) -> tuple[str, str]:
+    """What was asked for, and what the interface on the bridge has, as a client of ``version`` is told."""
+    address = f"{client.api.base_url}/v{version}/containers/{container.id}/json"
+    found = client.api.get(address).json()
+    return found["Config"].get("MacAddress", ""), found["NetworkSettings"]["Networks"]["bridge"]["MacAddress"]
+
+
+def test_a_mac_address_that_nobody_asked_for_lasts_for_one_run(run: Run, client: Any) -> None:
+    one = run(network_mode="bridge")
+    asked, first = mac_addresses(client, one, "1.51")
+    assert (asked, first != "") == ("", True)
+    one.stop(timeout=0)
+    assert mac_addresses(client, one, "1.51") == ("", "")
+    two = run(network_mode="bridge")
+    one.start()
+    assert len({mac_addresses(client, each, "1.51")[1] for each in (one, two)}) == 2
+
+
+def test_a_mac_address_that_was_asked_for_stays(run: Run, client: Any) -> None:
+    mine = "02:42:00:00:00:77"
+    endpoint = client.api.create_endpoint_config(mac_address=mine)
+    one = client.containers.run(
+        IMAGE, "sleep 60", detach=True, network="bridge", networking_config={"bridge": endpoint}
+    )
+    assert mac_addresses(client, one, "1.51") == (mine, mine)
+    assert mac_addresses(client, one, "1.52") == ("", mine)
+    one.stop(timeout=0)
+    assert mac_addresses(client, one, "1.51") == (mine, mine)

@@ -284,7 +284,10 @@ class ListOptions(Wire):
 
 
 class LogsOptions(Wire):
-    """Query of ``logs``: ``since`` and ``until`` in nanoseconds since 1970 (0: open), ``tail`` lines (-1: all)."""
+    """Query of ``logs``: ``since`` and ``until`` in nanoseconds since 1970 (0: open), ``tail`` lines (-1: all).
+
+    With ``json_stream``, a media type, each line is a ``LogMessage`` instead of the output as it is.
+    """
 
     stdout: bool = False
     stderr: bool = False
@@ -294,6 +297,23 @@ class LogsOptions(Wire):
     since: int = 0
     until: int = 0
     tail: int = -1
+    json_stream: str = ""
+
+
+class LogAttribute(Wire):
+    """One of a log line's attributes."""
+
+    key: str = present("")
+    value: str = present("")
+
+
+class LogMessage(Wire):
+    """A line of a container's output with what is known of it."""
+
+    line: str = ""
+    source: str = ""
+    timestamp: str = present("")
+    attrs: list[LogAttribute] = omitted_list()
 
 
 class AttachOptions(Wire):

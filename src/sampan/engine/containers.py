@@ -32,7 +32,7 @@ from sampan.engine.inspect import inspect
 from sampan.engine.lifecycle import Lifecycle
 from sampan.engine.listing import Listing, summary
 from sampan.engine.logs import Logs
-from sampan.engine.membership import member_of, refresh_files
+from sampan.engine.membership import member_of, record_endpoints, refresh_files
 from sampan.engine.restore import Restore
 from sampan.engine.update import update
 from sampan.errors import Conflict, EngineError, InvalidParameter, NameInUse, NotFound, NotRunning
@@ -191,7 +191,7 @@ class Containers:
             raise error.within("Error when allocating new name") from error
         self._context.networks.rename(member_of(container.record))
         if container.sandbox is not None:
-            container.record.endpoints = dict(container.sandbox.endpoints)
+            record_endpoints(container, container.sandbox)
             self.catalog.save(container)
         refresh_files(container)
         self._announce(container, "rename", oldName="/" + old)

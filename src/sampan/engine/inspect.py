@@ -8,7 +8,7 @@ from sampan.api.times import format_time
 from sampan.engine.container import Container
 from sampan.engine.context import Context
 from sampan.engine.hosts_files import FILES
-from sampan.engine.membership import shares_network
+from sampan.engine.membership import asked_mac_address, shares_network
 from sampan.engine.states import LIVE, Status
 
 DRIVER = "overlay2"
@@ -38,7 +38,7 @@ def inspect(container: Container, context: Context) -> ContainerInspect:
         host_config=record.host_config,
         graph_driver=graph_driver(container, context),
         mounts=[mount.point for mount in record.mounts],
-        config=record.config,
+        config=msgspec.structs.replace(record.config, mac_address=asked_mac_address(record)),
         network_settings=network_settings(container),
     )
 

@@ -18,7 +18,8 @@ from urllib.parse import quote_plus
 
 import msgspec
 
-from sampan.api.containers import LogsOptions
+from sampan.api import json, media_types
+from sampan.api.containers import LogAttribute, LogMessage, LogsOptions
 from sampan.api.output import Output
 from sampan.api.stdcopy import Stream, frame
 from sampan.api.times import parse_time
@@ -324,6 +325,8 @@ def wanted(line: Line, options: LogsOptions) -> bool:
 
 def encode(line: Line, options: LogsOptions, terminal: bool) -> bytes:
     """A line as it goes over the wire."""
+    if options.json_stream:
+        return media_types.separator(options.json_stream) + json.encode(message(line, options))
     text = line.log
     if options.details:
         text = (
@@ -335,3 +338,9 @@ def encode(line: Line, options: LogsOptions, terminal: bool) -> bytes:
         text = f"{line.time} {text}"
     data = text.encode(errors="surrogatepass")
     return data if terminal else frame(STREAMS.get(line.stream, Stream.STDOUT), data)
+
+
+def message(line: Line, options: LogsOptions) -> LogMessage:
+    """A line with what is known of it, for a stream of JSON."""
+    known = line.attrs.items() if options.details else ()
+    return LogMessage(line.log, line.stream, line.time, [LogAttribute(name, value) for name, value in known])

@@ -4,7 +4,7 @@ from sampan.api.networks import EndpointSettings
 from sampan.engine.catalog import Catalog
 from sampan.engine.container import Container, Record
 from sampan.engine.hosts_files import write_network_files
-from sampan.network.member import Member
+from sampan.network.member import Member, Sandbox, recorded
 
 
 def member_of(record: Record, pid: int = 0) -> Member:
@@ -59,6 +59,21 @@ class Directory:
             container.record.endpoints[network] = settings
         self._catalog.save(container)
         refresh_files(container)
+
+
+def record_endpoints(container: Container, sandbox: Sandbox) -> None:
+    """Keep what the endpoints of a run got, for the next run and for whoever looks when there is none."""
+    asked = container.record.endpoints
+    container.record.endpoints = {
+        name: recorded(endpoint, asked.get(name, EndpointSettings())) for name, endpoint in sandbox.endpoints.items()
+    }
+
+
+def asked_mac_address(record: Record) -> str:
+    """The MAC address that was asked for on the container's main network, "" if any would do."""
+    mode = record.host_config.network_mode
+    main = record.endpoints.get("bridge" if mode == "default" else mode)
+    return main.mac_address if main else ""
 
 
 def refresh_files(container: Container) -> None:

@@ -22,7 +22,7 @@ from sampan.engine.context import Context
 from sampan.engine.device_requests import with_devices
 from sampan.engine.hosts_files import file_mounts, leave_marks, write_network_files
 from sampan.engine.log_files import log_file_of
-from sampan.engine.membership import member_of, shares_network
+from sampan.engine.membership import member_of, record_endpoints, shares_network
 from sampan.engine.mounts import Mounter, Taken
 from sampan.engine.remap import check_remapped
 from sampan.engine.runtimes import external_of, refuse_unsupported
@@ -107,7 +107,7 @@ class Starter:
         undo.push_async_callback(self._context.networks.leave, container.id)
         member = dataclasses.replace(member_of(record), userns=self._userns(container))
         container.sandbox = await self._context.networks.join(member)
-        record.endpoints = dict(container.sandbox.endpoints)
+        record_endpoints(container, container.sandbox)
         write_network_files(container, container.sandbox)
 
     def _donor(self, container_id: str, what: str) -> Container:

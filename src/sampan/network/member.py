@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from sampan.api.networks import EndpointSettings
 from sampan.api.ports import PortMap
 
@@ -66,3 +68,8 @@ class Sandbox:
     resolv_conf: str = ""
     environment: list[str] = field(default_factory=list)
     userns: str = ""
+
+
+def recorded(endpoint: EndpointSettings, asked: EndpointSettings) -> EndpointSettings:
+    """An endpoint of a run as it is kept for the next, which gets a MAC address of its own unless one was asked for."""
+    return msgspec.structs.replace(endpoint, mac_address=asked.mac_address)

@@ -40,7 +40,7 @@ from sampan.network.firewall import Firewall
 from sampan.network.ipam import DEFAULT_POOLS, PoolOverlaps, choose_subnet, overlaps
 from sampan.network.ipvlan import Ipvlan
 from sampan.network.live import Live
-from sampan.network.member import LINKLESS, Member, Sandbox
+from sampan.network.member import LINKLESS, Member, Sandbox, recorded
 from sampan.network.network import Network
 from sampan.network.pool import Pool
 from sampan.network.ports import wanted_ports
@@ -322,7 +322,7 @@ class Networks:
                 live.sandbox.endpoints[network.name] = self._linkless_endpoint(network.name)
             else:
                 await self._sandboxes.connect(live, network, asked)
-            settings = live.sandbox.endpoints[network.name]
+            settings = recorded(live.sandbox.endpoints[network.name], asked)
             self._tell("connect", network, member.container_id)
         elif network.name in member.endpoints:
             return

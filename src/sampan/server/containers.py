@@ -5,7 +5,7 @@ from typing import cast, get_args
 
 from aiohttp import web
 
-from sampan.api import json
+from sampan.api import json, media_types
 from sampan.api.containers import (
     AttachOptions,
     ContainerConfig,
@@ -54,6 +54,7 @@ async def container_create(call: Call) -> web.StreamResponse:
 
 async def container_inspect(call: Call) -> web.StreamResponse:
     inspection = await call.engine.containers.inspect(call.reference, size=call.flag("size"))
+    compat.hide_removed(inspection, call.version)
     return answer(for_client(compat.INSPECTION, inspection, call.version))
 
 
@@ -74,8 +75,22 @@ async def container_logs(call: Call) -> web.StreamResponse:
     )
     if not options.stdout and not options.stderr:
         raise InvalidParameter("must specify at least one of 'stdout' or 'stderr'")
+    options.json_stream = _log_media_type(call)
     output = await call.engine.containers.logs(call.reference, options)
-    return await answers.stream(call, output.chunks, compat.content_type(output.terminal, call.version))
+    content_type = options.json_stream or compat.content_type(output.terminal, call.version)
+    return await answers.stream(call, output.chunks, content_type)
+
+
+def _log_media_type(call: Call) -> str:
+    """The stream of JSON that a client asks for instead of the output as it is; "" if it does not."""
+    if not call.since(1, 54):
+        return ""
+    asked, accept = call.text("format"), call.request.headers.get("Accept", "")
+    if asked not in ("", "json"):
+        raise InvalidParameter("unsupported log format")
+    if not asked:
+        return media_types.strict(accept)
+    return media_types.negotiated(accept) or media_types.NDJSON
 
 
 def _tail(text: str) -> int:

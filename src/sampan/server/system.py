@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from aiohttp import web
 
-from sampan.api import json
+from sampan.api import json, media_types
 from sampan.api.events import EventMessage, EventsOptions
 from sampan.api.images import AuthConfig
 from sampan.errors import InvalidParameter
@@ -25,8 +25,6 @@ PING_HEADERS = {
     "Swarm": "inactive",
     "Content-Type": "text/plain; charset=utf-8",
 }
-
-JSON_LINES, NDJSON, JSON_SEQUENCE = "application/jsonl", "application/x-ndjson", "application/json-seq"
 
 DISK_USAGE_TYPES = frozenset({"container", "image", "volume", "build-cache"})
 
@@ -70,8 +68,8 @@ async def system_events(call: Call) -> web.StreamResponse:
         raise InvalidParameter(
             f"`since` time ({call.text('since')}) cannot be after `until` time ({call.text('until')})"
         )
-    default = JSON_LINES if call.since(1, 52) else JSON
-    content_type = event_content_type(call.request.headers.get("Accept", ""), default)
+    default = media_types.JSON_LINES if call.since(1, 52) else JSON
+    content_type = media_types.strict(call.request.headers.get("Accept", "")) or default
     messages = await call.engine.events.subscribe(options)
     return await answers.values(call, _known(call, messages), content_type, _event_encoder(call, content_type))
 
@@ -85,30 +83,12 @@ async def _known(call: Call, messages: AsyncIterator[EventMessage]) -> AsyncIter
 
 
 def _event_encoder(call: Call, content_type: str) -> Callable[[EventMessage], bytes]:
-    separator = b"\x1e" if content_type == JSON_SEQUENCE else b""
+    separator = media_types.separator(content_type)
 
     def encode(message: EventMessage) -> bytes:
         return separator + json.encode(for_client(compat_events.MESSAGE, message, call.version))
 
     return encode
-
-
-def event_content_type(accept: str, default: str) -> str:
-    """The first of the stream's media types that ``Accept`` names with the highest weight; ``default`` otherwise."""
-    weights = {}
-    for part in accept.split(","):
-        media_type, _, parameters = part.partition(";")
-        weights[media_type.strip().lower()] = _weight(parameters)
-    best = max((JSON_LINES, NDJSON, JSON_SEQUENCE), key=lambda offer: weights.get(offer, 0.0))
-    return best if weights.get(best, 0.0) > 0 else default
-
-
-def _weight(parameters: str) -> float:
-    name, _, value = parameters.strip().partition("=")
-    try:
-        return float(value) if name == "q" else 1.0
-    except ValueError:
-        return 0.0
 
 
 ROUTES = (

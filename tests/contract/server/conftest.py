@@ -105,7 +105,7 @@ class FakeContainers(Recorder):
         bridge = n.EndpointSettings(ip_address="172.17.0.2", mac_address="02:42:ac:11:00:02", ip_prefix_len=16)
         inspection = c.ContainerInspect(id=ID, name="/web", state=c.ContainerState(status="running", running=True))
         inspection.network_settings.networks = {"bridge": bridge}
-        inspection.host_config.network_mode = "bridge"
+        inspection.host_config.network_mode, inspection.config.mac_address = "bridge", "02:00:00:00:00:01"
         inspection.config.tty, inspection.config.open_stdin = self.terminal, True
         return inspection
 

@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from sampan.linux.cgroup import hierarchies
+
 
 async def at(client: Any, version: str, path: str) -> Any:
     return await client.json("GET", f"/v{version}{path}")
@@ -23,7 +25,8 @@ async def test_inspections_repeat_the_bridge_until_1_51(client: Any) -> None:
     assert set(newest["NetworkSettings"]) == {"SandboxID", "SandboxKey", "Ports", "Networks"}
     assert older["NetworkSettings"]["IPAddress"] == "172.17.0.2"
     assert older["NetworkSettings"]["HairpinMode"] is False
-    assert older["Config"]["MacAddress"] == "02:42:ac:11:00:02"
+    assert older["Config"]["MacAddress"] == "02:00:00:00:00:01"
+    assert "MacAddress" not in newest["Config"]
     assert older["Config"]["OnBuild"] is None
     assert "OnBuild" not in newest["Config"]
 
@@ -163,3 +166,69 @@ async def test_named_volumes_were_pruned_before_1_42(client: Any, engine: Any) -
     await client.call("POST", "/v1.41/volumes/prune")
     await client.call("POST", "/v1.42/volumes/prune")
     assert [filters.get("all") for _, (filters,) in engine.volumes.calls] == [["true"], []]
+
+
+@pytest.mark.parametrize(
+    ("version", "query", "accept", "media_type"),
+    [
+        ("1.54", "", "", "application/vnd.docker.multiplexed-stream"),
+        ("1.54", "", "*/*", "application/vnd.docker.multiplexed-stream"),
+        ("1.54", "", "application/x-ndjson", "application/x-ndjson"),
+        ("1.54", "", "application/json-seq;q=0.5, application/jsonl;q=0.1", "application/json-seq"),
+        ("1.54", "&format=json", "", "application/x-ndjson"),
+        ("1.54", "&format=json", "*/*", "application/jsonl"),
+        ("1.54", "&format=json", "application/json-seq", "application/json-seq"),
+        ("1.53", "&format=json", "application/x-ndjson", "application/vnd.docker.multiplexed-stream"),
+        ("1.53", "&format=xml", "", "application/vnd.docker.multiplexed-stream"),
+    ],
+)
+async def test_logs_may_be_a_stream_of_json(
+    client: Any, engine: Any, version: str, query: str, accept: str, media_type: str
+) -> None:
+    path = f"/v{version}/containers/web/logs?stdout=1{query}"
+    status, headers, _ = await client.call("GET", path, headers={"Accept": accept})
+    assert (status, headers["Content-Type"]) == (200, media_type)
+    asked = engine.containers.calls[-1][1][0].json_stream
+    assert asked == ("" if "docker" in media_type else media_type)
+
+
+async def test_logs_have_one_format_of_json(client: Any) -> None:
+    status, _, answer = await client.call("GET", "/v1.54/containers/web/logs?stdout=1&format=xml")
+    assert (status, answer) == (400, b'{"message":"unsupported log format"}\n')
+
+
+async def test_parameters_of_eth0_moved_to_the_endpoint_until_1_47(client: Any, engine: Any) -> None:
+    option = "com.docker.network.endpoint.sysctls"
+    body = {
+        "HostConfig": {"Sysctls": {"net.ipv4.conf.eth0.forwarding": "1", "net.ipv4.ip_forward": "0"}},
+        "NetworkingConfig": {"EndpointsConfig": {"default": {"DriverOpts": {option: "net.ipv6.conf.IFNAME.mtu=9"}}}},
+    }
+    older, warnings = await created(client, engine, "1.47", body)
+    moved = "net.ipv4.conf.IFNAME.forwarding=1"
+    assert older.host_config.sysctls == {"net.ipv4.ip_forward": "0"}
+    endpoint = older.networking_config.endpoints_config["bridge"]
+    assert endpoint.driver_opts == {option: f"{moved},net.ipv6.conf.IFNAME.mtu=9"}
+    assert warnings == [f'Migrated sysctl "net.ipv4.conf.eth0.forwarding" to DriverOpts{{"{option}":"{moved}"}}.']
+
+
+@pytest.mark.parametrize(
+    ("version", "interface", "sentence"),
+    [
+        ("1.48", "eth0", "must be supplied using driver option 'com.docker.network.endpoint.sysctls'"),
+        ("1.47", "eth1", "unable to determine network endpoint for sysctl net.ipv4.conf.eth1.forwarding"),
+    ],
+)
+async def test_parameters_of_other_interfaces_do_not_move(
+    client: Any, version: str, interface: str, sentence: str
+) -> None:
+    body = {"Image": "i", "HostConfig": {"Sysctls": {f"net.ipv4.conf.{interface}.forwarding": "1"}}}
+    status, _, answer = await client.call("POST", f"/v{version}/containers/create", body)
+    assert status == 500
+    assert sentence in answer.decode()
+
+
+async def test_the_cgroup_namespace_was_the_hosts_until_1_40(client: Any, engine: Any) -> None:
+    older, _ = await created(client, engine, "1.40", {})
+    newer, _ = await created(client, engine, "1.41", {})
+    assert older.host_config.cgroupns_mode == ("host" if hierarchies().version == 1 else "")
+    assert newer.host_config.cgroupns_mode == ""

@@ -42,6 +42,14 @@ def test_without_a_terminal_lines_are_framed() -> None:
     assert encode(Line("x\n", "stderr"), LogsOptions(stderr=True), terminal=False) == b"\2\0\0\0\0\0\0\2x\n"
 
 
+def test_a_stream_of_json_has_a_line_a_value() -> None:
+    line = Line("x\n", "stderr", "2026-01-01T00:00:00.5Z", {"a": "1"})
+    plain = b'{"Line":"x\\n","Source":"stderr","Timestamp":"2026-01-01T00:00:00.5Z"}\n'
+    assert encode(line, LogsOptions(json_stream="application/jsonl"), terminal=True) == plain
+    detailed = encode(line, LogsOptions(json_stream="application/json-seq", details=True), terminal=False)
+    assert detailed == b"\x1e" + plain[:-2] + b',"Attrs":[{"Key":"a","Value":"1"}]}\n'
+
+
 def test_attributes_are_chosen_by_name_and_pattern() -> None:
     values = {"tier": "front", "build": "7", "other": "x"}
     assert chosen(values, "tier", "^bu") == {"tier": "front", "build": "7"}

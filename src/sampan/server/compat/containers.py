@@ -1,14 +1,16 @@
 """Containers for older clients: what lists and inspections look like, and what a request for a new one means."""
 
 from sampan.api import stdcopy
-from sampan.api.containers import ContainerCreateRequest, ContainerUpdateRequest
+from sampan.api.containers import ContainerCreateRequest, ContainerInspect, ContainerUpdateRequest
 from sampan.api.host_config import HostConfig
 from sampan.api.identifiers import short
-from sampan.api.mounts import Mount
+from sampan.api.mounts import BindOptions, Mount
 from sampan.api.networks import EndpointSettings
 from sampan.api.ports import PortBinding
 from sampan.api.versions import Version
 from sampan.errors import InvalidParameter
+from sampan.linux.cgroup import hierarchies
+from sampan.server.compat import sysctls
 from sampan.server.compat.change import Document, before, with_defaults, without
 
 BRIDGE_FIELDS = {
@@ -48,14 +50,6 @@ def _repeat_bridge(document: Document) -> None:
         settings[name] = bridge.get(name, empty)
 
 
-def _main_mac_address(document: Document) -> None:
-    mode = document["HostConfig"]["NetworkMode"]
-    networks = document["NetworkSettings"]["Networks"]
-    main = networks.get("bridge" if mode == "default" else mode) or {}
-    if main.get("MacAddress"):
-        document["Config"]["MacAddress"] = main["MacAddress"]
-
-
 def _short_aliases(document: Document) -> None:
     names = [short(document["Id"]), document["Config"]["Hostname"]]
     for network, endpoint in document["NetworkSettings"]["Networks"].items():
@@ -76,11 +70,16 @@ SUMMARY = (
 INSPECTION = (
     before(52, _repeat_bridge),
     before(52, with_defaults(LEGACY_NETWORK_FIELDS, "NetworkSettings")),
-    before(52, _main_mac_address),
     before(52, with_defaults({"OnBuild": None}, "Config")),
     before(48, without("ImageManifestDescriptor")),
     before(45, _short_aliases),
 )
+
+
+def hide_removed(inspection: ContainerInspect, version: Version) -> None:
+    """Take from an inspection what only older clients know: the MAC address that was asked for."""
+    if version >= (1, 52):
+        inspection.config.mac_address = ""
 
 
 def content_type(terminal: bool, version: Version) -> str:
@@ -103,6 +102,7 @@ def adopt(request: ContainerCreateRequest, version: Version) -> list[str]:
     if host.capabilities and version == (1, 40):
         raise InvalidParameter(NO_CAPABILITIES)
     host.capabilities = None
+    _name_default_network(request)
     _default_modes(host, version)
     _forget_unknown(request, version)
     host.runtime = host.runtime or request.runtime
@@ -110,7 +110,12 @@ def adopt(request: ContainerCreateRequest, version: Version) -> list[str]:
         _adopt_mount(mount, version)
     if host.pids_limit is not None and host.pids_limit <= 0:
         host.pids_limit = None
-    warnings = (_volume_driver(host, version), _mac_address(request, version), _port_bindings(host, version))
+    warnings = (
+        _volume_driver(host, version),
+        _mac_address(request, version),
+        sysctls.move_to_endpoint(host, lambda: _main_endpoint(request, version), version),
+        _port_bindings(host, version),
+    )
     return [warning for warning in warnings if warning]
 
 
@@ -125,11 +130,22 @@ def adopt_update(request: ContainerUpdateRequest, version: Version) -> None:
             setattr(request, name, None)
 
 
+def _name_default_network(request: ContainerCreateRequest) -> None:
+    """The network that is meant by none or "default" is the bridge."""
+    host, endpoints = request.host_config, request.networking_config.endpoints_config
+    if host.network_mode in ("", "default"):
+        host.network_mode = "bridge"
+        if "default" in endpoints:
+            endpoints["bridge"] = endpoints.pop("default")
+
+
 def _default_modes(host: HostConfig, version: Version) -> None:
     if version < (1, 25):
         host.auto_remove = False
     if version < (1, 40) and not host.ipc_mode:
         host.ipc_mode = "shareable"
+    if version < (1, 41) and not host.cgroupns_mode and hierarchies().version == 1:
+        host.cgroupns_mode = "host"
     if version < (1, 42):
         host.console_size = [0, 0]
     if version < (1, 43):
@@ -157,7 +173,8 @@ def _adopt_mount(mount: Mount, version: Version) -> None:
         _check_mount_options(mount)
     if version < (1, 44) and mount.bind_options and mount.bind_options.read_only_force_recursive:
         raise InvalidParameter("BindOptions.ReadOnlyForceRecursive needs API v1.44 or newer")
-    if version < (1, 44) and mount.bind_options and mount.read_only:
+    if version < (1, 44) and mount.type == "bind" and mount.read_only:
+        mount.bind_options = mount.bind_options or BindOptions()
         mount.bind_options.read_only_non_recursive = True
     if version < (1, 45) and mount.volume_options and mount.volume_options.subpath:
         raise InvalidParameter("VolumeOptions.Subpath needs API v1.45 or newer")
@@ -222,7 +239,7 @@ def _mac_address(request: ContainerCreateRequest, version: Version) -> str:
 
 def _main_endpoint(request: ContainerCreateRequest, version: Version) -> EndpointSettings | None:
     """The endpoint on the container's network mode, made if there is none at all."""
-    mode = request.host_config.network_mode or "default"
+    mode = request.host_config.network_mode
     endpoints = request.networking_config.endpoints_config
     if mode in ("host", "none") or mode.startswith("container:"):
         if version < (1, 44):
