@@ -327,8 +327,6 @@ REFUSED: dict[str, str] = {
     "rootless": "the daemon needs root",
     "cpu_rt_period": "containers' real-time budgets are not bounded together",
     "cpu_rt_runtime": "containers' real-time budgets are not bounded together",
-    "allow_direct_routing": "from other machines published ports are reached at this host's addresses",
-    "bridge_accept_fwmark": "bridge networks accept packets by address and port only",
 }
 # What describes a part that is not here: accepted, and told in the daemon's log.
 ABSENT: dict[str, str] = {

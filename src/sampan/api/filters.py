@@ -66,11 +66,17 @@ class Filters(msgspec.Struct, frozen=True):
         return self.any_of(term, lambda pattern: any(fnmatch.fnmatchcase(value, pattern) for value in values))
 
     def labels(self, labels: Mapping[str, str] | None) -> bool:
-        """Whether ``labels`` has every ``label`` and none of the ``label!`` asked for (``key`` or ``key=value``)."""
+        """Whether ``labels`` has every ``label`` asked for, and not all of ``label!`` (``key`` or ``key=value``)."""
+        have, unwanted = labels or {}, self.get("label!")
+        return self._has_every_label(have) and not (unwanted and all(_has_label(have, one) for one in unwanted))
+
+    def labels_and_none_of(self, labels: Mapping[str, str] | None) -> bool:
+        """The same for images, of which each ``label!`` excludes by itself."""
         have = labels or {}
-        return all(_has_label(have, wanted) for wanted in self.get("label")) and not any(
-            _has_label(have, unwanted) for unwanted in self.get("label!")
-        )
+        return self._has_every_label(have) and not any(_has_label(have, one) for one in self.get("label!"))
+
+    def _has_every_label(self, have: Mapping[str, str]) -> bool:
+        return all(_has_label(have, wanted) for wanted in self.get("label"))
 
 
 def _has_label(labels: Mapping[str, str], wanted: str) -> bool:

@@ -31,7 +31,7 @@ class _Selection:
         return (
             (self.before is None or created < self.before)
             and (self.since is None or created > self.since)
-            and self.filters.labels(image.config.value.config.labels)
+            and self.filters.labels_and_none_of(image.config.value.config.labels)
         )
 
 

@@ -146,7 +146,7 @@ class Images:
                 candidates = [
                     image
                     for image in prune_candidates(self._storage, until)
-                    if filters.labels(image.config.value.config.labels)
+                    if filters.labels_and_none_of(image.config.value.config.labels)
                 ]
                 removal.prune(candidates, dangling_only=dangling_only)
                 reclaimed = await asyncio.to_thread(removal.sweep)

@@ -21,11 +21,15 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from sampan.errors import InvalidParameter
 from sampan.linux import nftables
 from sampan.linux.rtnetlink import Address, Network
 
 log = logging.getLogger("sampan.network")
 
+Mark = tuple[int, int]
+"""A mark of packets, and which bits of it count."""
+WHOLE_MARK = 0xFFFFFFFF
 PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
 
 TABLE = """\
@@ -39,6 +43,8 @@ table inet {table} {{
     set visible6 {{ type ifname; {visible6} }}
     set hidden4 {{ type ipv4_addr; flags interval; {hidden4} }}
     set hidden6 {{ type ipv6_addr; flags interval; {hidden6} }}
+    map shown4 {{ type ipv4_addr : ipv4_addr; flags interval; {shown4} }}
+    map shown6 {{ type ipv6_addr : ipv6_addr; flags interval; {shown6} }}
     set own4 {{ type ipv4_addr . ifname; flags interval; {own4} }}
     set own6 {{ type ipv6_addr . ifname; flags interval; {own6} }}
     map published4 {{ type inet_proto . ipv4_addr . inet_service : ipv4_addr . inet_service; {published4} }}
@@ -47,6 +53,8 @@ table inet {table} {{
     map anywhere6 {{ type inet_proto . inet_service : ipv6_addr . inet_service; {anywhere6} }}
     set routed4 {{ type ipv4_addr . inet_proto . inet_service; {routed4} }}
     set routed6 {{ type ipv6_addr . inet_proto . inet_service; {routed6} }}
+    set direct4 {{ type ipv4_addr . inet_proto . inet_service . ifname; {direct4} }}
+    set direct6 {{ type ipv6_addr . inet_proto . inet_service . ifname; {direct6} }}
     set guarded4 {{ type ipv4_addr . inet_proto . inet_service; {guarded4} }}
     set guarded6 {{ type ipv6_addr . inet_proto . inet_service; {guarded6} }}
     set allowed4 {{ type ipv4_addr . ipv4_addr . inet_proto . inet_service; flags interval; {allowed4} }}
@@ -54,7 +62,7 @@ table inet {table} {{
 
     chain raw {{
         type filter hook prerouting priority raw; policy accept;
-        iifname @bridges ip daddr 127.0.0.0/8 drop
+        ip daddr 127.0.0.0/8 iifname @bridges drop
     }}
     chain prerouting {{
         type nat hook prerouting priority dstnat; policy accept;
@@ -80,6 +88,9 @@ table inet {table} {{
         oifname @bridges ct status dnat goto guard
         oifname @bridges ip daddr . meta l4proto . th dport @routed4 goto guard
         oifname @bridges ip6 daddr . meta l4proto . th dport @routed6 goto guard
+        oifname @bridges ip daddr . meta l4proto . th dport . iifname @direct4 goto guard
+        oifname @bridges ip6 daddr . meta l4proto . th dport . iifname @direct6 goto guard
+        {marked}
         oifname @visible4 meta l4proto icmp accept
         oifname @visible6 meta l4proto ipv6-icmp accept
         iifname @bridges oifname @bridges drop
@@ -101,6 +112,8 @@ table inet {table} {{
         ip saddr . oifname @own4 return
         ip6 saddr . oifname @own6 return
         oifname @bridges ct status dnat return
+        snat ip to ip saddr map @shown4
+        snat ip6 to ip6 saddr map @shown6
         ip saddr @hidden4 masquerade
         ip6 saddr @hidden6 masquerade
     }}
@@ -117,6 +130,9 @@ class Filtered:
     internal: bool = False
     icc: bool = True
     masquerade: tuple[Network, ...] = ()
+    """Subnets whose addresses the outside does not see, but one of the host's."""
+    shown_as: tuple[Address, ...] = ()
+    """The address that the outside sees of these, one for a family; without one it is that of the way out."""
     unprotected: frozenset[int] = frozenset()
     """IP versions that may come in from the outside to any port (gateway mode nat-unprotected)."""
     visible: frozenset[int] = frozenset()
@@ -127,7 +143,8 @@ class Filtered:
 class Published:
     """One published port: ``host`` None is every local address of the container address's family.
 
-    ``routed`` opens the container's port without translation. ``allow`` are the sources that may connect from
+    ``routed`` opens the container's port without translation, ``direct`` beside it; the links ``trusted`` find it open
+    too. ``allow`` are the sources that may connect from
     elsewhere; empty is everyone.
     """
 
@@ -138,6 +155,13 @@ class Published:
     port: int
     allow: tuple[Network, ...] = ()
     routed: bool = False
+    direct: bool = False
+    trusted: tuple[str, ...] = ()
+
+    @property
+    def is_simple(self) -> bool:
+        """Whether it is one element of a map, and nothing else."""
+        return not (self.allow or self.routed or self.direct or self.trusted)
 
     @property
     def family(self) -> int:
@@ -168,9 +192,11 @@ class Published:
 class Firewall:
     """What the table holds. ``apply`` writes it whole; ``publish`` and ``unpublish`` change single elements."""
 
-    def __init__(self, table: str, *, enabled: bool = True) -> None:
+    def __init__(self, table: str, *, enabled: bool = True, mark: Mark | None = None) -> None:
+        """``mark``: packets that have it come to every container; not ``enabled``: what would be written never is."""
         self.table = table
-        self._enabled = enabled  # iptables=false: what would be written is known, and never is
+        self._mark = mark
+        self._enabled = enabled
         self.networks: dict[str, Filtered] = {}
         self.published: set[Published] = set()
         self._monitor: nftables.Monitor | None = None
@@ -214,7 +240,7 @@ class Firewall:
     def ruleset(self) -> str:
         """The table as text that replaces whatever is there."""
         head = f"table inet {self.table}\ndelete table inet {self.table}\n"
-        return head + TABLE.format(table=self.table, **self._elements())
+        return head + TABLE.format(table=self.table, marked=marked(self._mark), **self._elements())
 
     def _elements(self) -> dict[str, str]:
         networks = self.networks.values()
@@ -234,6 +260,13 @@ class Firewall:
         networks = self.networks.values()
         return {
             f"hidden{family}": (str(s) for n in networks for s in n.masquerade if s.version == family),
+            f"shown{family}": (
+                f"{s} : {shown}"
+                for n in networks
+                for s in n.masquerade
+                for shown in n.shown_as
+                if s.version == shown.version == family
+            ),
             f"own{family}": (f"{s} . {quoted(n.bridge)}" for n in networks for s in n.subnets if s.version == family),
         }
 
@@ -243,7 +276,8 @@ class Firewall:
         return {
             f"published{family}": (p.text() for p in mapped if p.host),
             f"anywhere{family}": (p.text() for p in mapped if not p.host),
-            f"routed{family}": {p.target for p in ports if p.routed},
+            f"routed{family}": {p.target for p in ports if p.routed or p.direct},
+            f"direct{family}": {f"{p.target} . {quoted(link)}" for p in ports for link in p.trusted},
             f"guarded{family}": {p.target for p in ports if p.allow},
             f"allowed{family}": {
                 f"{source} . {p.target}" for p in ports for source in p.allow if source.version == family
@@ -285,7 +319,7 @@ class Firewall:
         if not self._enabled:
             return
         async with self._changing:
-            if any(port.allow or port.routed for port in ports):
+            if not all(port.is_simple for port in ports):
                 await self._write()
                 return
             try:
@@ -306,6 +340,25 @@ class Firewall:
                 batch.delete_elements(port.map, [key])
         if ports:
             batch.commit()
+
+
+def parse_mark(text: str) -> Mark | None:
+    """``MARK[/MASK]``, in C's notations; empty is none. Raises InvalidParameter."""
+    if not text:
+        return None
+    mark, slash, mask = text.partition("/")
+    try:
+        numbers = int(mark, 0), int(mask, 0) if slash else WHOLE_MARK
+    except ValueError:
+        numbers = -1, -1
+    if not all(0 <= number <= WHOLE_MARK for number in numbers):
+        raise InvalidParameter(f"invalid firewall mark {text!r}: expected MARK or MARK/MASK of 32 bits")
+    return numbers
+
+
+def marked(mark: Mark | None) -> str:
+    """The rule that lets marked packets in."""
+    return f"oifname @bridges meta mark & {mark[1]} == {mark[0]} accept" if mark else ""
 
 
 def quoted(name: str) -> str:

@@ -27,7 +27,7 @@ def matches(network: Network, filters: Filters) -> bool:
     dangling = not network.predefined and not network.endpoints
     return (
         filters.exact("driver", summary.driver)
-        and filters.any_of("id", summary.id.__contains__)
+        and filters.pattern("id", summary.id)
         and filters.pattern("name", summary.name)
         and filters.exact("scope", summary.scope)
         and filters.exact("type", "builtin" if network.predefined else "custom")

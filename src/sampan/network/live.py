@@ -141,14 +141,30 @@ def held_of(record: PortRecord) -> Held:
     return Held(port, ip_address(record.host), record.number, None, allow)
 
 
-def translations(held: Sequence[Held], network: Network, endpoint: Endpoint) -> list[Published]:
-    """The firewall's part of publishing ``held`` for an endpoint; proxied networks have none."""
+def translations(
+    held: Sequence[Held], network: Network, endpoint: Endpoint, *, direct: bool = False
+) -> list[Published]:
+    """The firewall's part of publishing ``held`` for an endpoint; proxied networks have none.
+
+    ``direct``: who has a route to the container may use its published ports there.
+    """
     found = []
     for one in held:
         address = endpoint.address(one.host.version)
         routed = network.options.gateway_mode(one.host.version) == GatewayMode.ROUTED
         if address is None or (network.options.proxied and not routed):
             continue
-        host = None if int(one.host) == 0 else one.host
-        found.append(Published(one.port.protocol, host, one.number, address, one.port.number, one.allow, routed))
+        found.append(
+            Published(
+                one.port.protocol,
+                None if int(one.host) == 0 else one.host,
+                one.number,
+                address,
+                one.port.number,
+                one.allow,
+                routed=routed,
+                direct=direct,
+                trusted=network.options.trusted,
+            )
+        )
     return found

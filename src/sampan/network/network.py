@@ -84,6 +84,7 @@ class Network:
             internal=self.summary.internal,
             icc=self.options.icc,
             masquerade=tuple(s for s in subnets if hidden and s.version not in routed),
+            shown_as=self.options.shown_as,
             unprotected=self.versions(GatewayMode.UNPROTECTED),
             visible=routed,
         )

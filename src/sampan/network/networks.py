@@ -36,7 +36,7 @@ from sampan.linux.rtnetlink import Network as Subnet
 from sampan.linux.rtnetlink import Rtnetlink
 from sampan.network import forwarding, listing, names, options, predefined, request
 from sampan.network.drivers import Bridge, Driver, Macvlan, check_mac
-from sampan.network.firewall import Firewall
+from sampan.network.firewall import Firewall, parse_mark
 from sampan.network.ipam import DEFAULT_POOLS, PoolOverlaps, choose_subnet, overlaps
 from sampan.network.ipvlan import Ipvlan
 from sampan.network.live import Live
@@ -93,7 +93,9 @@ class Networks:
         self._namespaces = Namespaces()
         self._rtnetlink = Rtnetlink()
         self._pool = Pool(self._namespaces, PREPARED, maps)
-        self._firewall = Firewall(predefined.table(config), enabled=config.iptables)
+        self._firewall = Firewall(
+            predefined.table(config), enabled=config.iptables, mark=parse_mark(config.bridge_accept_fwmark)
+        )
         self._drivers: dict[str, Driver] = {
             "bridge": Bridge(self._rtnetlink, self._namespaces),
             "macvlan": Macvlan(self._rtnetlink, self._namespaces),
@@ -291,15 +293,15 @@ class Networks:
             raise Forbidden(f'error while removing network: configuration network "{network.name}" is in use')
 
     async def prune(self, filters: Filters) -> n.NetworksPruneReport:
-        """Remove networks without running containers."""
+        """Remove networks without running containers; those that only hold settings stay."""
         filters.validate(PRUNE_FILTERS)
         if len(filters.get("until")) > 1:
             raise InvalidParameter("more than one until filter specified")
         until = min((parse_moment(text, time.time_ns()) for text in filters.get("until")), default=None)
         removed = []
         for network in tuple(self._networks.values()):
-            young = until is not None and parse_time(network.summary.created) >= until
-            if not young and filters.labels(network.summary.labels):
+            young = until is not None and parse_time(network.summary.created) > until
+            if not young and not network.summary.config_only and filters.labels(network.summary.labels):
                 with suppress(Forbidden):
                     await self.remove(network.id)
                     removed.append(network.name)

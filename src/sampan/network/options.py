@@ -5,6 +5,8 @@ com.docker.network.bridge.enable_icc           containers may talk to each other
 com.docker.network.bridge.enable_ip_masquerade hide addresses towards the outside    true
 com.docker.network.bridge.host_binding_ipv4    where ports are published             0.0.0.0
 com.docker.network.bridge.gateway_mode_ipv4/6  how the outside is reached, see ``GatewayMode``   nat
+com.docker.network.bridge.trusted_host_interfaces   links, by ":", that reach published ports at containers' addresses
+com.docker.network.host_ipv4/6                 what the outside sees of containers    the address of the way out
 com.docker.network.bridge.inhibit_ipv4         the bridge gets no IPv4 address       false
 com.docker.network.driver.mtu                  0 is the kernel's 1500
 com.docker.network.container_iface_prefix      eth
@@ -17,15 +19,17 @@ parent, ipvlan_mode, ipvlan_flag               of ipvlan
 import re
 from collections.abc import Mapping
 from enum import StrEnum
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 
 import msgspec
 
 from sampan.errors import InvalidParameter
+from sampan.linux.rtnetlink import Address
 
 BRIDGE = "com.docker.network.bridge."
 MTU = "com.docker.network.driver.mtu"
 PREFIX = "com.docker.network.container_iface_prefix"
+HOST_ADDRESS = {4: "com.docker.network.host_ipv4", 6: "com.docker.network.host_ipv6"}
 PUBLISH = "com.sampan.network.publish"
 
 TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
@@ -60,6 +64,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     gateway4: GatewayMode = GatewayMode.NAT
     gateway6: GatewayMode = GatewayMode.NAT
     inhibit_ipv4: bool = False
+    trusted: tuple[str, ...] = ()
+    shown_as: tuple[Address, ...] = ()
     mtu: int = 0
     prefix: str = "eth"
     proxied: bool = False
@@ -80,16 +86,17 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 def parse(options: Mapping[str, str], *, proxied: bool = False) -> Options:
     """The meaning of ``options``; ``proxied`` is the daemon's default way to publish. Raises InvalidParameter."""
-    binding = options.get(BRIDGE + "host_binding_ipv4", "")
-    if binding:
-        check_binding(binding)
+    binding = given_address(options, BRIDGE + "host_binding_ipv4")
+    shown = [given_address(options, key, version) for version, key in HOST_ADDRESS.items()]
     if options.get("parent") == "lo":
         raise InvalidParameter("loopback interface is not a valid parent link")
     return Options(
         link=link_name(options.get(BRIDGE + "name", "")),
         icc=boolean(options, BRIDGE + "enable_icc", default=True),
         masquerade=boolean(options, BRIDGE + "enable_ip_masquerade", default=True),
-        host_binding=binding,
+        host_binding=str(binding or ""),
+        trusted=tuple(link for link in options.get(BRIDGE + "trusted_host_interfaces", "").split(":") if link),
+        shown_as=tuple(address for address in shown if address),
         gateway4=gateway_mode(options, BRIDGE + "gateway_mode_ipv4"),
         gateway6=gateway_mode(options, BRIDGE + "gateway_mode_ipv6"),
         inhibit_ipv4=boolean(options, BRIDGE + "inhibit_ipv4", default=False),
@@ -103,12 +110,18 @@ def parse(options: Mapping[str, str], *, proxied: bool = False) -> Options:
     )
 
 
-def check_binding(text: str) -> None:
-    """Raise InvalidParameter unless ``text`` is an IPv4 address."""
+def given_address(options: Mapping[str, str], key: str, version: int = 0) -> Address | None:
+    """The IP address given, of ``version`` where that matters; raises InvalidParameter."""
+    text = options.get(key, "")
+    if not text:
+        return None
     try:
-        IPv4Address(text)
+        address = ip_address(text)
     except ValueError:
-        raise unreadable(BRIDGE + "host_binding_ipv4", text, "nil ip") from None
+        raise unreadable(key, text, "nil ip") from None
+    if version and address.version != version:
+        raise unreadable(key, text, f"not an IPv{version} address")
+    return address
 
 
 def word(options: Mapping[str, str], key: str, meanings: Mapping[str, int], default: str) -> int:

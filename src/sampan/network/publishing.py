@@ -71,7 +71,8 @@ class Publisher:
     async def _lead(self, live: Live, held: Sequence[Held]) -> None:
         """Make ``held`` the ports that lead to the container, and give back those that no longer do."""
         way = live.gateway_endpoint()
-        published = translations(held, *way) if way else []
+        direct = self._config.allow_direct_routing
+        published = translations(held, *way, direct=direct) if way else []
         if old := [one for one in live.published if one not in published]:
             live.published = [one for one in live.published if one in published]
             await self._firewall.unpublish(old)

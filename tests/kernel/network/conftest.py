@@ -119,8 +119,8 @@ class Laboratory:
         """The result of ``work`` in a container; None is the neighbour."""
         return await self.visitor.call(work, self.neighbour if sandbox is None else sandbox.netns)
 
-    async def serve(self, sandbox: Sandbox, port: int = 80) -> None:
-        """A TCP server in the container that tells its clients who they are."""
+    async def serve(self, sandbox: Sandbox | None, port: int = 80) -> None:
+        """A TCP server in the container, or at the neighbour's, that tells its clients who they are."""
         listener = await self.do(sandbox, lambda: socket.create_server(("0.0.0.0", port)))
         self._listeners.append(listener)
         threading.Thread(target=tell_clients, args=(listener,), daemon=True).start()

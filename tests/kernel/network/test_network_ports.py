@@ -5,6 +5,7 @@ import socket
 import subprocess
 from typing import Any
 
+import msgspec
 import pytest
 
 from sampan.api import networks as n
@@ -184,6 +185,60 @@ async def test_a_routed_network_opens_published_ports_without_translation(lab: L
     await lab.do(None, lambda: subprocess.run(["ip", "route", "add", f"{address}/32", "via", HOST], check=True))
     assert await lab.fetch(None, address, 80) == NEIGHBOUR
     assert await lab.fetch(None, address, 81) == "TimeoutError"
+
+
+async def restarted(lab: Laboratory, **settings: object) -> None:
+    """The same host with a daemon of other settings."""
+    await lab.networks.close()
+    lab.database.close()
+    lab.config = msgspec.structs.replace(lab.config, **settings)
+    await lab.open()
+
+
+async def reach_directly(lab: Laboratory, server: Any) -> tuple[str, str]:
+    """What the neighbour, which has a route to the container, finds at its ports 80 (published) and 81."""
+    (endpoint,) = server.endpoints.values()
+    address = endpoint.ip_address
+    await lab.do(None, lambda: subprocess.check_call(["ip", "route", "replace", f"{address}/32", "via", HOST]))
+    for port in (80, 81):
+        await lab.serve(server, port)
+    return await lab.fetch(None, address, 80), await lab.fetch(None, address, 81)
+
+
+async def test_a_trusted_link_reaches_published_ports_at_the_containers_address(lab: Laboratory) -> None:
+    for name, link in (("trusting", "wan0"), ("other", "wan1")):
+        options = {"com.docker.network.bridge.trusted_host_interfaces": f"lo:{link}"}
+        await lab.networks.create(n.NetworkCreateRequest(name=name, options=options))
+    server = await lab.start("server", "trusting", ports=published("8080:80/tcp"))
+    assert await reach_directly(lab, server) == (NEIGHBOUR, "TimeoutError")
+    server = await lab.start("second", "other", ports=published("8081:80/tcp"))
+    assert await reach_directly(lab, server) == ("TimeoutError", "TimeoutError")
+
+
+async def test_a_daemon_may_let_everyone_reach_published_ports_directly(lab: Laboratory) -> None:
+    await restarted(lab, allow_direct_routing=True)
+    server = await lab.start("server", ports=published("8080:80/tcp"))
+    assert await reach_directly(lab, server) == (NEIGHBOUR, "TimeoutError")
+    assert await lab.fetch(None, HOST, 8080) == NEIGHBOUR
+
+
+async def test_marked_packets_come_to_every_port(lab: Laboratory) -> None:
+    await restarted(lab, bridge_accept_fwmark="0x1/0x3")
+    rules = "table ip marks { chain in { type filter hook prerouting priority -200; iifname wan0 meta mark set 5; }; }"
+    await run("nft", rules)
+    server = await lab.start("server")
+    assert await reach_directly(lab, server) == (NEIGHBOUR, NEIGHBOUR)
+    await run("nft", "delete", "table", "ip", "marks")
+
+
+async def test_the_outside_sees_the_address_that_a_network_chose(lab: Laboratory) -> None:
+    chosen = "192.0.2.77"
+    await run("ip", "address", "add", f"{chosen}/24", "dev", "wan0")
+    await lab.networks.create(n.NetworkCreateRequest(name="web", options={"com.docker.network.host_ipv4": chosen}))
+    client, usual = await lab.start("client", "web"), await lab.start("usual")
+    await lab.serve(None, 80)
+    assert await lab.fetch(client, NEIGHBOUR, 80) == chosen
+    assert await lab.fetch(usual, NEIGHBOUR, 80) == HOST
 
 
 async def test_ports_change_while_the_container_runs(lab: Laboratory) -> None:

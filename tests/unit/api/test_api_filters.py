@@ -49,6 +49,15 @@ def test_labels_by_key_and_by_value() -> None:
     assert Filters({"label!": ["a=2"]}).labels(labels)
 
 
+def test_of_several_unwanted_labels_a_container_needs_all_to_be_left_out_and_an_image_one() -> None:
+    both = Filters({"label!": ["a", "b=2"]})
+    assert both.labels({"a": "1"})
+    assert both.labels({"a": "1", "b": "1"})
+    assert not both.labels({"a": "1", "b": "2"})
+    assert not both.labels_and_none_of({"a": "1"})
+    assert both.labels_and_none_of({"b": "1"})
+
+
 def test_terms_that_were_not_given_let_everything_through() -> None:
     assert Filters().exact("status", "x")
     assert Filters().pattern("name", "x")

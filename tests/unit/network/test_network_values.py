@@ -9,7 +9,7 @@ from sampan.api import networks as n
 from sampan.config import Config
 from sampan.errors import Forbidden, InvalidParameter, NotFound
 from sampan.network import endpoint_options, options, predefined, request
-from sampan.network.firewall import Filtered, Firewall, Published
+from sampan.network.firewall import Filtered, Firewall, Published, marked, parse_mark
 from sampan.network.ipam import PoolOverlaps
 from sampan.network.network import Network
 
@@ -22,6 +22,8 @@ BRIDGE = "com.docker.network.bridge."
         ({BRIDGE + "enable_icc": "maybe"}, InvalidParameter),
         ({BRIDGE + "name": "a/b"}, InvalidParameter),
         ({BRIDGE + "host_binding_ipv4": "here"}, InvalidParameter),
+        ({"com.docker.network.host_ipv4": "fd00::1"}, InvalidParameter),
+        ({"com.docker.network.host_ipv6": "there"}, InvalidParameter),
         ({BRIDGE + "gateway_mode_ipv4": "open"}, InvalidParameter),
         ({"ipvlan_mode": "l4"}, InvalidParameter),
         ({"ipvlan_flag": "public"}, InvalidParameter),
@@ -189,6 +191,24 @@ def test_the_ruleset_names_what_exists() -> None:
     ):
         assert part in text, part
     assert text.startswith("table inet sampan_test\ndelete table inet sampan_test\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("", ""),
+        ("0x10", "oifname @bridges meta mark & 4294967295 == 16 accept"),
+        ("1/0xff", "oifname @bridges meta mark & 255 == 1 accept"),
+    ],
+)
+def test_a_mark_lets_packets_in(text: str, rule: str) -> None:
+    assert marked(parse_mark(text)) == rule
+
+
+@pytest.mark.parametrize("text", ["one", "1/", "-1", "4294967296", "1/two"])
+def test_marks_that_no_packet_can_have_are_refused(text: str) -> None:
+    with pytest.raises(InvalidParameter, match="invalid firewall mark"):
+        parse_mark(text)
 
 
 def endpoint(name: str, value: str) -> n.EndpointSettings:
