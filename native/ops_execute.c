@@ -1,5 +1,6 @@
 /* The last operations: find the program, run hooks, wait for `start`, leave an init behind, execute. */
 #define _GNU_SOURCE
+#include <ctype.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -154,26 +155,28 @@ static int input_of(const struct argument *before, const struct argument *behind
     return steal_fd(&fd);
 }
 
-static int start_hook(const struct operation *operation)
+/* Run the hook's program; what it says goes to two files in memory. */
+static int start_hook(const struct operation *operation, const int said[2])
 {
     char **arguments = vector(&operation->a[1]), **environment = vector(&operation->a[2]);
     cleanup_fd int input = input_of(&operation->a[3], &operation->a[4]);
     if (input < 0 || !arguments || !environment)
         return input < 0 ? input : -ENOMEM;
-    int pid = checked(fork());
+    int result = executable(operation->a[0].text), pid = result < 0 ? result : checked(fork());
     if (pid != 0)
         return pid;
     dup2(input, 0);
+    dup2(said[0], 1);
+    dup2(said[1], 2);
     kernel_close_from(3, KERNEL_CLOSE_RANGE_CLOEXEC);
     execve(operation->a[0].text, arguments, environment);
     _exit(127);
 }
 
-int perform_run_hook(struct performer *performer, const struct operation *operation)
+/* Wait for a hook's end, at most `limit` ms (0: for ever); its status, or why there is none. */
+static int end_hook(int pid, int limit)
 {
-    int status, limit = (int)operation->a[5].number, pid = start_hook(operation);
-    if (pid < 0)
-        return pid;
+    int status;
     cleanup_fd int process = kernel_pidfd_open(pid);
     struct pollfd end = {.fd = process, .events = POLLIN};
     int ended = checked(poll(&end, 1, limit > 0 ? limit : -1));
@@ -181,13 +184,52 @@ int perform_run_hook(struct performer *performer, const struct operation *operat
         kill(pid, SIGKILL);
     if (waitpid(pid, &status, 0) < 0)
         return -errno;
-    if (ended <= 0)
-        return ended < 0 ? ended : -ETIMEDOUT;
-    if (status == 0)
-        return 0;
-    performer_about(performer, "%s: %s %d", operation->a[6].text, WIFSIGNALED(status) ? "signal" : "exit status",
-                    WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+    return ended > 0 ? status : ended < 0 ? ended : -ETIMEDOUT;
+}
+
+/* The beginning of what was said, as far as a note has room for it. */
+static const char *read_said(int fd, char *text, size_t size)
+{
+    ssize_t got = pread(fd, text, size - 1, 0);
+    text[got > 0 ? got : 0] = 0;
+    return text;
+}
+
+static const char *lower(const char *words, char *text, size_t size)
+{
+    snprintf(text, size, "%s", words ? words : "unknown");
+    *text = (char)tolower((unsigned char)*text);
+    return text;
+}
+
+static int hook_failed(struct performer *performer, const struct operation *operation, int status, const int said[2])
+{
+    char words[64], out[64], error[96];
+    int limit = (int)operation->a[5].number;
+    const char *name = operation->a[6].text;
+    if (status == -ETIMEDOUT)
+        performer_about(performer, "%s: hook ran past specified timeout of %d.%ds", name, limit / 1000, limit % 1000 / 100);
+    if (status < 0 && status != -ETIMEDOUT)
+        performer_about(performer, "%s: fork/exec %s: %s", name, operation->a[0].text,
+                        lower(strerror(-status), words, sizeof words));
+    if (status < 0)
+        return status;
+    if (WIFSIGNALED(status))
+        snprintf(words, sizeof words, "signal: %.50s", lower(strsignal(WTERMSIG(status)), out, sizeof out));
+    else
+        snprintf(words, sizeof words, "exit status %d", WEXITSTATUS(status));
+    performer_about(performer, "%s: %s, stdout: %s, stderr: %s", name, words, read_said(said[0], out, sizeof out),
+                    read_said(said[1], error, sizeof error));
     return -ECHILD;
+}
+
+int perform_run_hook(struct performer *performer, const struct operation *operation)
+{
+    cleanup_fd int out = checked(memfd_create("stdout", MFD_CLOEXEC));
+    cleanup_fd int error = checked(memfd_create("stderr", MFD_CLOEXEC));
+    int pid = start_hook(operation, (int[]){out, error});
+    int status = pid < 0 ? pid : end_hook(pid, (int)operation->a[5].number);
+    return status == 0 ? 0 : hook_failed(performer, operation, status, (int[]){out, error});
 }
 
 int perform_reap(struct performer *performer, const struct operation *operation)

@@ -3,7 +3,8 @@
     stage     what the child could not do itself: joining a pid or time namespace; with another user namespace also
               bind sources and every join, which need the runtime's own rights
     child     ids mapped → namespaces joined → cgroup → peers' sources → tree cut off → root → mounts, devices, links
-              → sysctl → read-only and masked paths → hooks → pivot → console → wait for start → identity → program
+              → sysctl → read-only and masked paths → hooks → pivot → console → wait for start → identity → hooks
+              → program
 
 Pure: nothing is made or changed here; descriptors are given by the caller.
 """
@@ -225,7 +226,7 @@ class _Launch:
         """Hooks in order; one without an environment of its own gets that of its surroundings, as with runc."""
         before, behind = _around_pid(self.around.state, "created" if name == "startContainer" else "creating")
         for index, hook in enumerate(hooks):
-            environment = tuple(inherited if hook.env is None else hook.env)
+            environment = tuple(hook.env or inherited)
             arguments, timeout = tuple(hook.args or (hook.path,)), (hook.timeout or 0) * 1000
             called = f"{name} hook #{index}"
             yield plan.RunHook(hook.path, arguments, environment, before, behind, timeout, called)
@@ -235,7 +236,8 @@ class _Launch:
         if self.spec.process is None:
             yield plan.WaitStart(self.start, keep)  # for ever: `start` refuses what has no program
             return
-        filtered = compile_process.Filter(self.linux.seccomp, late=process.no_new_privileges and not self.around.init)
+        late = process.no_new_privileges and not self.around.init and not self.hooks.start_container
+        filtered = compile_process.Filter(self.linux.seccomp, late=late)
         execute = compile_process.program_of(process, filtered, keep=keep)
         yield from compile_process.affinity(None)
         yield from compile_process.personality(self.linux.personality)
@@ -244,8 +246,8 @@ class _Launch:
         if self.start != plan.NO_SLOT:
             yield plan.FindProgram(execute.file, execute.environment)
             yield plan.WaitStart(self.start, keep)
-        yield from self._hooks("startContainer", self.hooks.start_container, execute.environment)
         yield from compile_process.identity(process, filtered)
+        yield from self._hooks("startContainer", self.hooks.start_container, execute.environment)
         if self.around.die_with_parent:
             yield plan.DieWithParent()
         if self.around.init:

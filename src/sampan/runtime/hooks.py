@@ -4,6 +4,7 @@ Source: runtime-spec config.md "POSIX-platform Hooks".
 """
 
 from collections.abc import Sequence
+from signal import strsignal
 
 from sampan.errors import EngineError
 from sampan.oci.runtime_spec import Hook, State, encode
@@ -16,6 +17,7 @@ def run(name: str, hooks: Sequence[Hook], state: State) -> None:
     import subprocess  # seldom needed: a start without it is quicker
 
     for index, hook in enumerate(hooks):
+        called = f"error running {name} hook #{index}"
         try:
             done = subprocess.run(
                 hook.args or [hook.path],
@@ -28,14 +30,18 @@ def run(name: str, hooks: Sequence[Hook], state: State) -> None:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            raise EngineError(f"error running {name} hook #{index}: {hook.path} took over {hook.timeout} s") from None
+            raise EngineError(f"{called}: hook ran past specified timeout of {hook.timeout:.1f}s") from None
         except OSError as error:
-            raise EngineError(f"error running {name} hook #{index}: {hook.path}: {error.strerror}") from error
+            reason = (error.strerror or "").lower()
+            raise EngineError(f"{called}: fork/exec {hook.path}: {reason}") from error
         if done.returncode:
-            said = (done.stdout + done.stderr).decode(errors="replace").strip()
-            raise EngineError(
-                f"error running {name} hook #{index}: exit status {done.returncode}, stdout and stderr: {said}"
-            )
+            said = (text.decode(errors="replace") for text in (done.stdout, done.stderr))
+            raise EngineError(f"{called}: {_ending(done.returncode)}, stdout: {next(said)}, stderr: {next(said)}")
+
+
+def _ending(status: int) -> str:
+    """``exit status 1``, ``signal: killed``."""
+    return f"exit status {status}" if status > 0 else f"signal: {(strsignal(-status) or '').lower()}"
 
 
 def run_all(name: str, hooks: Sequence[Hook], state: State) -> list[str]:

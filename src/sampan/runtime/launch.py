@@ -17,14 +17,15 @@ if TYPE_CHECKING:
 class StartFailed(EngineError):
     """A container's or an exec's process could not be made.
 
-    ``step`` is the operation's name as in the plan ("execute", "attach", …), ``errno`` the kernel's (0 where a
-    hook or program failed by its own status, see ``object``), ``object`` the path or name concerned.
+    ``step`` is the operation's name as in the plan ("execute", "attach", …), ``errno`` the kernel's (ECHILD where a
+    hook failed by its own status), ``object`` the path or name concerned; of a hook, which it was and what it said.
     """
 
     def __init__(self, step: str, errno: int, object_: str, message: str = "") -> None:
         from os import strerror
 
-        super().__init__(message or f"{step}: {object_}: {strerror(errno).lower()}")
+        told = f"error running {object_}" if step == "run_hook" else f"{step}: {object_}: {strerror(errno).lower()}"
+        super().__init__(message or told)
         self.step, self.errno, self.object = step, errno, object_
 
 

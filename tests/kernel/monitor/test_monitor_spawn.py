@@ -96,10 +96,18 @@ def test_pauses_report_the_pid_in_order(box: Any, output: Any) -> None:
 
 def test_hooks_run_where_the_child_is_and_get_the_state(box: Any, output: Any) -> None:
     hook = p.RunHook(
-        "/bin/sh", ("sh", "-c", "cat; echo $WHERE; hostname"), ("WHERE=inside", "PATH=/bin"), b"{state ", b"}\n"
+        "/bin/sh",
+        ("sh", "-c", "cat; echo $WHERE; hostname >&2; exit 3"),
+        ("WHERE=inside", "PATH=/bin"),
+        b"{state ",
+        b"}\n",
+        name="test hook #0",
     )
-    spawn(box.plan(["true"], last=[p.SetHostname("boxed"), hook]), stdio=output.stdio, wait=True).wait()
-    assert output.text() == "{state 1}\ninside\nboxed\n"
+    with pytest.raises(StartFailed) as failure:
+        spawn(box.plan(["true"], last=[p.SetHostname("boxed"), hook]), stdio=output.stdio)
+    said = "test hook #0: exit status 3, stdout: {state 1}\ninside\n, stderr: boxed\n"
+    assert (failure.value.object, str(failure.value)) == (said, f"error running {said}")
+    assert output.text() == ""
 
 
 @pytest.mark.parametrize(("script", "number"), [("exit 7", errno.ECHILD), ("sleep 9", errno.ETIMEDOUT)])

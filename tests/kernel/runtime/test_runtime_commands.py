@@ -130,7 +130,7 @@ def test_a_failing_create_runtime_hook_ends_the_create(runtime: Runtime, hook: H
     runtime.write(msgspec.structs.replace(confined(SLEEP), hooks=Hooks(create_runtime=[hook])))
     done = runtime.call("create", "--bundle", str(runtime.directory), "one")
     assert done.returncode == 1
-    assert "error running createRuntime hook #0" in done.stderr
+    assert "error running createRuntime hook #0: " in done.stderr
     assert runtime.status("one") == "gone"
 
 

@@ -1,5 +1,6 @@
 """Specs as plans: order and content of the operations."""
 
+import msgspec
 import pytest
 
 from sampan.errors import InvalidParameter, Unsupported
@@ -16,6 +17,8 @@ from sampan.oci.runtime_spec import (
     Process,
     Rlimit,
     Root,
+    Seccomp,
+    SeccompSyscall,
     Spec,
     User,
 )
@@ -89,7 +92,19 @@ def test_hooks_stand_at_their_moments() -> None:
     assert runs[1].timeout == 2000
     order = [plan.AttachRoot, plan.Pause, plan.RunHook, plan.PivotRoot, plan.WaitStart, plan.SetIds]
     assert [position(found, kind) for kind in order] == sorted(position(found, kind) for kind in order)
-    assert found.index(runs[1]) > position(found, plan.WaitStart)
+    assert found.index(runs[1]) > position(found, plan.SetCapabilities)
+
+
+def test_a_hook_in_the_container_runs_under_its_filter() -> None:
+    linux = Linux(
+        namespaces=NEW, seccomp=Seccomp("SCMP_ACT_ALLOW", syscalls=[SeccompSyscall(["mkdir"], "SCMP_ACT_ERRNO")])
+    )
+    process = msgspec.structs.replace(PROCESS, no_new_privileges=True)
+    base = Spec(process=process, root=Root("/root"), linux=linux)
+    assert not any(isinstance(operation, plan.Seccomp) for operation in operations(base))
+    hooked = operations(msgspec.structs.replace(base, hooks=Hooks(start_container=[Hook("/c")])))
+    order = [plan.NoNewPrivileges, plan.Seccomp, plan.RunHook, plan.Execute]
+    assert [position(hooked, kind) for kind in order] == sorted(position(hooked, kind) for kind in order)
 
 
 def test_the_root_becomes_read_only_after_everything_was_made_in_it() -> None:

@@ -27,10 +27,10 @@ def kill(root: Path, words: list[str]) -> int:
     container_id, *name = arguments.words
     number = signal_number(name[0] if name else "SIGTERM")
     container = Containers(root).find(container_id)
-    status = container.status()
-    if arguments.on("all"):
+    running = container.status() not in {"stopped", "creating"}
+    if arguments.on("all") or (number == signal.SIGKILL and _owns_cgroup(container) and not has_own_pids(container)):
         _signal_all(container, number)
-    elif status in {"stopped", "creating"}:
+    elif not running:
         raise Conflict("container not running")
     else:
         _signal(container, number)
@@ -50,6 +50,18 @@ def signal_number(text: str) -> int:
     if name not in signal.Signals.__members__:
         raise InvalidParameter(f'unknown signal "{text}"')
     return int(signal.Signals[name])
+
+
+def has_own_pids(container: Container) -> bool:
+    """Whether all processes of the container end with the first: it has a pid namespace of its own."""
+    namespaces = (container.spec.linux or Linux()).namespaces
+    return any(one.type == "pid" and not one.path for one in namespaces)
+
+
+def _owns_cgroup(container: Container) -> bool:
+    """Whether all in its cgroup is the container's: it was made for it, and is still there."""
+    cgroup = container.cgroup
+    return cgroup is not None and cgroup.exists() and not container.record.cgroup_found
 
 
 def _signal(container: Container, number: int) -> None:
@@ -117,11 +129,8 @@ def _unmount(container: Container) -> None:
 
 def _end(container: Container) -> None:
     """Kill the first process, and all others where they do not die with it (no pid namespace of their own)."""
-    cgroup = container.cgroup
-    namespaces = (container.spec.linux or Linux()).namespaces
-    own = cgroup and cgroup.exists() and not container.record.cgroup_found
-    if cgroup and own and not any(one.type == "pid" and not one.path for one in namespaces):
-        cgroup.kill()
+    if _owns_cgroup(container) and not has_own_pids(container):
+        _signal_all(container, signal.SIGKILL)
     if not container.record.pid or container.status() in {"stopped", "creating"}:
         return
     with suppress(Conflict):
