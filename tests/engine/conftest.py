@@ -16,7 +16,7 @@ import docker
 import pytest
 from docker.errors import APIError, NotFound
 from docker.models.containers import Container
-from engine_daemon import IMAGE, PATIENCE, Daemon, own_subnet, prepared, wait_for
+from engine_daemon import IMAGE, PATIENCE, Daemon, monitors_of, own_subnet, prepared, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,8 @@ class Census:
 
     mounts: int
     links: frozenset[str]
-    monitors: frozenset[str]
+    run_directories: frozenset[str]
+    monitors: frozenset[int]
     cgroups: frozenset[str]
     fds: int
 
@@ -116,7 +117,8 @@ def census(daemon: Daemon) -> Census:
     return Census(
         mounts=Path("/proc/self/mountinfo").read_text().count(str(daemon.root)),
         links=frozenset(path.name for path in Path("/sys/class/net").glob("veth*")),
-        monitors=frozenset(path.name for path in run.iterdir()),
+        run_directories=frozenset(path.name for path in run.iterdir()),
+        monitors=frozenset(monitors_of(daemon.root).values()),
         cgroups=frozenset(path.name for path in cgroups.iterdir() if path.name in known)
         if cgroups.is_dir()
         else frozenset(),
@@ -146,8 +148,10 @@ SPARE_FDS = 12
 def leaks(before: Census, after: Census) -> list[str]:
     """What is there now and was not."""
     found = []
+    if after.run_directories - before.run_directories:
+        found.append(f"run directories {sorted(after.run_directories - before.run_directories)}")
     if after.monitors - before.monitors:
-        found.append(f"run directories {sorted(after.monitors - before.monitors)}")
+        found.append(f"monitors {sorted(after.monitors - before.monitors)}")
     if after.cgroups - before.cgroups:
         found.append(f"cgroups {sorted(after.cgroups - before.cgroups)}")
     if after.mounts > before.mounts:

@@ -65,8 +65,7 @@ class Daemon:
 
     def answers(self) -> bool:
         """Whether the API answers; fails at once when the daemon has ended."""
-        assert self.process is not None
-        assert self.process.poll() is None, self.log[-4000:]
+        assert not self.has_ended(), self.log[-4000:]
         with socket.socket(socket.AF_UNIX) as connection:
             try:
                 connection.connect(str(self.socket))
@@ -74,6 +73,11 @@ class Daemon:
                 return b"200 OK" in connection.recv(200)
             except OSError:
                 return False
+
+    def has_ended(self) -> bool:
+        """Whether the process is over."""
+        assert self.process is not None
+        return self.process.poll() is not None
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         """End the daemon; containers go on."""

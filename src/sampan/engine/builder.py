@@ -35,6 +35,7 @@ from sampan.dockerfile.ignore import Ignore
 from sampan.dockerfile.instructions import Dockerfile
 from sampan.dockerfile.parser import parse
 from sampan.dockerfile.source import ParseError
+from sampan.engine.blocking import apart
 from sampan.engine.builder_executor import ContainerExecutor
 from sampan.engine.builder_images import BaseImages
 from sampan.engine.context import Context
@@ -143,7 +144,7 @@ class Builder:
 
     async def prune(self, options: BuildPruneOptions) -> BuildCachePruneReport:
         """Remove build cache that is not in use."""
-        return await asyncio.to_thread(prune, self._workshop.storage, self._context.roots.data, options)
+        return await apart(prune, self._workshop.storage, self._context.roots.data, options)
 
     async def serve_grpc(self, connection: Hijacked) -> None:
         """Serve BuildKit's control API until the connection ends."""

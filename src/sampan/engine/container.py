@@ -123,6 +123,8 @@ class Container:
     checking: "asyncio.Task[None] | None" = None
     backoff: float = 0.0
     restart_on_exit: bool = False
+    began: float | None = None
+    """When the process started, by the clock that nobody sets (``uptime``)."""
 
     @property
     def id(self) -> str:
@@ -150,6 +152,13 @@ class Container:
     @property
     def log_path(self) -> Path:
         return self.state_dir / f"{self.id}-json.log"
+
+    @property
+    def run_time(self) -> float:
+        """Seconds that the process has run, or had; of one that no daemon saw start, by its record."""
+        if self.began is not None:
+            return uptime() - self.began
+        return max(0, self.record.state.finished_at - self.record.state.started_at) / 1e9
 
     def allow(self, operation: str, called: str = "") -> bool:
         """Whether ``operation`` is to be done now; raises Conflict where the table of states refuses it.
@@ -185,3 +194,8 @@ class Container:
 def now() -> int:
     """Nanoseconds since 1970."""
     return time.time_ns()
+
+
+def uptime() -> float:
+    """Seconds since the machine was started: what durations are measured by, whoever sets the time of day."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

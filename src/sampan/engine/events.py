@@ -84,6 +84,7 @@ class Subscription:
         self._queue: asyncio.Queue[EventMessage | None] = asyncio.Queue()
         self._past = deque(past)
         self._options = options
+        self._ends = ends_at(options.until)
         self._listeners = listeners
         listeners.add(self._queue)
 
@@ -93,7 +94,7 @@ class Subscription:
     async def __anext__(self) -> EventMessage:
         if self._past:
             return self._past.popleft()
-        while (event := await next_event(self._queue, self._options.until)) is not None:
+        while (event := await next_event(self._queue, self._ends)) is not None:
             if matches(event, self._options):
                 return event
         await self.aclose()
@@ -104,15 +105,20 @@ class Subscription:
         self._listeners.discard(self._queue)
 
 
-async def next_event(queue: asyncio.Queue[EventMessage | None], until: int | None) -> EventMessage | None:
-    """The next event of ``queue``; None once ``until`` (nanoseconds since 1970) has passed."""
+def ends_at(until: int | None) -> float | None:
+    """When ``until`` (nanoseconds since 1970) is by the loop's clock, which goes on evenly when the time is set."""
     if until is None:
-        return await queue.get()
-    left = (until - time.time_ns()) / SECOND
-    if left <= 0:
+        return None
+    return asyncio.get_running_loop().time() + (until - time.time_ns()) / SECOND
+
+
+async def next_event(queue: asyncio.Queue[EventMessage | None], ends: float | None) -> EventMessage | None:
+    """The next event of ``queue``; None once the loop's clock shows ``ends``."""
+    if ends is not None and ends <= asyncio.get_running_loop().time():
         return None
     try:
-        return await asyncio.wait_for(queue.get(), left)
+        async with asyncio.timeout_at(ends):
+            return await queue.get()
     except TimeoutError:
         return None
 

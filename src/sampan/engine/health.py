@@ -81,16 +81,16 @@ class Health:
     async def _check_for_ever(self, container: Container, command: list[str]) -> None:
         config = container.record.config.healthcheck
         assert config is not None
-        period_ends = container.record.state.started_at + config.start_period
+        period = config.start_period / SECOND
         while True:
-            starting = now() < period_ends and status_of(container) == "starting"
+            starting = container.run_time < period and status_of(container) == "starting"
             wait = (config.start_interval or START_INTERVAL) if starting else (config.interval or INTERVAL)
             await asyncio.sleep(wait / SECOND)
             if container.status != Status.RUNNING:
                 continue
-            begun = now()
+            in_period = container.run_time < period
             result = await self._check(container, command, config.timeout or TIMEOUT)
-            self._record(container, result, config.retries or RETRIES, in_period=begun < period_ends)
+            self._record(container, result, config.retries or RETRIES, in_period=in_period)
 
     async def _check(self, container: Container, command: list[str], timeout: int) -> c.HealthcheckResult:
         """Run the check once."""

@@ -32,6 +32,7 @@ from sampan.api.progress import Progress, status
 from sampan.api.system import ImagesUsage
 from sampan.api.times import parse_moment
 from sampan.engine import image_archives, image_attestations, image_views
+from sampan.engine.blocking import apart
 from sampan.engine.events import Events
 from sampan.engine.image_list import list_images
 from sampan.engine.image_making import Commit, commit_image, committed_config
@@ -123,7 +124,7 @@ class Images:
             finally:
                 self._announce_removal(removal)
                 if removal.items:
-                    await asyncio.to_thread(removal.sweep)
+                    await apart(removal.sweep)
         return removal.items
 
     def _removal(self) -> Removal:
@@ -149,7 +150,7 @@ class Images:
                     if filters.labels_and_none_of(image.config.value.config.labels)
                 ]
                 removal.prune(candidates, dangling_only=dangling_only)
-                reclaimed = await asyncio.to_thread(removal.sweep)
+                reclaimed = await apart(removal.sweep)
                 self._announce_removal(removal)
         finally:
             self._pruning = False
@@ -197,7 +198,7 @@ class Images:
                 comment=options.comment,
                 created_by=" ".join(source.config.cmd or ()),
             )
-            image = await asyncio.to_thread(commit_image, self._storage, commit)
+            image = await apart(commit_image, self._storage, commit)
         self._announce("create", image, image.id)
         if reference is not None:
             self._tag(image, reference)

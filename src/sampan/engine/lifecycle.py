@@ -20,7 +20,7 @@ from sampan.engine import shm
 from sampan.engine import trace as traces
 from sampan.engine.attach import close_pending
 from sampan.engine.catalog import Catalog
-from sampan.engine.container import Container, now
+from sampan.engine.container import Container, now, uptime
 from sampan.engine.context import Context
 from sampan.engine.execs import Execs
 from sampan.engine.health import Health, Reactions
@@ -31,6 +31,7 @@ from sampan.engine.runtimes import external_of
 from sampan.engine.starting import Starter, exit_code_of, settle
 from sampan.engine.states import Status
 from sampan.errors import Conflict, EngineError, NoSuchContainer
+from sampan.linux.pidfd import age
 from sampan.runtime.launch import Exit, MonitorGone
 from sampan.runtime.monitor import Monitor, read_exit
 from sampan.storage.snapshots import remove_path
@@ -84,7 +85,7 @@ class Lifecycle:
             await self._starter.launch(container, trace)
         state = container.record.state
         state.status, state.exit_code, state.error, state.oom_killed = Status.RUNNING, 0, "", False
-        state.started_at, state.finished_at = now(), state.finished_at
+        state.started_at, container.began = now(), uptime()
         container.record.started_before = True
         self._watch(container)
         self._health.begin(container)
@@ -157,8 +158,8 @@ class Lifecycle:
         self._catalog.note(container)
         if ended.oom_killed:
             self._announce(container, "oom")
-        run_time = max(0, record.state.finished_at - record.state.started_at) // SECOND
-        self._announce(container, "die", exitCode=str(ended.status), execDuration=str(run_time))
+        run_time, container.began = container.run_time, None
+        self._announce(container, "die", exitCode=str(ended.status), execDuration=str(int(run_time)))
         container.tell("next-exit", "not-running")
         if again:
             self._schedule_restart(container, run_time)
@@ -218,6 +219,7 @@ class Lifecycle:
 
     def adopt(self, container: Container) -> None:
         """A container that a former daemon started, found running."""
+        container.began = uptime() - age(container.pid)
         self._watch(container)
         self._health.resume(container)
         self._forwarding.begin(container)

@@ -307,7 +307,7 @@ class Volumes:
         Owners, modes, times, links and attributes are kept; the volume's own directory takes those of ``path``.
         """
         if self._find(name).driver == "local":
-            await self._in_thread(self._with_directory, name, partial(fill, root, path))
+            await apart(self._with_directory, name, partial(fill, root, path))
 
     # beyond Docker
 

@@ -5,6 +5,8 @@ import errno
 import os
 import select
 import signal
+import time
+from pathlib import Path
 
 
 def open_process(pid: int) -> int | None:
@@ -13,6 +15,22 @@ def open_process(pid: int) -> int | None:
         return os.pidfd_open(pid)
     except ProcessLookupError:
         return None
+
+
+def start_time(pid: int) -> int:
+    """Start of a process in clock ticks since boot, which with the pid names it for good; 0 when it is gone or dead."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    fields = text[text.rindex(")") + 2 :].split()
+    return 0 if fields[0] in {"Z", "X"} else int(fields[19])
+
+
+def age(pid: int) -> float:
+    """Seconds since a process was started, whatever the time of day was set to meanwhile; 0 when it is gone."""
+    started = start_time(pid)
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - started / os.sysconf("SC_CLK_TCK") if started else 0.0
 
 
 def has_ended(pidfd: int) -> bool:

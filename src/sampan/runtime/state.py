@@ -19,6 +19,7 @@ import msgspec
 
 from sampan.errors import Conflict, InvalidParameter, NotFound
 from sampan.linux.cgroup import Cgroup
+from sampan.linux.pidfd import start_time
 from sampan.oci.runtime_spec import VERSION, Spec, State, decode, encode
 from sampan.runtime.cgroups import open_cgroup
 
@@ -168,16 +169,6 @@ def _is_locked(directory: Path) -> bool:
         return False
     finally:
         os.close(fd)
-
-
-def start_time(pid: int) -> int:
-    """Start of a process in clock ticks since boot, which with the pid names it for good; 0 when it is gone or dead."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
-    fields = text[text.rindex(")") + 2 :].split()
-    return 0 if fields[0] in {"Z", "X"} else int(fields[19])
 
 
 def mount_id(path: str) -> int:

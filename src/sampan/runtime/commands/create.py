@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from sampan.errors import Conflict, EngineError, InvalidParameter
+from sampan.linux.pidfd import start_time
 from sampan.linux.unix_socket import listen_beneath
 from sampan.oci.runtime_spec import Hooks, Linux, Process, Spec, Versioned, decode
 from sampan.runtime import hooks
@@ -30,7 +31,7 @@ from sampan.runtime.launch import StartFailed
 from sampan.runtime.plan import Plan
 from sampan.runtime.seccomp_listener import deliver_to
 from sampan.runtime.spawn import Spawned, spawn, start_created
-from sampan.runtime.state import START_SOCKET, Container, Containers, Record, locked, mount_id, start_time
+from sampan.runtime.state import START_SOCKET, Container, Containers, Record, locked, mount_id
 from sampan.runtime.users import with_home
 from sampan.runtime.validate import check
 
