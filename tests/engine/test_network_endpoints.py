@@ -90,7 +90,7 @@ def test_connecting_twice_and_disconnecting_what_is_not_there(run: Run, client: 
     [
         ({"ipv4_address": "10.1.2.3"}, "no configured subnet contains IP address 10.1.2.3"),
         ({"ipv4_address": "fd00::1"}, "invalid IPv4 address: fd00::1"),
-        ({"link_local_ips": ["10.1.2.3"]}, "invalid link-local IP address: 10.1.2.3"),
+        ({"link_local_ips": ["10.1.2.3"]}, "invalid link local IP address: 10.1.2.3"),
         ({"driver_opt": {"com.docker.network.endpoint.sysctls": "net.ipv4.x=1"}}, "unrecognised network interface"),
         ({"driver_opt": {"com.docker.network.endpoint.ifname": "a/b"}}, "invalid interface name"),
     ],
@@ -228,3 +228,14 @@ def test_a_mac_address_that_was_asked_for_stays(run: Run, client: Any) -> None:
     assert mac_addresses(client, one, "1.52") == ("", mine)
     one.stop(timeout=0)
     assert mac_addresses(client, one, "1.51") == (mine, mine)
+
+
+def test_networks_without_interfaces_show_their_containers_too(run: Run, client: Any) -> None:
+    for name in ("host", "none"):
+        one = run(name=f"on-{name}", network_mode=name)
+        one.reload()
+        shown = client.networks.get(name).attrs["Containers"][one.id]
+        assert shown["Name"] == f"on-{name}"
+        assert shown["EndpointID"] == one.attrs["NetworkSettings"]["Networks"][name]["EndpointID"] != ""
+        one.remove(force=True)
+        assert one.id not in client.networks.get(name).attrs["Containers"]

@@ -5,6 +5,7 @@
 The file lies in the exec root, a tmpfs: like the namespace that it describes it is gone after a reboot.
 """
 
+import hashlib
 from functools import lru_cache
 from ipaddress import ip_interface
 
@@ -49,8 +50,9 @@ class Endpoint(msgspec.Struct, kw_only=True):
 
     @property
     def link_interfaces(self) -> list[Interface]:
-        """The same and the link-local ones that the user gave: all that the link gets."""
-        return [*self.interfaces, *map(parsed, self.link_local)]
+        """The same and the link-local ones, the user's and, with IPv6, that of the MAC: all that the link gets."""
+        own = [link_local_of(self.mac)] if self.ipv6 and self.mac else []
+        return list(dict.fromkeys([*self.interfaces, *map(parsed, self.link_local), *own]))
 
     @property
     def addresses(self) -> list[Address]:
@@ -116,9 +118,21 @@ class SandboxRecord(msgspec.Struct):
     """What the container asked for when ``ports`` were taken; None in records of before it was noted."""
 
 
+def linkless_id(network_id: str, container_id: str) -> str:
+    """The ID of an endpoint on a network that gives no interface: there is nothing else to it, so it is not kept."""
+    return hashlib.sha256(f"{network_id}{container_id}".encode()).hexdigest()
+
+
 def mac_of(ipv4: str) -> str:
     """The MAC that belongs to an IPv4 address: a successor to the address need not be told apart."""
     return "02:42:" + parsed(ipv4).ip.packed.hex(":")
+
+
+def link_local_of(mac: str) -> Interface:
+    """The IPv6 address that a link has by its MAC (RFC 4291, appendix A)."""
+    packed = bytes.fromhex(mac.replace(":", ""))
+    identifier = bytes([packed[0] ^ 2]) + packed[1:3] + b"\xff\xfe" + packed[3:]
+    return ip_interface((b"\xfe\x80" + bytes(6) + identifier, LINK_LOCAL_PREFIX[6]))
 
 
 def link_local(asked: EndpointSettings) -> list[Interface]:
@@ -127,7 +141,7 @@ def link_local(asked: EndpointSettings) -> list[Interface]:
     for text in (asked.ipam_config or EndpointIPAMConfig()).link_local_ips or ():
         address = parse_address(text, "link-local IP address")
         if not address.is_link_local:
-            raise InvalidParameter(f"invalid link-local IP address: {text}")
+            raise InvalidParameter(f"invalid link local IP address: {text}")
         found.append(ip_interface((address, LINK_LOCAL_PREFIX[address.version])))
     return found
 

@@ -57,13 +57,13 @@ class Pool:
         self.subnet = subnet
         self.range = range_ or subnet
         self.gateway = gateway
-        self._reserved = set(self._edges()) | set((auxiliary or {}).values()) | ({gateway} if gateway else set())
+        self._reserved = set(self.edges()) | set((auxiliary or {}).values()) | ({gateway} if gateway else set())
         self._leased: set[Address] = set()
         self._returned: list[int] = []
         self._waiting: set[int] = set()  # what is in that heap
         self._next = int(self.range.network_address)
 
-    def _edges(self) -> Iterator[Address]:
+    def edges(self) -> Iterator[Address]:
         """Network and broadcast address, where the prefix leaves room for both."""
         if self.subnet.num_addresses > 2:
             yield self.subnet.network_address

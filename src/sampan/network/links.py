@@ -7,7 +7,7 @@
 from collections.abc import Iterable, Sequence
 
 from sampan.api.ports import Port, parse_port
-from sampan.errors import InvalidParameter
+from sampan.errors import EngineError, InvalidParameter
 from sampan.linux.rtnetlink import Address
 from sampan.network.endpoint import Endpoint
 from sampan.network.live import Live
@@ -16,16 +16,29 @@ from sampan.network.names import SHORT, resolve_links
 HIDDEN = frozenset({"HOME", "PATH", "HOSTNAME", "TERM"})
 
 
-def linked(member_name: str, links: Iterable[str], running: Iterable[Live]) -> dict[str, Live]:
-    """The running containers that ``links`` name, by alias; raises InvalidParameter for one that does not run."""
-    everyone = list(running)
-    found = {}
+def linked(links: Iterable[str], running: Iterable[Live], network_id: str) -> dict[str, tuple[Live, Endpoint]]:
+    """The running containers that ``links`` name, by alias, with their endpoints on the default bridge."""
+    found = {alias: called(reference, running) for alias, reference in resolve_links(links).items()}
+    return {
+        alias: (other, other.plugged[network_id][1])
+        for alias, other in found.items()
+        if other and network_id in other.plugged
+    }
+
+
+def check(member_name: str, links: Iterable[str], running: Iterable[Live], network_id: str) -> None:
+    """Raise for a link to what does not run, or is not on the default bridge: a container starts with all of them."""
     for alias, reference in resolve_links(links).items():
-        other = next((live for live in everyone if is_called(live, reference)), None)
+        other = called(reference, running)
         if other is None:
             raise InvalidParameter(f"Cannot link to a non running container: /{reference} AS {member_name}/{alias}")
-        found[alias] = other
-    return found
+        if network_id not in other.plugged:
+            raise EngineError(f"container {other.member.container_id} not attached to default bridge network")
+
+
+def called(reference: str, running: Iterable[Live]) -> Live | None:
+    """The one of ``running`` that ``reference`` means."""
+    return next((live for live in running if is_called(live, reference)), None)
 
 
 def is_called(live: Live, reference: str) -> bool:

@@ -36,6 +36,7 @@ from sampan.linux.rtnetlink import Network as Subnet
 from sampan.linux.rtnetlink import Rtnetlink
 from sampan.network import forwarding, listing, names, options, predefined, request
 from sampan.network.drivers import Bridge, Driver, Macvlan, check_mac
+from sampan.network.endpoint import linkless_id
 from sampan.network.firewall import Firewall, parse_mark
 from sampan.network.ipam import DEFAULT_POOLS, PoolOverlaps, choose_subnet, overlaps
 from sampan.network.ipvlan import Ipvlan
@@ -268,7 +269,11 @@ class Networks:
         network = self._find(reference)
         if scope and scope != network.summary.scope:
             raise NoSuchNetwork(reference)
-        return network.inspect()
+        found = network.inspect()
+        for container_id in self._linkless_members(network.name) if network.name in LINKLESS else ():
+            name = self.directory.member(container_id).name.removeprefix("/")
+            found.containers[container_id] = n.EndpointResource(name, linkless_id(network.id, container_id))
+        return found
 
     async def list(self, filters: Filters) -> Sequence[n.NetworkSummary]:
         """All networks that ``filters`` let through."""
@@ -321,7 +326,7 @@ class Networks:
                 name = member.name.removeprefix("/")
                 raise Forbidden(f"endpoint with name {name} already exists in network {network.name}")
             if network.name in LINKLESS:
-                live.sandbox.endpoints[network.name] = self._linkless_endpoint(network.name)
+                live.sandbox.endpoints[network.name] = self._linkless_endpoint(network.name, member.container_id)
             else:
                 await self._sandboxes.connect(live, network, asked)
             settings = recorded(live.sandbox.endpoints[network.name], asked)
@@ -437,7 +442,7 @@ class Networks:
         for network, _ in wishes:
             self._tell("connect", network, member.container_id)
         if not wishes and not member.disconnected:
-            sandbox.endpoints["none"] = self._linkless_endpoint("none")
+            sandbox.endpoints["none"] = self._linkless_endpoint("none", member.container_id)
             self._tell_linkless("connect", "none", member.container_id)
         return sandbox
 
@@ -445,16 +450,22 @@ class Networks:
         fd = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         sandbox = Sandbox(member.container_id, fd)
         self._hosts[member.container_id] = fd
-        sandbox.endpoints["host"] = self._linkless_endpoint("host")
+        sandbox.endpoints["host"] = self._linkless_endpoint("host", member.container_id)
         host = names.host_resolv_conf().overridden(member.dns, member.dns_search, member.dns_options)
         sandbox.resolv_conf = host.text()
         extra = "".join(f"{address}\t{name}\n" for address, name in self._sandboxes.extra_hosts(member))
         sandbox.hosts = names.host_hosts() + extra
         return sandbox
 
-    def _linkless_endpoint(self, name: str) -> n.EndpointSettings:
+    def _linkless_endpoint(self, name: str, container_id: str) -> n.EndpointSettings:
         network = self._by_name(name)
-        return n.EndpointSettings(network_id=network.id if network else "")
+        id_ = linkless_id(network.id, container_id) if network else ""
+        return n.EndpointSettings(network_id=network.id if network else "", endpoint_id=id_)
+
+    def _linkless_members(self, name: str) -> Sequence[str]:
+        """The IDs of running containers on ``host`` or ``none``."""
+        alone = [id_ for id_, live in self._sandboxes.live.items() if name in live.sandbox.endpoints]
+        return [*self._hosts] if name == "host" else alone
 
     async def leave(self, container_id: str) -> None:
         """Give everything back; idempotent."""
@@ -480,7 +491,7 @@ class Networks:
             ):
                 adopted[member.container_id] = sandbox
                 if not sandbox.endpoints and not member.disconnected:
-                    sandbox.endpoints["none"] = self._linkless_endpoint("none")
+                    sandbox.endpoints["none"] = self._linkless_endpoint("none", member.container_id)
         for container_id in records:
             await self._sandboxes.leave(container_id)
         for network in self._networks.values():

@@ -84,12 +84,15 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         return self.ipvlan_mode != IPVLAN_MODES["l2"]
 
 
-def parse(options: Mapping[str, str], *, proxied: bool = False) -> Options:
-    """The meaning of ``options``; ``proxied`` is the daemon's default way to publish. Raises InvalidParameter."""
+def parse(options: Mapping[str, str], *, driver: str = "macvlan", proxied: bool = False) -> Options:
+    """The meaning of ``options`` for ``driver``. Raises InvalidParameter.
+
+    ``proxied`` is the daemon's default way to publish.
+    """
     binding = given_address(options, BRIDGE + "host_binding_ipv4")
     shown = [given_address(options, key, version) for version, key in HOST_ADDRESS.items()]
     if options.get("parent") == "lo":
-        raise InvalidParameter("loopback interface is not a valid parent link")
+        raise InvalidParameter(f"loopback interface is not a valid {driver} parent link")
     return Options(
         link=link_name(options.get(BRIDGE + "name", "")),
         icc=boolean(options, BRIDGE + "enable_icc", default=True),

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from sampan.api.networks import IPAM, ConfigReference, IPAMConfig, NetworkCreateRequest, NetworkSummary
 from sampan.api.times import format_time
-from sampan.errors import Forbidden, InvalidParameter, NotFound
+from sampan.errors import EngineError, Forbidden, InvalidParameter, NotFound
 from sampan.linux.rtnetlink import Address, Network
 from sampan.network import options
 from sampan.network.ipam import Pool, PoolOverlaps, overlaps, parse_address, parse_network
@@ -65,6 +65,12 @@ def check_ipam_driver(ipam: IPAM) -> None:
         raise NotFound(f'plugin "{ipam.driver}" not found')
     if ipam.driver == "null" and ipam.config:
         raise InvalidParameter("null ipam driver does not handle specific address pool requests")
+
+
+def check_addresses(network: NetworkSummary) -> None:
+    """Raise InvalidParameter for an IPv4 network that nobody gives addresses."""
+    if network.ipam.driver == "null" and network.enable_ipv4 and not network.config_only:
+        raise InvalidParameter("ipv4 pool is empty")
 
 
 def check_template(request: NetworkCreateRequest) -> None:
@@ -135,8 +141,11 @@ def summary(
         options=given,
         labels=dict((template.labels if template else request.labels) or {}),
     )
-    check_modes(options.parse(made.options or {}), made)
+    check_modes(options.parse(made.options or {}, driver=made.driver), made)
+    check_addresses(made)
     check_pools(pools(made), made)
+    for config in made.ipam.config or ():
+        check_reserved(config)
     return made
 
 
@@ -188,16 +197,32 @@ def check_pools(pools: list[Pool], network: NetworkSummary) -> None:
         raise Forbidden("bridge driver doesn't support multiple subnets")
 
 
+def check_reserved(config: IPAMConfig) -> None:
+    """Raise EngineError, as Docker does, where a gateway or auxiliary address is one that nobody can have."""
+    given = pool(config)
+    taken = set(given.edges())
+    if given.gateway in taken:
+        raise EngineError(f"failed to allocate gateway ({given.gateway}): Address already in use")
+    taken |= {given.gateway} if given.gateway else set()
+    for name, address in auxiliary(config).items():
+        if address in taken:
+            raise EngineError(f"failed to allocate secondary ip address ({name}:{address}): Address already in use")
+        taken.add(address)
+
+
 def pool(config: IPAMConfig) -> Pool:
     """The pool that one element of IPAM.Config describes; raises InvalidParameter for what is no address."""
     return Pool(
         parse_network(config.subnet, "subnet"),
         range_=parse_network(config.ip_range, "ip-range") if config.ip_range else None,
         gateway=parse_gateway(config),
-        auxiliary={
-            name: parse_address(text, f"auxiliary address {name}") for name, text in config.auxiliary_addresses.items()
-        },
+        auxiliary=auxiliary(config),
     )
+
+
+def auxiliary(config: IPAMConfig) -> dict[str, Address]:
+    """The auxiliary addresses of a pool by name."""
+    return {name: parse_address(text, f"auxiliary address {name}") for name, text in config.auxiliary_addresses.items()}
 
 
 def parse_gateway(config: IPAMConfig) -> Address | None:

@@ -78,6 +78,7 @@ class Sandboxes:
             live.route()
             await self._publisher.settle(live)
             self._serve_names(live)
+            self._check_links(live)
             self._describe(live)
             self._path(live).write_bytes(msgspec.json.encode(live.record()))  # half of it is like none: nothing runs
         except OSError as error:
@@ -239,16 +240,18 @@ class Sandboxes:
         ]
 
     def _links(self, live: Live) -> dict[str, tuple[Live, Endpoint]]:
-        """Legacy links with the other's endpoint on the default bridge."""
-        network = next((network for network, _ in live.plugged.values() if network.predefined), None)
-        if network is None or not live.member.links:
-            return {}
-        others = links.linked(live.member.name, live.member.links, self.live.values())
-        return {
-            alias: (other, other.plugged[network.id][1])
-            for alias, other in others.items()
-            if network.id in other.plugged
-        }
+        """Legacy links with the other's endpoint on the default bridge, as far as it is there."""
+        network = self._default_network(live)
+        return links.linked(live.member.links, [*self.live.values()], network.id) if network else {}
+
+    def _check_links(self, live: Live) -> None:
+        """Raise for a legacy link that a starting container cannot have."""
+        if network := self._default_network(live):
+            links.check(live.member.name, live.member.links, [*self.live.values()], network.id)
+
+    @staticmethod
+    def _default_network(live: Live) -> Network | None:
+        return next((network for network, _ in live.plugged.values() if network.predefined), None)
 
     def resolv_conf(self, member: Member, *, embedded: bool) -> names.ResolvConf:
         """What goes into the container's /etc/resolv.conf; ``embedded`` with our resolver."""

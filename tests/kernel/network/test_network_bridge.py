@@ -75,6 +75,8 @@ async def test_both_address_families_work_together(lab: Laboratory) -> None:
         address = (endpoint.global_ipv6_address, 80)
         await lab.do(two, lambda: socket.create_connection(address, 2).close())
         assert listener.accept()[1][0] == two.endpoints["dual"].global_ipv6_address
+    shown = await lab.do(one, lambda: subprocess.check_output(["ip", "-6", "address", "show", "scope", "link"]))
+    assert shown.decode().count("inet6 fe80::42:") == 1  # made of the MAC 02:42:…
 
 
 async def test_an_ipv6_only_network_has_no_ipv4_address(lab: Laboratory) -> None:

@@ -6,9 +6,11 @@ import threading
 from contextlib import suppress
 from typing import Any
 
+import pytest
 from dnslib import QTYPE, RCODE, RR, A, DNSRecord
 
 from sampan.api import networks as n
+from sampan.errors import EngineError, InvalidParameter
 
 Laboratory = Any  # of conftest.py
 NEIGHBOUR = "192.0.2.1"
@@ -166,6 +168,27 @@ async def test_the_default_bridge_has_the_hosts_servers_and_legacy_links(lab: La
     assert f"STORE_PORT_5432_TCP_ADDR={address}" in two.environment
     assert "STORE_ENV_PGDATA=/data" in two.environment
     assert not any("PATH" in variable for variable in two.environment)
+
+
+async def test_a_container_starts_with_all_its_links_and_outlives_them(lab: Laboratory) -> None:
+    await lab.networks.create(n.NetworkCreateRequest(name="other"))
+    away = await lab.start("away", "other")
+    with pytest.raises(EngineError, match=f"container {away.container_id} not attached to default bridge network"):
+        await lab.start("early", links=["away:x"])
+    with pytest.raises(InvalidParameter, match="Cannot link to a non running container: /db AS /early/x"):
+        await lab.start("early", links=["db:x"])
+    one = await lab.start("db")
+    two = await lab.start("web", links=[f"{one.container_id}:store"])
+    assert "\tstore " in two.hosts
+    await lab.stop(one)
+    await lab.networks.connect("other", n.NetworkConnectRequest(container="web"))
+    assert "\tstore " not in two.hosts
+    members = [
+        dataclasses.replace(lab.members[one], pid=lab.pids[one]) for one in (two.container_id, away.container_id)
+    ]
+    await lab.crash()
+    adopted = await (await lab.open()).restore(members)
+    assert set(adopted) == {two.container_id, away.container_id}
 
 
 async def test_host_gateway_is_the_hosts_address_on_the_bridge(lab: Laboratory) -> None:

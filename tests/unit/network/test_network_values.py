@@ -7,7 +7,7 @@ import pytest
 
 from sampan.api import networks as n
 from sampan.config import Config
-from sampan.errors import Forbidden, InvalidParameter, NotFound
+from sampan.errors import EngineError, Forbidden, InvalidParameter, NotFound
 from sampan.network import endpoint_options, options, predefined, request
 from sampan.network.firewall import Filtered, Firewall, Published, marked, parse_mark
 from sampan.network.ipam import PoolOverlaps
@@ -116,6 +116,28 @@ def test_pools_without_sense_are_refused(fields: dict[str, object], said: str) -
     ipam = n.IPAM(config=[n.IPAMConfig(subnet="10.1.0.0/16", **fields)])  # type: ignore[arg-type]
     with pytest.raises(InvalidParameter, match=re.escape(said)):
         request.summary(n.NetworkCreateRequest(name="web", ipam=ipam), None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"gateway": "10.1.0.0"}, "failed to allocate gateway (10.1.0.0): Address already in use"),
+        ({"gateway": "10.1.255.255"}, "failed to allocate gateway (10.1.255.255): Address already in use"),
+        (
+            {"gateway": "10.1.0.1", "auxiliary_addresses": {"a": "10.1.0.1"}},
+            "failed to allocate secondary ip address (a:10.1.0.1): Address already in use",
+        ),
+    ],
+)
+def test_addresses_that_nobody_can_have_are_refused(fields: dict[str, object], said: str) -> None:
+    ipam = n.IPAM(config=[n.IPAMConfig(subnet="10.1.0.0/16", **fields)])  # type: ignore[arg-type]
+    with pytest.raises(EngineError, match=re.escape(said)):
+        request.summary(n.NetworkCreateRequest(name="web", ipam=ipam), None)
+
+
+def test_a_network_without_address_management_has_no_ipv4() -> None:
+    with pytest.raises(InvalidParameter, match="ipv4 pool is empty"):
+        request.summary(n.NetworkCreateRequest(name="web", ipam=n.IPAM(driver="null")), None)
 
 
 def test_an_ip_range_may_be_written_in_any_of_its_ways() -> None:
