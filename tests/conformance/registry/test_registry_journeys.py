@@ -117,18 +117,19 @@ async def test_skopeo_copies_in_and_out(ours: Any, engine: Any, layer: Any, tmp_
     assert there.storage.images.resolve(f"{ours.address}/copy:2").manifest.digest == image.manifest.digest
 
 
+@pytest.mark.parametrize("program", ["podman", "buildah"])
 @pytest.mark.parametrize("form", ["oci", "v2s2"])
-async def test_podman_pulls_and_pushes(ours: Any, engine: Any, layer: Any, form: str) -> None:
+async def test_podman_and_buildah_pull_and_push(ours: Any, engine: Any, layer: Any, form: str, program: str) -> None:
     here, there = engine("here"), engine("there")
     image = here.make(f"{ours.address}/app", layer(a=b"one"), layer(b=b"two"))
     await here.push(f"{ours.address}/app")
     name, copy = f"{ours.address}/app:latest", f"{ours.address}/copy:{form}"
     with tempfile.TemporaryDirectory(prefix="podman-") as root:  # podman wants a short path
-        podman = ("podman", "--root", f"{root}/root", "--runroot", f"{root}/run", "--storage-driver", "vfs")
-        await run(*podman, "pull", "-q", "--tls-verify=false", name)
-        await run(*podman, "tag", name, copy)
-        await run(*podman, "push", "-q", "--tls-verify=false", "--format", form, copy)
-        await run(*podman, "rmi", "-f", name, copy)
+        command = (program, "--root", f"{root}/root", "--runroot", f"{root}/run", "--storage-driver", "vfs")
+        await run(*command, "pull", "-q", "--tls-verify=false", name)
+        await run(*command, "tag", name, copy)
+        await run(*command, "push", "-q", "--tls-verify=false", "--format", form, copy)
+        await run(*command, "rmi", "-f", name, copy)
     await there.pull(copy)
     pulled = there.storage.images.resolve(copy)
     assert pulled.config.value.diff_ids == image.config.value.diff_ids

@@ -18,15 +18,18 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import bcrypt
 from aiohttp import web
 
 from sampan.errors import InvalidParameter
 from sampan.registry.protocol import Code, Scope
-from sampan.registry.server.config import Auth
+from sampan.registry.server.config import Auth, Token
 from sampan.registry.server.refusal import Refusal
-from sampan.registry.server.tokens import Tokens
+
+if TYPE_CHECKING:
+    from sampan.registry.server.tokens import Tokens
 
 _REMEMBERED = 1000
 _log = logging.getLogger(__name__)
@@ -114,13 +117,20 @@ def _parse_htpasswd(lines: Iterable[str]) -> Iterable[tuple[str, bytes]]:
         yield user, hashed.encode()
 
 
+def _tokens(config: Token, root: Path) -> "Tokens":
+    """Their signatures are slow to import: only those who configured tokens wait for it."""
+    from sampan.registry.server.tokens import Tokens
+
+    return Tokens(config, root)
+
+
 class Access:
     """Answers who may do what."""
 
     def __init__(self, config: Auth | None, root: Path) -> None:
         self._config = config
         self._passwords = Passwords(Path(config.htpasswd)) if config else None
-        self.tokens = Tokens(config.token, root) if config and config.token else None
+        self.tokens = _tokens(config.token, root) if config and config.token else None
 
     async def identify(self, request: web.BaseRequest) -> Identity:
         """Who sends the request; raises Refusal UNAUTHORIZED for credentials that are wrong."""

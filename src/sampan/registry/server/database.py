@@ -13,17 +13,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from alembic import command
-from alembic.config import Config as AlembicConfig
-from sqlalchemy import Connection, Engine, create_engine, event, func, select
+from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, create_engine, event, func, inspect, select
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from sampan.errors import EngineError, Unavailable
+from sampan.registry.server.tables import METADATA
 
 T = TypeVar("T")
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _POSTGRESQL_THREADS = 8
+_REVISION = "0002"
+"""The newest of the migrations: what the tables are at."""
+_VERSION = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True, nullable=False))
 _WRITERS = 0x73616D70
 """Key of the advisory lock, nothing else's in this database."""
 
@@ -109,10 +111,41 @@ def _be_the_writer(connection: Connection) -> None:
 
 
 def _migrate(engine: Engine) -> None:
+    """Bring the tables to ``_REVISION``: made at once where there are none, by migrations where they are older."""
+    with engine.begin() as connection:
+        _be_the_writer(connection)
+        found = _revision(connection)
+        if found is None:
+            METADATA.create_all(connection)
+            _VERSION.create(connection)
+            connection.execute(_VERSION.insert().values(version_num=_REVISION))
+        elif found != _REVISION:
+            _upgrade(connection, found)
+
+
+def _revision(connection: Connection) -> str | None:
+    """What the tables are at; None where there are none."""
+    if not inspect(connection).has_table(_VERSION.name):
+        return None
+    return connection.execute(select(_VERSION.c.version_num)).scalar()
+
+
+def _upgrade(connection: Connection, found: str) -> None:
+    """Run the migrations that lack; raises EngineError for tables of a newer version.
+
+    Alembic takes as long to import as all else does: only those who need it wait for it.
+    """
+    from alembic import command
+    from alembic.config import Config as AlembicConfig
+    from alembic.util import CommandError
+
     logging.getLogger("alembic").setLevel(logging.WARNING)
     config = AlembicConfig()
     config.set_main_option("script_location", str(_MIGRATIONS))
-    with engine.begin() as connection:
-        _be_the_writer(connection)
-        config.attributes["connection"] = connection
+    config.attributes["connection"] = connection
+    try:
         command.upgrade(config, "head")
+    except CommandError as error:
+        raise EngineError(
+            f"the registry's database is at revision {found!r}; this version knows up to {_REVISION!r}: use a newer one"
+        ) from error

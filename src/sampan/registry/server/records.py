@@ -6,6 +6,7 @@ Every function takes the connection of the transaction it is part of; see ``tabl
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sqlalchemy import (
     ColumnElement,
@@ -22,11 +23,14 @@ from sqlalchemy import (
     union,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 
 from sampan.oci.digest import Digest
 from sampan.registry.server.store import Key
 from sampan.registry.server.tables import blobs, holdings, links, manifests, parts, repositories, tags, uploads
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,11 @@ class Found:
 
 def _insert_new(connection: Connection, table: Table) -> "sqlite.Insert | postgresql.Insert":
     """An INSERT that can say ON CONFLICT in the database's own dialect."""
-    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
+    if connection.dialect.name == "sqlite":
+        return sqlite.insert(table)
+    from sqlalchemy.dialects import postgresql  # slow to import, and few want it
+
+    return postgresql.insert(table)
 
 
 # ---------------------------------------------------------------- repositories

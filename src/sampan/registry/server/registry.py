@@ -1,26 +1,33 @@
-"""The registry: what its handlers work on, made from the configuration and closed in reverse order."""
+"""The registry: what its handlers work on, made from the configuration and closed in reverse order.
+
+What a plain registry does without (a bucket, an upstream) is imported by those who configured it: it starts sooner.
+"""
 
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
+from sampan.registry.server import config as settings
 from sampan.registry.server.access import Access
 from sampan.registry.server.collector import Collector
 from sampan.registry.server.config import Config
 from sampan.registry.server.database import Database, open_database
 from sampan.registry.server.metrics import Metrics
-from sampan.registry.server.proxy import Proxy
 from sampan.registry.server.sending import Sender
 from sampan.registry.server.store import Store
 from sampan.registry.server.store.filesystem import FilesystemStore
-from sampan.registry.server.store.s3 import BucketStore
 from sampan.registry.server.uploads import Uploads
-from sampan.registry.server.uploads.bucket import BucketUploads
 from sampan.registry.server.uploads.files import FileUploads
+
+if TYPE_CHECKING:
+    from sampan.registry.server.proxy import Proxy
 
 
 class Registry:
     """Everything of one running registry. Use as ``async with Registry(config) as registry``."""
+
+    store: Store
+    uploads: Uploads
 
     def __init__(self, config: Config) -> None:
         root = Path(config.root)
@@ -29,14 +36,15 @@ class Registry:
         self.metrics = Metrics()
         self.sender = Sender()
         self.database: Database = open_database(config.database_url)
-        bucket = BucketStore(config.storage.s3) if config.storage.s3 else None
-        self.store: Store = bucket or FilesystemStore(root)
-        files = FileUploads(root, self.store, self.database)
-        self.uploads: Uploads = BucketUploads(bucket, self.database) if bucket else files
+        if config.storage.s3:
+            self.store, self.uploads = _bucket(config.storage.s3, self.database)
+            files = FileUploads(root, self.store, self.database)
+        else:
+            self.store = FilesystemStore(root)
+            self.uploads = files = FileUploads(root, self.store, self.database)
+        self.proxy = _proxy(config.proxy, self.database, self.store, self.sender, files) if config.proxy else None
         self.access = Access(config.auth, root)
         self.collector = Collector(config.gc, self.database, self.store, self.uploads, self.metrics)
-
-        self.proxy = Proxy(config.proxy, self.database, self.store, self.sender, files) if config.proxy else None
         self._closing = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -50,3 +58,17 @@ class Registry:
 
     async def __aexit__(self, *failure: object) -> None:
         await self._closing.aclose()
+
+
+def _bucket(given: settings.S3, database: Database) -> tuple[Store, Uploads]:
+    from sampan.registry.server.store.s3 import BucketStore
+    from sampan.registry.server.uploads.bucket import BucketUploads
+
+    store = BucketStore(given)
+    return store, BucketUploads(store, database)
+
+
+def _proxy(given: settings.Proxy, database: Database, store: Store, sender: Sender, files: FileUploads) -> "Proxy":
+    from sampan.registry.server.proxy import Proxy
+
+    return Proxy(given, database, store, sender, files)

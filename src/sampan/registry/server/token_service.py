@@ -12,6 +12,7 @@ Sources: https://distribution.github.io/distribution/spec/auth/token/ and …/oa
 
 import time
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 from aiohttp import web
@@ -21,8 +22,10 @@ from sampan.registry.server import answers
 from sampan.registry.server.access import Access
 from sampan.registry.server.refusal import Refusal
 from sampan.registry.server.registry import Registry
-from sampan.registry.server.tokens import Tokens
 from sampan.registry.streams import awaited
+
+if TYPE_CHECKING:
+    from sampan.registry.server.tokens import Tokens
 
 _PATIENCE = 30.0
 _FORM_LIMIT = 64 << 10
@@ -47,7 +50,7 @@ async def token_post(registry: Registry, request: web.BaseRequest) -> web.Respon
     return _answer(registry.access, tokens, user, form.get("scope", "").split(), offline)
 
 
-def _tokens(registry: Registry) -> Tokens:
+def _tokens(registry: Registry) -> "Tokens":
     if registry.access.tokens is None:
         raise Refusal(Code.UNSUPPORTED, status=404, message="this registry has no token service")
     return registry.access.tokens
@@ -63,7 +66,7 @@ async def _form(request: web.BaseRequest) -> dict[str, str]:
     return {name: " ".join(given) if name == "scope" else given[0] for name, given in values.items()}
 
 
-async def _grant(access: Access, tokens: Tokens, form: dict[str, str]) -> str:
+async def _grant(access: Access, tokens: "Tokens", form: dict[str, str]) -> str:
     """The user the form proves to be."""
     kind = form.get("grant_type")
     if kind == "password":
@@ -76,7 +79,7 @@ async def _grant(access: Access, tokens: Tokens, form: dict[str, str]) -> str:
     return user
 
 
-def _answer(access: Access, tokens: Tokens, user: str, scopes: list[str], offline: bool) -> web.Response:
+def _answer(access: Access, tokens: "Tokens", user: str, scopes: list[str], offline: bool) -> web.Response:
     granted = [_limit(access, user, scope) for scope in parse_scopes(" ".join(scopes))]
     token = tokens.access(user, [scope for scope in granted if scope.actions])
     issued = datetime.fromtimestamp(int(time.time()), UTC).isoformat().replace("+00:00", "Z")
