@@ -206,3 +206,63 @@ def test_a_bind_of_the_data_root_lets_go_of_volumes(daemon: Any, client: Any) ->
     assert [mount["Propagation"] for mount in made.attrs["Mounts"]] == ["rslave"]
     refused = daemon.cli("create", "-v", f"{daemon.root}:/m:private", "busybox", "true")
     assert b'must use either propagation mode "rslave" or "rshared"' in refused.stderr
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Iterator[Path]:
+    """A mount of its own, private, with a directory ``in``."""
+    subprocess.run(["mount", "-t", "tmpfs", "tests", tmp_path], check=True)
+    subprocess.run(["mount", "--make-private", tmp_path], check=True)
+    (tmp_path / "in").mkdir()
+    yield tmp_path
+    subprocess.run(["umount", "--recursive", tmp_path], check=True)
+
+
+def test_later_mounts_spread_only_from_mounts_that_let_them(daemon: Any, run: Run, shell: Shell, mounted: Path) -> None:
+    for asked, name in (("rslave", "shared or slave"), ("shared", "shared")):
+        refused = daemon.cli("run", "--rm", "-v", f"{mounted}:/m:{asked}", "busybox", "true")
+        said = f"path {mounted} is mounted on {mounted} but it is not a {name} mount"
+        assert said in refused.stderr.decode()
+    subprocess.run(["mount", "--make-shared", mounted], check=True)
+    slave, private = (run(volumes=[f"{mounted}:/m:{mode}"]) for mode in ("rslave", "rprivate"))
+    giving = run(volumes=[f"{mounted}:/m:rshared"], privileged=True)
+    subprocess.run(["mount", "-t", "tmpfs", "from-host", mounted / "in"], check=True)
+    assert shell(slave, "grep -c from-host /proc/mounts") == "1"
+    assert private.exec_run("grep from-host /proc/mounts").exit_code == 1
+    shell(giving, "mkdir /m/out && mount -t tmpfs from-container /m/out")
+    assert "from-container" in Path("/proc/mounts").read_text()
+    for container in (slave, private, giving):
+        container.remove(force=True)
+
+
+def test_every_key_of_mount_and_every_word_of_volume_is_understood(daemon: Any, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    bind, words = f"type=bind,source={tmp_path},target", ("ro", "rw", "z", "Z", "rprivate", "private")
+    mounts = [
+        "type=volume,source=named,target=/a,volume-label=l=1,volume-driver=local,volume-nocopy,readonly",
+        "type=volume,source=opted,target=/b,volume-opt=type=tmpfs,volume-opt=device=tmpfs,volume-opt=o=size=1m",
+        "type=tmpfs,target=/c,tmpfs-size=1m,tmpfs-mode=1770",
+        f"{bind}=/d,bind-propagation=rprivate,bind-recursive=disabled,consistency=cached",
+        f"{bind}=/e,readonly,bind-recursive=readonly,bind-propagation=rprivate",
+        f"{bind}=/f,readonly,bind-recursive=writable",
+        f"{bind}=/g,bind-recursive=enabled",
+        "type=image,source=busybox,target=/h,image-subpath=data",
+    ]
+    flags = [word for mount in mounts for word in ("--mount", mount)]
+    flags += [word for mode in words for word in ("-v", f"{tmp_path}:/v-{mode}:{mode}")]
+    flags += ["-v", "named:/w:nocopy,ro", "-v", f"{tmp_path}:/x:delegated", "-v", "/anonymous"]
+    flags += ["--tmpfs", "/t:rw,size=64k,mode=700,exec,uid=1000", "--tmpfs", "/u"]
+    made = daemon.cli("run", "--rm", *flags, "busybox", "sh", "-c", "grep -E ' /[a-z](-[a-zA-Z]+)? ' /proc/mounts")
+    assert made.returncode == 0, made.stderr
+    shown = {line.split()[1]: set(line.split()[3].split(",")) for line in made.stdout.decode().splitlines()}
+    assert {point for point, options in shown.items() if "ro" in options} == {"/a", "/e", "/f", "/h", "/v-ro", "/w"}
+    assert {"size=1024k", "mode=1770", "noexec"} <= shown["/c"]
+    assert {"size=64k", "mode=700", "uid=1000", "nosuid"} <= shown["/t"]
+    assert "noexec" not in shown["/t"]
+    assert "size=1024k" in shown["/b"]
+
+
+def test_anonymous_volumes_of_the_image_show_no_mode(daemon: Any, client: Any) -> None:
+    made = daemon.cli("create", "-v", "/bare", "-v", "named:/named", "busybox", "true").stdout.decode().strip()
+    shown = client.containers.get(made).attrs["Mounts"]
+    assert {mount["Destination"]: mount["Mode"] for mount in shown} == {"/bare": "", "/named": "z"}

@@ -215,8 +215,6 @@ class Creation:
                 )
             )
             mount.point.name, mount.point.driver, mount.point.source = volume.name, volume.driver, volume.mountpoint
-            if not mount.point.mode:
-                mount.point.mode = "z"
             volumes.reference(volume.name, record.id)
             undo.callback(volumes.dereference, volume.name, record.id)
             if mount.anonymous:
@@ -271,6 +269,7 @@ def is_directory(root: int, path: str) -> bool:
 def anonymous_volume(destination: str, driver: str) -> MountRecord:
     """A volume of the image's VOLUME or a bare ``-v /path``."""
     record = parse_mount(Mount(type="volume", target=destination))
+    record.point.mode = ""
     if driver:
         record.point.driver = driver
     return record

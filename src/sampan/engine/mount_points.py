@@ -24,6 +24,8 @@ MODES = {
     **dict.fromkeys(("copy", "nocopy"), "copy"),
     **dict.fromkeys(("consistent", "cached", "delegated"), "consistency"),
 }
+VOLUME_MODE = "z"
+"""The mode shown for a volume that was given none."""
 IDMAP = "idmap="
 PROPAGATIONS = frozenset(mode for mode, kind in MODES.items() if kind == "propagation")
 TMPFS_OPTIONS = frozenset({"exec", "noexec"})
@@ -93,7 +95,7 @@ def parse_bind(raw: str, volume_driver: str = "") -> MountRecord:
         record = parse_mount(request)
     except InvalidParameter as error:
         raise InvalidParameter(f"invalid volume specification: '{raw}': {error}") from None
-    record.point.mode = mode
+    record.point.mode = mode or (VOLUME_MODE if type_ == "volume" else "")
     return record
 
 
@@ -112,7 +114,7 @@ def parse_mount(request: Mount) -> MountRecord:
         point.source = posixpath.normpath(request.source)
         point.propagation = (request.bind_options or BindOptions()).propagation or "rprivate"
     elif request.type == "volume":
-        point.name = request.source
+        point.name, point.mode = request.source, VOLUME_MODE
         driver = (request.volume_options or VolumeOptions()).driver_config
         point.driver = driver.name if driver and driver.name else "local"
     elif request.type == "image":

@@ -19,10 +19,10 @@ from msgspec.structs import replace
 from sampan.api.mounts import BindOptions, ImageOptions, TmpfsOptions, VolumeOptions
 from sampan.engine.bind_idmap import Mappings, parse_idmap
 from sampan.engine.container import Container, MountRecord
-from sampan.engine.volumes import Volumes
+from sampan.engine.propagation import check_source
+from sampan.engine.volumes import Volumes, open_below
 from sampan.errors import InvalidParameter
 from sampan.linux.mount import clone_mount
-from sampan.linux.openat2 import open_in_root
 from sampan.linux.userns import Mapped
 from sampan.oci import runtime_spec as oci
 from sampan.storage.images import Images
@@ -84,7 +84,7 @@ class Mounter:
         held.callback(os.close, tree)
         subpath = (record.request.image_options or ImageOptions()).subpath
         if subpath:
-            inside = open_in_root(tree, subpath)
+            inside = open_below(tree, subpath, record.point.source)
             held.callback(os.close, inside)
             tree = detached(inside, held)
         taken.trees[record.point.destination] = tree
@@ -118,6 +118,7 @@ def bind_mount(record: MountRecord, mapped: Mapped | None = None) -> oci.Mount:
         if not options.create_mountpoint:
             raise InvalidParameter(f'invalid mount config for type "bind": bind source path does not exist: {source}')
         source.mkdir(parents=True, exist_ok=True)
+    check_source(record.point.source, options.propagation)
     uids, gids = id_maps(options.id_map, mapped)
     chosen = [*bind_options(record), *["idmap"] * bool(uids)]
     return oci.Mount(record.point.destination, "bind", str(source), chosen, uids, gids)

@@ -293,11 +293,7 @@ class Volumes:
             raise Unsupported(f"volume {name}: subpaths of plugin volumes are not supported")
         root = os.open(self._local.path(name), os.O_PATH | os.O_DIRECTORY)
         try:
-            return open_in_root(root, subpath.lstrip("/") or ".")
-        except OSError as error:
-            raise InvalidParameter(
-                f"cannot access path {self._local.path(name) / subpath}: {(error.strerror or '').lower()}"
-            ) from None
+            return open_below(root, subpath, str(self._local.path(name)))
         finally:
             os.close(root)
 
@@ -451,6 +447,20 @@ class Volumes:
     @staticmethod
     async def _in_thread(work: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(None, partial(work, *arguments))
+
+
+def open_below(root: int, subpath: str, shown: str) -> int:
+    """An O_PATH fd on ``subpath`` of the directory ``root``, which is called ``shown``; never outside of it.
+
+    Raises InvalidParameter, in Docker's words, when there is nothing.
+    """
+    try:
+        return open_in_root(root, subpath.lstrip("/") or ".")
+    except OSError as error:
+        path = f"{shown}/{subpath}"
+        raise InvalidParameter(
+            f"cannot access path {path}: lstat {path}: {os.strerror(error.errno or 0).lower()}"
+        ) from None
 
 
 def check_name(name: str) -> None:
