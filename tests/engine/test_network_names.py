@@ -20,8 +20,8 @@ Shell = Callable[..., str]
 SERVER = """
 import socket, sys
 from dnslib import A, QTYPE, RCODE, RR, TXT, DNSRecord
-socket_ = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-socket_.bind(("0.0.0.0", 53))
+socket_ = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)  # and of IPv4
+socket_.bind(("::", 53))
 print("ready", flush=True)
 while True:
     data, client = socket_.recvfrom(4096)
@@ -29,6 +29,8 @@ while True:
     reply, name = query.reply(), str(query.q.qname).split(".")[0]
     if name in ("servfail", "refused", "nxdomain"):
         reply.header.rcode = getattr(RCODE, name.upper())
+    elif query.q.qtype == 65:
+        reply.header.rcode = RCODE.NOTAUTH
     elif name == "big":
         reply.add_answer(*(RR(query.q.qname, QTYPE.TXT, rdata=TXT("x" * 200)) for _ in range(15)))
     else:
@@ -161,6 +163,26 @@ def test_upstream_answers_pass_as_they_are(client: Any, network: Any) -> None:
         assert status(one, "refused.org") == "REFUSED"
         big = inside(one, "dig", "@127.0.0.11", "+bufsize=4096", "+ignore", "big.org", "TXT")
         assert subprocess.run(big, capture_output=True, check=True, text=True).stdout.count("x" * 200) == 15
+
+
+def test_a_server_may_have_an_ipv6_address_alone(client: Any, network: Any) -> None:
+    network("web", enable_ipv6=True, internal=True)
+    server = joined(client, "server", "web")
+    with name_server(server):
+        one = joined(client, "one", "web", dns=[address(server, family="GlobalIPv6Address")])
+        assert dig(one, "example.org") == ["198.51.100.7"]
+
+
+def test_kinds_that_only_others_know_are_asked_there_but_not_of_our_words(client: Any, network: Any) -> None:
+    network("web")
+    with name_server(joined(client, "server", "web")) as server:
+        one = joined(client, "one", "web", "www", "www.example.org", dns=[server])
+        for name in ("one", "www"):
+            assert (status(one, name, "TYPE65"), dig(one, name, "TXT")) == ("NOERROR", [])
+        assert status(one, "www.example.org", "TYPE65") == "NOTAUTH"
+        assert dig(one, "www.example.org") == [address(one)]
+    told = subprocess.run(inside(one, "dig", "@127.0.0.11", "one"), capture_output=True, check=True, text=True)
+    assert "EDNS: version: 0" in told.stdout
 
 
 def test_a_failing_server_gives_way_to_the_next(client: Any, network: Any) -> None:

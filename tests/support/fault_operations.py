@@ -272,12 +272,12 @@ def volume_names(client: docker.DockerClient) -> set[str]:
 
 
 def network_and_container(client: docker.DockerClient) -> Any:
-    return client.networks.create("faulty"), running(client, network_mode="bridge")
+    return client.networks.create("faulty", enable_ipv6=True), running(client, network_mode="bridge")
 
 
 def connected(client: docker.DockerClient, prepared: Any, _: Any) -> bool:
     networks = client.containers.get(prepared[1].id).attrs["NetworkSettings"]["Networks"]
-    return bool(networks["faulty"]["IPAddress"])
+    return bool(networks["faulty"]["IPAddress"] and networks["faulty"]["GlobalIPv6Address"])
 
 
 OPERATIONS: dict[str, Operation] = {

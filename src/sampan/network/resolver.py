@@ -2,6 +2,7 @@
 
     query ── A, AAAA ─ known name? ── yes: addresses of that family, in turn (or an empty answer)
       │      MX ────── known name? ── yes: an empty answer: mail goes to the address
+      │      others ── known word? ── yes: an empty answer: nobody else knows more of it
       │      PTR ───── known address? ─ yes: the endpoint's full name
       ├── A, AAAA of one word, with ndots set on purpose: an empty answer, so that the search domains are tried
       └── otherwise: the upstream servers one after the other; without any: SERVFAIL
@@ -19,7 +20,7 @@ from contextlib import suppress
 from ipaddress import ip_address
 from typing import Any, NamedTuple, Protocol
 
-from dnslib import AAAA, PTR, QTYPE, RCODE, RR, A, DNSError, DNSRecord
+from dnslib import AAAA, EDNS0, PTR, QTYPE, RCODE, RR, A, DNSError, DNSRecord
 
 from sampan.linux.rtnetlink import Address
 
@@ -27,6 +28,8 @@ TTL = 600
 PATIENCE = 1.0
 TIMEOUT = 4.0
 MAXIMUM_UDP = 512
+MAXIMUM_EDNS = 1232
+"""The size of datagrams that we say we take (RFC 6891): what fits in any packet unbroken."""
 MAXIMUM_MESSAGE = 65535
 MAXIMUM_QUERIES = 256
 
@@ -65,7 +68,7 @@ def answer(
     kind = QTYPE.get(query.q.qtype)
     if kind == "PTR":
         return answer_reverse(query, name, names)
-    addresses = names.resolve(name) if kind in ("A", "AAAA", "MX") else None
+    addresses = names.resolve(name) if kind in ("A", "AAAA", "MX") or "." not in name else None
     if addresses is None:
         return None
     reply: DNSRecord = query.reply(ra=1, aa=0)
@@ -108,6 +111,7 @@ def truncated(reply: DNSRecord, limit: int) -> bytes:
     while True:
         short: DNSRecord = reply.truncate()
         short.add_answer(*fitting)
+        short.add_ar(*reply.ar)
         packed = short.pack()
         if len(packed) <= limit or not fitting:
             return packed
@@ -195,6 +199,8 @@ class Resolver:
 
     def _answer(self, query: DNSRecord) -> DNSRecord | None:
         if (reply := answer(query, self._names)) is not None:
+            if any(record.rtype == QTYPE.OPT for record in query.ar):
+                reply.add_ar(EDNS0(udp_len=MAXIMUM_EDNS))
             return reply
         word = "." not in str(query.q.qname).removesuffix(".")
         stays = self._words_stay and word and QTYPE.get(query.q.qtype) in ("A", "AAAA")

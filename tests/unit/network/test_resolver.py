@@ -34,12 +34,13 @@ def test_addresses_of_the_asked_family_are_answered() -> None:
 def test_a_known_name_without_such_addresses_is_no_error() -> None:
     assert ask("many", "AAAA") == []
     assert ask("web", "MX") == []
+    assert ask("web", "TXT") == []
 
 
 def test_what_is_unknown_or_of_another_kind_is_for_others() -> None:
     assert ask("nobody", "A") is None
     assert ask("nobody", "MX") is None
-    assert ask("web", "TXT") is None
+    assert ask("web.example.org", "TXT") is None
     assert ask("9.0.0.10.in-addr.arpa", "PTR") is None
 
 
