@@ -14,7 +14,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[1]
@@ -25,12 +25,24 @@ APART = ("--net", "--mount")  # what of the machine a peer does not share
 
 @dataclass(frozen=True)
 class Peer:
-    """One engine that is ready: the words that stand before a docker command line, and the daemon's pid if any."""
+    """One engine that is ready: the words that stand before a docker command line, and the daemon's pid if any.
+
+    ``building`` are those before ``build`` where they differ; ``buildx`` builds by that plugin of docker's, if it is
+    there, and not by the classic builder.
+    """
 
     name: str
     command: tuple[str, ...]
     pid: int | None
     socket: Path | None
+    building: tuple[str, ...] = ()
+    buildx: bool = False
+
+    def build(self, *words: str) -> None:
+        """Build quietly; raises CalledProcessError with its output if that fails."""
+        environment = {**os.environ, "DOCKER_BUILDKIT": "1" if self.buildx else "0"}
+        command = [*(self.building or self.command), "build", "--quiet", *words]
+        subprocess.run(command, check=True, capture_output=True, env=environment)
 
     def call(self, *words: str, **options: object) -> subprocess.CompletedProcess[bytes]:
         """Run one command of this engine; raises CalledProcessError with its output if it fails."""
@@ -128,7 +140,7 @@ def podman(root: Path, apart: Sequence[str] = APART) -> Iterator[Peer]:
     """
     configuration = root / "containers.conf"
     configuration.write_text(PODMAN_CONFIGURATION)
-    own = ("env", f"CONTAINERS_CONF={configuration}", "podman", "--root", f"{root}/data", "--runroot", f"{root}/run")
+    own = ("env", f"CONTAINERS_CONF={configuration}", "podman", *roots_of_storage(root))
     socket = root / "api.sock"
     with (root / "log").open("wb") as log:
         service = [*own, "system", "service", "--time", "0", f"unix://{socket}"]
@@ -142,7 +154,22 @@ def podman(root: Path, apart: Sequence[str] = APART) -> Iterator[Peer]:
         holder.wait()
 
 
+@contextlib.contextmanager
+def buildah(root: Path) -> Iterator[Peer]:
+    """Debian's buildah, which only builds: what imports an image for it is podman, on the same roots."""
+    with podman(root) as other:
+        enter = other.command[: other.command.index("podman")]
+        caching = "BUILDAH_LAYERS=true"  # as podman does without being asked
+        yield replace(other, name="buildah", building=(*enter, caching, "buildah", *roots_of_storage(root)))
+
+
+def roots_of_storage(root: Path) -> list[str]:
+    """Flags that keep podman and buildah to ``root``."""
+    return ["--root", f"{root}/data", "--runroot", f"{root}/run"]
+
+
 KINDS = {"sampan": sampan, "dockerd": dockerd, "podman": podman}
+BUILDERS = {**KINDS, "buildah": buildah}
 
 
 @contextlib.contextmanager
@@ -157,7 +184,7 @@ def ready(names: Sequence[str]) -> Iterator[list[Peer]]:
         for name in names:
             root = directory / name
             root.mkdir()
-            peer = stack.enter_context(KINDS[name](root))
+            peer = stack.enter_context(BUILDERS[name](root))
             peer.call("import", str(layer), IMAGE)
             peers.append(peer)
         yield peers

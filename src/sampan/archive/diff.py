@@ -19,12 +19,12 @@ from sampan.archive.writer import TarWriter
 from sampan.linux import overlay, xattr
 
 
-def write_diff(upper: int, sink: Sink, leave_out: Collection[str] = ()) -> None:
+def write_diff(upper: int, sink: Sink, leave_out: Collection[str] = (), *, settled: bool = False) -> None:
     """Write the layer that the directory fd ``upper`` of an overlay amounts to.
 
-    ``leave_out`` names paths that are not part of it.
+    ``leave_out`` names paths that are not part of it; ``settled`` says that nobody writes to it meanwhile.
     """
-    writer = TarWriter(sink)
+    writer = TarWriter(sink, settled=settled)
     for found in walk(upper):
         if found.path in leave_out:
             continue

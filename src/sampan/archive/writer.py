@@ -14,7 +14,7 @@ from sampan.archive.reader import CHUNK
 from sampan.archive.stream import Sink
 from sampan.archive.walk import Found
 from sampan.linux import overlay, xattr
-from sampan.linux.openat2 import open_member
+from sampan.linux.openat2 import open_member, open_settled
 
 _TYPES = {
     stat.S_IFREG: kinds.REGULAR,
@@ -28,10 +28,14 @@ _END = bytes(2 * BLOCK)
 
 
 class TarWriter:
-    """Writes members to ``sink``; call ``finish`` at the end."""
+    """Writes members to ``sink``; call ``finish`` at the end.
 
-    def __init__(self, sink: Sink) -> None:
+    ``settled`` says that nobody else writes to the trees that files come from: they are opened with fewer calls.
+    """
+
+    def __init__(self, sink: Sink, *, settled: bool = False) -> None:
         self._sink = sink
+        self._open = open_settled if settled else open_member
         self._links: dict[tuple[int, int], str] = {}
 
     def add(self, entry: Entry, content: bytes = b"") -> None:
@@ -58,36 +62,36 @@ class TarWriter:
 
         With ``links`` a further name of a file already written becomes a hard link to it.
         """
-        entry = entry_of(found, name)
-        if entry is None:
-            return
-        if change is not None:
-            entry = change(entry)
+        fd = self._open(found.directory, found.name) if stat.S_ISREG(found.status.st_mode) else None
+        try:
+            entry = entry_of(found, name, fd)
+            if entry is not None:
+                self._add_opened(found, change(entry) if change else entry, fd, links=links)
+        finally:
+            if fd is not None:
+                os.close(fd)
+
+    def _add_opened(self, found: Found, entry: Entry, fd: int | None, *, links: bool) -> None:
         if links and entry.type != kinds.DIRECTORY and found.status.st_nlink > 1:
             key = (found.status.st_dev, found.status.st_ino)
             first = self._links.setdefault(key, entry.name)
             if first != entry.name:
                 self._sink.write(kinds.encode(replace(entry, type=kinds.HARD_LINK, linkname=first, size=0, xattrs={})))
                 return
-        if entry.type == kinds.REGULAR:
-            self._add_file(found, entry)
-        else:
+        if fd is None:
             self._sink.write(kinds.encode(entry))
-
-    def _add_file(self, found: Found, entry: Entry) -> None:
-        fd = open_member(found.directory, found.name)
-        try:
+        else:
             self.add_stream(entry, lambda size: os.read(fd, size))
-        finally:
-            os.close(fd)
 
     def finish(self) -> None:
         """The two zero blocks that end an archive."""
         self._sink.write(_END)
 
 
-def entry_of(found: Found, name: str) -> Entry | None:
-    """The member that says what ``found`` is; None for what no archive can hold (a socket)."""
+def entry_of(found: Found, name: str, fd: int | None = None) -> Entry | None:
+    """The member that says what ``found`` (open as ``fd`` if it is a file) is; None for what no archive can hold
+    (a socket).
+    """
     status = found.status
     kind = _TYPES.get(stat.S_IFMT(status.st_mode))
     if kind is None:
@@ -106,12 +110,14 @@ def entry_of(found: Found, name: str) -> Entry | None:
         linkname=os.readlink(found.name, dir_fd=found.directory) if kind == kinds.SYMLINK else "",
         major=os.major(status.st_rdev) if is_device else 0,
         minor=os.minor(status.st_rdev) if is_device else 0,
-        xattrs=portable_xattrs(found.directory, found.name),
+        xattrs=portable_xattrs(found.directory, found.name) if fd is None else portable_xattrs(fd, ""),
     )
 
 
 def portable_xattrs(directory: int, name: str) -> Mapping[str, bytes]:
-    """Attributes that mean something elsewhere: capabilities and users', not overlayfs's or this host's labels."""
+    """Attributes of a name (empty: of the fd itself) that mean something elsewhere: capabilities and users', not
+    overlayfs's or this host's labels.
+    """
     return {
         attribute: value
         for attribute, value in xattr.all_of(directory, name).items()

@@ -25,7 +25,7 @@ from sampan.dockerfile.match import compile_pattern, has_wildcards
 from sampan.dockerfile.modes import Mode
 from sampan.errors import InvalidParameter
 from sampan.linux import xattr
-from sampan.linux.openat2 import open_in_root, open_member
+from sampan.linux.openat2 import open_in_root, open_settled
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 CHUNK = 1 << 20
@@ -129,11 +129,13 @@ def _describe(found: Found, placement: Placement) -> str:
 
 def _content(found: Found) -> str:
     """SHA-256 of a file; a small one is read at once, without a buffer to be made for each."""
-    state = hashlib.sha256()
-    fd = open_member(found.directory, found.name)
+    size = found.status.st_size
+    fd = open_settled(found.directory, found.name)
     try:
-        while data := os.read(fd, min(found.status.st_size, CHUNK) + 1):
-            state.update(data)
+        data = os.read(fd, min(size, CHUNK) + 1)
+        state = hashlib.sha256(data)
+        while len(data) != size and (more := os.read(fd, CHUNK)):
+            state.update(more)
     finally:
         os.close(fd)
     return state.hexdigest()
@@ -262,11 +264,11 @@ class Copier:
     def _place_file(self, found: Found, above: int, name: str) -> None:
         """A regular file, all of it by its two fds."""
         mtime = found.status.st_mtime_ns
-        reading = open_member(found.directory, found.name)
+        reading = open_settled(found.directory, found.name)
         try:
             writing = _new_file(above, name)
             try:
-                _copy_content(reading, writing)
+                _copy_content(reading, writing, found.status.st_size)
                 os.fchown(writing, *self._owner(found))
                 os.fchmod(writing, self._mode(found))
                 _copy_attributes(xattr.all_of(reading, ""), writing, "")
@@ -329,9 +331,10 @@ def _remove(above: int, name: str) -> None:
         raise InvalidParameter(f"cannot replace to directory {name} with file") from None
 
 
-def _copy_content(reading: int, writing: int) -> None:
-    while os.sendfile(writing, reading, None, CHUNK):
-        pass
+def _copy_content(reading: int, writing: int, size: int) -> None:
+    """All of a file that is ``size`` long."""
+    while size and (copied := os.sendfile(writing, reading, None, CHUNK)):
+        size -= copied
 
 
 def _copy_attributes(attributes: Mapping[str, bytes], above: int, name: str) -> None:

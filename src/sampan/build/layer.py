@@ -122,7 +122,7 @@ def _commit(build: Build, state: State, key: str, description: str, active: str)
     if _dating(build.request) and build.request.epoch is not None:
         _date(storage.snapshots.upper(active), build.request.epoch)
     usage = storage.snapshots.usage(active)
-    descriptor, diff_id = commit_layer(storage, build.lease, active)
+    descriptor, diff_id = commit_layer(storage, build.lease, active, settled=True)
     created = timestamp(build.request.epoch)
     if diff_id == digests.EMPTY_LAYER:
         storage.snapshots.remove(active)

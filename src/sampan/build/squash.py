@@ -47,7 +47,7 @@ def _squash(build: Build, state: State, active: str) -> Image:
     storage.snapshots.prepare(active, below)
     try:
         _merge(storage.snapshots, active, below, state)
-        descriptor, diff_id = commit_layer(storage, build.lease, active)
+        descriptor, diff_id = commit_layer(storage, build.lease, active, settled=True)
         build.lease.hold(digests.extend(below, diff_id))
         storage.snapshots.commit(active, diff_id)
     finally:

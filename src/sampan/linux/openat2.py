@@ -67,6 +67,14 @@ def open_member(directory: int, name: str | bytes) -> int:
     return _reopened(os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory))
 
 
+def open_settled(directory: int, name: str | bytes) -> int:
+    """As ``open_member``, in a tree that nobody else writes to, for a name whose status has been seen to be a file's.
+
+    One call instead of four; what could wait (a pipe) does not.
+    """
+    return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+
+
 def _reopened(seen: int) -> int:
     try:
         if not stat.S_ISREG(os.fstat(seen).st_mode):

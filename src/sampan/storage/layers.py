@@ -53,10 +53,23 @@ def _committed(ingest: Ingest, lease: Lease, media_type: str) -> Descriptor:
 
 
 def commit_layer(
-    storage: Storage, lease: Lease, key: str, compression: str = "gzip", places: Collection[str] = ()
+    storage: Storage,
+    lease: Lease,
+    key: str,
+    compression: str = "gzip",
+    places: Collection[str] = (),
+    *,
+    settled: bool = False,
 ) -> tuple[Descriptor, DiffID]:
-    """Store what the writable layer ``key`` holds, but for empty ``places``, as a layer blob; it stays as it is."""
-    return write_layer(storage.content, lease, lambda sink: storage.snapshots.diff(key, sink, places), compression)
+    """Store what the writable layer ``key`` holds, but for empty ``places``, as a layer blob; it stays as it is.
+
+    ``settled`` says that nothing writes to it meanwhile.
+    """
+
+    def write(sink: Sink) -> None:
+        storage.snapshots.diff(key, sink, places, settled=settled)
+
+    return write_layer(storage.content, lease, write, compression)
 
 
 def import_layer(storage: Storage, lease: Lease, source: Source) -> tuple[Descriptor, DiffID]:

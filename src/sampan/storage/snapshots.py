@@ -264,14 +264,14 @@ class Snapshots:
             upper, lowers = self._opened(key, opened)
             return changes_of(upper, lowers, leftovers(upper, lowers, places))
 
-    def diff(self, key: str, sink: Sink, places: Iterable[str] = ()) -> None:
+    def diff(self, key: str, sink: Sink, places: Iterable[str] = (), *, settled: bool = False) -> None:
         """Write what differs from the parents to ``sink`` as an uncompressed layer tar; same input, same bytes.
 
-        ``places`` as for ``changes``.
+        ``places`` as for ``changes``; ``settled`` says that nothing writes to the layer meanwhile.
         """
         with ExitStack() as opened:
             upper, lowers = self._opened(key, opened)
-            write_diff(upper, sink, leftovers(upper, lowers, places))
+            write_diff(upper, sink, leftovers(upper, lowers, places), settled=settled)
 
     def _opened(self, key: str, opened: ExitStack) -> tuple[int, list[int]]:
         """Fds of the writable directory and of its parents'."""

@@ -12,6 +12,7 @@ from grpclib.server import Server
 
 from sampan.api.hijack import Hijacked
 from sampan.build.buildkit.failures import Details
+from sampan.build.buildkit.frames import Joiner
 
 logging.getLogger("hpack").setLevel(logging.INFO)  # it tells every byte of every header
 
@@ -41,6 +42,8 @@ class SessionChannel(Channel):
     async def adopt(self) -> None:
         """Begin to speak HTTP/2 on the connection; takes the socket."""
         self._protocol = self._protocol_factory()
+        joiner = Joiner(self._protocol.data_received)
+        self._protocol.data_received = joiner.data_received  # type: ignore[method-assign]
         await _adopt(self._protocol, self._connection)
 
     async def closed(self) -> None:

@@ -18,7 +18,6 @@ from functools import lru_cache
 from typing import Any
 
 from sampan.archive.tree import remove_tree
-from sampan.archive.walk import walk
 from sampan.build.buildkit import messages as m
 from sampan.build.copying import DIRECTORY
 from sampan.errors import EngineError, InvalidParameter
@@ -44,6 +43,7 @@ class Receiver:
     count: int = 0
     size: int = 0
     all_named: bool = False
+    finished: bool = False
     directory: tuple[str, int] | None = None
 
     @property
@@ -61,6 +61,8 @@ class Receiver:
             self.all_named = True
         elif packet.type == DATA:
             self._data(packet.ID, packet.data)
+        elif packet.type == FINISH:
+            self.finished = True
 
     def _named(self, named: Any) -> Iterator[Any]:
         number, self.count = self.count, self.count + 1
@@ -140,34 +142,25 @@ class Receiver:
 
     def finish(self) -> None:
         """Remove what the client does not have; set directories' times."""
-        for found in list(_extra(self.root, self.seen)):
-            parent, name = posixpath.split(found)
-            above = open_in_root(self.root, parent or ".", DIRECTORY)
-            try:
-                _remove(above, name, _status(above, name))
-            finally:
-                os.close(above)
+        self._remove_others("", self.root)
         for path, named in reversed(self.directories):
             fd = open_in_root(self.root, path, DIRECTORY)
             try:
+                self._remove_others(f"{path}/", fd)
                 os.utime(fd, ns=(named.modTime, named.modTime))
             finally:
                 os.close(fd)
+
+    def _remove_others(self, prefix: str, directory: int) -> None:
+        for name in os.listdir(directory):
+            if prefix + name not in self.seen:
+                _remove(directory, name, _status(directory, name))
 
     def close(self) -> None:
         """Close what is open still, files that never ended among it."""
         self._forget_directory()
         for _, _, fd in self.open_files.values():
             os.close(fd)
-
-
-def _extra(root: int, seen: set[str]) -> list[str]:
-    extra = []
-    for found in walk(root):
-        if found.path not in seen:
-            extra.append(found.path)
-            found.descend = False
-    return extra
 
 
 @lru_cache(64)

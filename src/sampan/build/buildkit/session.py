@@ -18,6 +18,7 @@ from sampan.build.buildkit import messages as m
 from sampan.build.buildkit.connection import SessionChannel, send_together
 from sampan.build.buildkit.content import ClientContent
 from sampan.build.buildkit.filesync import FINISH, Receiver
+from sampan.build.buildkit.frames import Arriving
 from sampan.build.buildkit.sending import Tree, send_file, send_trees
 from sampan.build.buildkit.ssh import forwarded
 from sampan.build.copying import DIRECTORY
@@ -31,8 +32,6 @@ HUB, HUB_HOST = "docker.io", "registry-1.docker.io"
 HUB_KEY = "https://index.docker.io/v1/"
 """Where clients keep the credentials of Docker's own registry."""
 NO_SESSION = "the build has no session with its client"
-PACKETS_AHEAD = 256
-"""Packets of a directory, of at most 32 KiB, that wait for the disk."""
 UPLOADS = "http://buildkit-session/"
 """Contexts that begin so are uploaded by the client on demand."""
 
@@ -180,47 +179,20 @@ class NoSession(Session):
 async def _receive(receiver: Receiver, stream: Any) -> None:
     """Files come as many small messages: all that have come go to a thread together, and so do the answers back."""
     await stream.send_request()
-    arrived: asyncio.Queue[Any] = asyncio.Queue(PACKETS_AHEAD)
-    reading = asyncio.create_task(_read(stream, arrived))
-    try:
-        ended = False
-        while not ended:
-            packets = await _together(arrived)
-            ended = packets[-1] is None
-            was_complete = receiver.complete
-            answers = await in_thread(_answers, receiver, [packet for packet in packets if packet is not None])
-            if receiver.complete and not was_complete:
-                answers.append(m.Packet(type=FINISH))
-            if answers:
-                await send_together(stream, answers)
-        await reading
-        await stream.end()
-    finally:
-        reading.cancel()
-        _taken(arrived)  # room for its last word
-        await asyncio.gather(reading, return_exceptions=True)
+    arriving = Arriving(stream)
+    while not receiver.finished and (messages := await arriving.take()):
+        was_complete = receiver.complete
+        answers = await in_thread(_answers, receiver, messages)
+        if receiver.complete and not was_complete:
+            answers.append(m.Packet(type=FINISH))
+        if answers:
+            await send_together(stream, answers)
+    await stream.end()
 
 
-async def _read(stream: Any, arrived: "asyncio.Queue[Any]") -> None:
-    """Packets into ``arrived``, None behind the last, also when the stream broke."""
-    try:
-        while (packet := await stream.recv_message()) is not None and packet.type != FINISH:
-            await arrived.put(packet)
-    finally:
-        await arrived.put(None)
-
-
-async def _together(arrived: "asyncio.Queue[Any]") -> list[Any]:
-    """All that is there, at least one."""
-    return [await arrived.get(), *_taken(arrived)]
-
-
-def _taken(arrived: "asyncio.Queue[Any]") -> list[Any]:
-    return [arrived.get_nowait() for _ in range(arrived.qsize())]
-
-
-def _answers(receiver: Receiver, packets: Sequence[Any]) -> list[Any]:
-    return [answer for packet in packets for answer in receiver.receive(packet)]
+def _answers(receiver: Receiver, messages: Sequence[bytes]) -> list[Any]:
+    parse = m.Packet.FromString
+    return [answer for message in messages for answer in receiver.receive(parse(message))]
 
 
 class Sessions:
