@@ -1,6 +1,6 @@
 """The API itself, without a command line: starts, throughput, many containers at once, memory.
 
-    python bench/engine.py [peer …] [--containers N] [--clients N]
+    python bench/engine.py [peer …] [--containers N] [--clients N] [--quick]
 
 Figures that take a moment are taken of the peers in turn, call by call; those that fill the machine one peer after the
 other. ``aim`` is what the project holds itself to, on a quiet machine with two processors.
@@ -12,17 +12,33 @@ import contextlib
 import statistics
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
+from dataclasses import dataclass
+from functools import partial
 
 import aiohttp
+import memory
 from containers import resident
 from peers import IMAGE, Peer, ready
 
 BASE = "http://docker"
 SLEEP = {"Image": IMAGE, "Cmd": ["sleep", "1000000"]}
 TRUE = {"Image": IMAGE, "Cmd": ["true"]}
-SLEEPERS = 64
-"""Containers started before a memory figure: enough to be told from what else the machine does."""
+
+
+@dataclass(frozen=True)
+class Amount:
+    """How much is done for the figures: calls of each peer, whole lives at once, batches of idle containers."""
+
+    starts: int = 50
+    calls: int = 100
+    lives: int = 200
+    batch: int = 32
+    batches: int = 5
+    looks: int = 9
+
+
+QUICK = Amount(starts=8, calls=20, lives=40, batch=8, batches=3, looks=3)
+"""Two minutes for three peers, of which dockerd and podman take most."""
 
 Session = aiohttp.ClientSession
 Row = dict[str, float]
@@ -93,45 +109,32 @@ async def throughput(session: Session, count: int, clients: int) -> float:
     return count / await timed(asyncio.gather(*(work() for _ in range(clients))))
 
 
-def used_memory() -> int:
-    """Memory of the whole machine that is not available, in kB."""
-    facts = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-    return int(facts["MemTotal"].split()[0]) - int(facts["MemAvailable"].split()[0])
-
-
 @contextlib.asynccontextmanager
-async def sleepers(session: Session, count: int, started: list[str]):  # type: ignore[no-untyped-def]
-    """``count`` idle containers for the time of the block, their identifiers in ``started``."""
-    one_by_one = asyncio.Semaphore(8)
+async def sleepers(session: Session, count: int):  # type: ignore[no-untyped-def]
+    """``count`` idle containers for the time of the block."""
+    started: list[str] = []
+    few_at_once = asyncio.Semaphore(8)
 
     async def each(container: str) -> None:
-        async with one_by_one:
+        async with few_at_once:
             await remove(session, container)
 
     try:
         for _ in range(count):
             started.append((await create_start(session, SLEEP))[0])
-        yield
+        yield started
     finally:
         await asyncio.gather(*map(each, started))
 
 
-async def memory_each(session: Session) -> float:
-    """kB of the machine's memory for each idle container: its process, its parent, the kernel's part, the daemon's."""
-    before = used_memory()
-    async with sleepers(session, SLEEPERS, []):
-        await asyncio.sleep(1)
-        return (used_memory() - before) / SLEEPERS
-
-
-async def with_many(peer: Peer, session: Session, count: int) -> Row:
+async def with_many(peer: Peer, session: Session, count: int, looks: int) -> Row:
     """``docker ps``, the list and a start in milliseconds with ``count`` containers running."""
-    async with sleepers(session, count, []):
+    async with sleepers(session, count):
         if (await get(session, "/containers/json")).count(b'"Id"') < count:
             raise RuntimeError("containers are missing from the list")
-        listing = statistics.median([await timed(get(session, "/containers/json")) for _ in range(9)])
-        started = statistics.median([await whole_life(session) for _ in range(9)])
-        shown = statistics.median([await timed(asyncio.to_thread(peer.call, "ps")) for _ in range(9)])
+        listing = statistics.median([await timed(get(session, "/containers/json")) for _ in range(looks)])
+        started = statistics.median([await whole_life(session) for _ in range(looks)])
+        shown = statistics.median([await timed(asyncio.to_thread(peer.call, "ps")) for _ in range(looks)])
     return {"list": listing * 1000, "start": started * 1000, "ps": shown * 1000}
 
 
@@ -142,31 +145,42 @@ def show(title: str, row: Row, unit: str, aim: str = "", ours: str = "sampan") -
     print(f"{title:<40} {told}   {ratios}   {'aim ' + aim if aim else ''}", flush=True)
 
 
-async def measure(peers: list[Peer], containers: int, clients: int) -> None:
+async def measure(peers: list[Peer], containers: int, clients: int, amount: Amount) -> None:
     """Print all figures."""
     async with contextlib.AsyncExitStack() as stack:
         sessions = {}
         for peer in peers:
             connector = aiohttp.UnixConnector(str(peer.socket), limit=max(clients, 10))
             sessions[peer.name] = await stack.enter_async_context(Session(connector=connector))
-        await ping_start_list(sessions)
-        each = {name: await throughput(session, 200, clients) for name, session in sessions.items()}
+        await ping_start_list(sessions, amount)
+        each = {name: await throughput(session, amount.lives, clients) for name, session in sessions.items()}
         show(f"{clients} clients: create, start, wait, remove", each, "/s", "at least 100/s")
-        show("an idle container", {n: await memory_each(s) for n, s in sessions.items()}, "kB", "512 kB")
-        many = {peer.name: await with_many(peer, sessions[peer.name], containers) for peer in peers}
+        await idle_memory(peers, sessions, amount)
+        many = {peer.name: await with_many(peer, sessions[peer.name], containers, amount.looks) for peer in peers}
         for what, aim in (("ps", "50 ms"), ("list", ""), ("start", "")):
             show(f"{what} beside {containers} containers", {n: row[what] for n, row in many.items()}, "ms", aim)
         show("the daemon, and what belongs to it", {p.name: resident(p.pid or 0) / 1024 for p in peers}, "MB", "60 MB")
 
 
-async def ping_start_list(sessions: dict[str, Session]) -> None:
+async def idle_memory(peers: list[Peer], sessions: dict[str, Session], amount: Amount) -> None:
+    """kB for each idle container: its process, its parent, the kernel's part, what the daemon grows by."""
+    figures = {}
+    for peer in peers:
+        running = partial(sleepers, sessions[peer.name])
+        figures[peer.name] = await memory.each_container(running, peer.pid or 0, amount.batch, amount.batches)
+    show("an idle container", {name: row["all"] for name, row in figures.items()}, "kB", "512 kB")
+    for name, row in figures.items():
+        print(f"  {name}: {memory.told(row)}", flush=True)
+
+
+async def ping_start_list(sessions: dict[str, Session], amount: Amount) -> None:
     """The figures of single calls."""
-    show("start, from the call to its answer", await in_turn(sessions, whole_life, 50), "ms", "5 ms")
-    show("/_ping", await in_turn(sessions, lambda s: timed(get(s, "/_ping")), 100), "ms", "0.5 ms")
+    show("start, from the call to its answer", await in_turn(sessions, whole_life, amount.starts), "ms", "5 ms")
+    show("/_ping", await in_turn(sessions, lambda s: timed(get(s, "/_ping")), amount.calls), "ms", "0.5 ms")
     async with contextlib.AsyncExitStack() as stack:
         for session in sessions.values():
-            await stack.enter_async_context(sleepers(session, 10, []))
-        listing = await in_turn(sessions, lambda s: timed(get(s, "/containers/json")), 30)
+            await stack.enter_async_context(sleepers(session, 10))
+        listing = await in_turn(sessions, lambda s: timed(get(s, "/containers/json")), amount.calls)
     show("/containers/json of 10", listing, "ms", "3 ms")
 
 
@@ -176,9 +190,17 @@ def main() -> None:
     parser.add_argument("peers", nargs="*", default=["sampan", "dockerd", "podman"])
     parser.add_argument("--containers", type=int, default=500)
     parser.add_argument("--clients", type=int, default=10)
+    parser.add_argument("--quick", action="store_true", help="fewer of everything: a look, not a figure")
     given = parser.parse_args()
     with ready(given.peers) as peers:
-        asyncio.run(measure([peer for peer in peers if peer.socket], given.containers, given.clients))
+        asyncio.run(
+            measure(
+                [peer for peer in peers if peer.socket],
+                given.containers,
+                given.clients,
+                QUICK if given.quick else Amount(),
+            )
+        )
 
 
 if __name__ == "__main__":

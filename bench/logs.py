@@ -62,8 +62,7 @@ def processor(pid: int) -> float:
 
 async def statistics_of_many(peer: Peer, session: Session, count: int) -> Row:
     """Milliseconds of one round over ``count`` containers, and the daemon's processor time for it."""
-    containers: list[str] = []
-    async with sleepers(session, count, containers):
+    async with sleepers(session, count) as containers:
         before, rounds = processor(peer.pid or 0), []
         for _ in range(5):
             calls = [get(session, f"/containers/{each}/stats?stream=0&one-shot=1") for each in containers]
