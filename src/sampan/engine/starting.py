@@ -1,6 +1,7 @@
 """Start a container's process: everything a running container needs is taken here, and given back if it fails.
 
-    root filesystem (detached mount) → sandbox → files of /etc → user → mounts → spec → cgroup → monitor
+    root filesystem (detached mount) → sandbox → files of /etc → user → mounts → spec → cgroup → process
+    monitor, which comes up meanwhile ──────────────────────────────────────────────────────┘
 
 The caller holds the container's lock. Nothing here is synced to disk: after a power cut no container runs, and the
 record of one that does not run is on disk already.
@@ -68,6 +69,7 @@ class Starter:
         """Start the container's process; sets ``monitor``, ``cgroup`` and ``sandbox``. Raises EngineError."""
         async with AsyncExitStack() as undo:
             with ExitStack() as held:
+                monitor = self._prepare_monitor(container, undo)
                 rootfs = await self._mount_root(container, undo)
                 trace.mark("root")
                 await self._join_networks(container, undo)
@@ -80,7 +82,7 @@ class Starter:
                 trace.mark("cgroup")
                 launch = self._launch(container, spec, rootfs, taken.trees)
                 trace.mark("plan")
-                await self._run(container, launch)
+                await self._run(container, monitor, launch)
                 trace.mark("monitor")
             undo.pop_all()
 
@@ -241,16 +243,26 @@ class Starter:
             attached=tuple(container.pending),
         )
 
-    async def _run(self, container: Container, launch: Launch) -> None:
-        """Hand over to a monitor; raises EngineError in Docker's words."""
+    def _prepare_monitor(self, container: Container, undo: AsyncExitStack) -> Monitor:
+        """The monitor that is to make the process: it comes up while the rest is made ready."""
+        try:
+            monitor = Monitor.prepare(self._context.zygote, container.id, container.run_dir, container.state_dir)
+        except StartFailed as error:
+            raise explain(error, container.record.path) from error
+        undo.push_async_callback(monitor.dismiss)
+        return monitor
+
+    async def _run(self, container: Container, monitor: Monitor, launch: Launch) -> None:
+        """Hand over to the monitor; raises EngineError in Docker's words."""
         for place in (container.state_dir, container.run_dir):
             (place / EXIT).unlink(missing_ok=True)
         try:
-            container.monitor = await Monitor.start(launch, self._context.zygote)
+            await monitor.launch(launch)
         except StartFailed as error:
             raise explain(error, container.record.path, last_words(container.run_dir)) from error
         finally:
             close_pending(container)
+        container.monitor = monitor
 
 
 def wants_init(container: Container, default: bool) -> bool:

@@ -193,13 +193,21 @@ class Cgroup(ABC):
 
     def exists(self) -> bool:
         """Whether it is there in every hierarchy."""
-        return all(Path(directory).is_dir() for directory in self.directories())
+        return all(os.path.isdir(directory) for directory in self.directories())  # noqa: PTH112  at each start
 
-    def write(self, name: str, value: str) -> None:
-        """Write a control file. Raises OSError with the file, the value and the reason."""
-        path = self.file(name)
+    def write(self, name: str, *values: str) -> None:
+        """Write a control file, opened once, each value in a call of its own as the kernel wants it.
+
+        Raises OSError with the file, the value and the reason; the values after it are not written.
+        """
+        path, value = self.file(name), values[0]
         try:
-            write_file(path, value)
+            fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                for value in values:
+                    os.write(fd, value.encode())
+            finally:
+                os.close(fd)
         except OSError as error:
             raise OSError(error.errno, f'cannot write "{value}": {error.strerror}', path) from None
 
@@ -217,7 +225,7 @@ class Cgroup(ABC):
     def has(self, name: str) -> bool:
         """Whether the control file exists."""
         try:
-            return Path(self.file(name)).exists()
+            return os.path.exists(self.file(name))  # noqa: PTH110  at each start
         except KeyError:
             return False
 

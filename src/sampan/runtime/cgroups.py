@@ -16,7 +16,7 @@ from sampan.linux.cgroup2 import Cgroup2
 from sampan.linux.device_filter import DeviceRule
 from sampan.oci.runtime_spec import DeviceCgroup, Resources
 from sampan.runtime import resources1, resources2
-from sampan.runtime.resources import Setting, write
+from sampan.runtime.resources import Setting, write, write_each
 
 DEFAULT_PARENT = "/sampan"
 
@@ -102,12 +102,10 @@ def _apply_devices(cgroup: Cgroup, rules: Sequence[DeviceCgroup]) -> None:
 
 
 def _write_devices(cgroup: Cgroup, rules: tuple[DeviceCgroup, ...]) -> None:
-    """The rules after the last that settles everything; with an allowing one the list stays the parent's."""
+    """The rules after the last that settles everything."""
     whole = [index for index, rule in enumerate(rules) if _is_everything(rule)]
-    for setting in resources1.device_writes(rules[whole[-1] :]):
-        write(cgroup, setting)
-        if setting.file == "devices.allow" and setting.value == "a":
-            return
+    for file, values in resources1.device_writes(rules[whole[-1] :]):
+        write_each(cgroup, file, values)
 
 
 def _is_everything(rule: DeviceCgroup) -> bool:

@@ -11,6 +11,7 @@ and in a new user namespace every bind, outside of it, with the runtime's rights
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from posixpath import normpath
 
@@ -174,7 +175,13 @@ def _may_cover_proc(source: Source) -> bool:
 
 
 def _place(source: Source) -> str:
-    return normpath(f"/{source.mount.destination}").replace("//", "/")
+    return _clean(source.mount.destination)
+
+
+@lru_cache(1024)
+def _clean(destination: str) -> str:
+    """Most are the same for every container, and each is asked for several times."""
+    return normpath(f"/{destination}").replace("//", "/")
 
 
 def _is_procfs(source: Source) -> bool:

@@ -5,6 +5,7 @@ Order matters: limits and the console while all capabilities are held; the filte
 """
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import msgspec
 
@@ -146,6 +147,11 @@ def ungrantable(process: Process) -> list[str]:
 
 
 def _mask(names: Sequence[str]) -> int:
+    return _grantable(tuple(names))
+
+
+@lru_cache(256)
+def _grantable(names: tuple[str, ...]) -> int:
     return capabilities.mask(names) & capabilities.held()
 
 

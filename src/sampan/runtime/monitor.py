@@ -2,7 +2,8 @@
 
 One Monitor is one container whose first process was made. The monitor's process outlives this one.
 
-    monitor = await Monitor.start(launch, zygote)          # raises StartFailed(step, errno, object)
+    monitor = Monitor.prepare(zygote, id, run_dir, state_dir)   # a fork, which nobody waits for
+    await monitor.launch(launch)                           # raises StartFailed(step, errno, object)
     monitor = await Monitor.reconnect(run_dir, state_dir)  # None: no monitor there; then read_exit
     await monitor.attach(stream); ending = await stream.done
     handle = await monitor.exec(exec_launch); exit = await handle.wait()
@@ -143,27 +144,46 @@ class Monitor:
 
     @classmethod
     async def start(cls, launch: Launch, zygote: Zygote, paused: Pause | None = None) -> "Monitor":
-        """Have a monitor made and start the container; returns once the program was executed.
+        """``prepare`` and ``launch`` in one."""
+        try:
+            monitor = cls.prepare(zygote, launch.container_id, launch.run_dir, launch.state_dir)
+        except BaseException:
+            _close(launch.plan)
+            raise
+        await monitor.launch(launch, paused)
+        return monitor
+
+    @classmethod
+    def prepare(cls, zygote: Zygote, container_id: str, run_dir: Path, state_dir: Path) -> "Monitor":
+        """Have a monitor made, which comes up while its caller makes the container ready. Raises StartFailed.
+
+        ``dismiss`` one that gets nothing to ``launch``.
+        """
+        run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return cls(zygote.monitor(container_id), state_dir, run_dir)
+
+    async def launch(self, launch: Launch, paused: Pause | None = None) -> None:
+        """Start the container; returns once the program was executed.
 
         ``paused(name, pid)`` is awaited at each ``Pause`` of the plan while the child waits; its exception ends the
         child and is raised here. Raises StartFailed; then nothing is left running.
         """
-        monitor: Monitor | None = None
         try:
-            launch.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-            monitor = cls(zygote.monitor(launch.container_id), launch.state_dir, launch.run_dir)
             for stream in launch.attached:
-                await monitor._attach(stream, _FIRST)
-            started = await monitor._start_first(launch, paused)
+                await self._attach(stream, _FIRST)
+            started = await self._start_first(launch, paused)
         except BaseException as error:
-            if monitor is not None:
-                await monitor._abandon(isinstance(error, StartFailed) and error.step != _REFUSED)
+            await self._abandon(isinstance(error, StartFailed) and error.step != _REFUSED)
             raise
         finally:
             _close(launch.plan)
-        monitor.pid, monitor.started_at = started.v[0], started.v[1] / 1e9
-        monitor._greeted.set_result(None)
-        return monitor
+        self.pid, self.started_at = started.v[0], started.v[1] / 1e9
+        self._greeted.set_result(None)
+
+    async def dismiss(self) -> None:
+        """End a monitor that has no container; nothing happens to one that is gone."""
+        if not self._gone.done():
+            await self._abandon(ending=False)
 
     async def _abandon(self, ending: bool) -> None:
         """Wait for the end of a monitor whose start failed; one that is not ``ending`` by itself is killed."""

@@ -4,7 +4,7 @@ Resources ── resources1.settings / resources2.settings ──> Settings ─�
 """
 
 import errno
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -72,19 +72,24 @@ def write(cgroup: Cgroup, setting: Setting) -> None:
         _write(cgroup, setting.alternative)
 
 
+def write_each(cgroup: Cgroup, file: str, values: Sequence[str]) -> None:
+    """Write several values to one file, one after the other. Errors as for ``write``."""
+    controller = file.partition(".")[0]
+    if controller not in {"cgroup", *cgroup.controllers}:
+        raise InvalidParameter(f'cannot set {file} to "{values[0]}": this host has no cgroup controller "{controller}"')
+    try:
+        cgroup.write(file, *values)
+    except FileNotFoundError:
+        raise InvalidParameter(f'cannot set {file} to "{values[0]}": this kernel has no such control') from None
+    except OSError as error:
+        raise _refusal(cgroup, file, error) from error
+
+
 def _write(cgroup: Cgroup, setting: Setting) -> None:
     file, value = setting.file, setting.value
     if setting.fallback and not cgroup.has(file) and cgroup.has(setting.fallback):
         file, value = setting.fallback, setting.fallback_value or value
-    controller = file.partition(".")[0]
-    if controller not in {"cgroup", *cgroup.controllers}:
-        raise InvalidParameter(f'cannot set {file} to "{value}": this host has no cgroup controller "{controller}"')
-    try:
-        cgroup.write(file, value)
-    except FileNotFoundError:
-        raise InvalidParameter(f'cannot set {file} to "{value}": this kernel has no such control') from None
-    except OSError as error:
-        raise _refusal(cgroup, file, error) from error
+    write_each(cgroup, file, (value,))
 
 
 def _refusal(cgroup: Cgroup, file: str, error: OSError) -> EngineError:

@@ -3,7 +3,9 @@
 Source: runtime-spec config-linux.md "Control groups"; Documentation/admin-guide/cgroup-v1/.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from operator import attrgetter
 
 from sampan.errors import InvalidParameter
 from sampan.oci.runtime_spec import CPU, BlockIO, DeviceCgroup, Memory, NetworkResources, Resources
@@ -88,10 +90,23 @@ def _network(network: NetworkResources) -> Iterator[Setting]:
         yield Setting("net_prio.ifpriomap", f"{interface.name} {interface.priority}")
 
 
-def device_writes(rules: tuple[DeviceCgroup, ...]) -> Iterator[Setting]:
-    """The device rules in order: each is one write to ``devices.allow`` or ``devices.deny``."""
-    for rule in rules:
-        file = "devices.allow" if rule.allow else "devices.deny"
-        numbers = ":".join("*" if number is None or number < 0 else str(number) for number in (rule.major, rule.minor))
-        kind = rule.type or "a"
-        yield Setting(file, "a" if kind == "a" else f"{kind} {numbers} {rule.access or 'rwm'}")
+def device_writes(rules: Sequence[DeviceCgroup]) -> Iterator[tuple[str, list[str]]]:
+    """The device rules in order: each is one write to ``devices.allow`` or ``devices.deny``, runs of one file together.
+
+    After a rule for everything that allows it the list stays the parent's.
+    """
+    for allow, alike in groupby(rules, key=attrgetter("allow")):
+        values = [_device(rule) for rule in alike]
+        if allow and EVERYTHING in values:
+            yield "devices.allow", values[: values.index(EVERYTHING) + 1]
+            return
+        yield "devices.allow" if allow else "devices.deny", values
+
+
+EVERYTHING = "a"
+
+
+def _device(rule: DeviceCgroup) -> str:
+    numbers = ":".join("*" if number is None or number < 0 else str(number) for number in (rule.major, rule.minor))
+    kind = rule.type or EVERYTHING
+    return EVERYTHING if kind == EVERYTHING else f"{kind} {numbers} {rule.access or 'rwm'}"

@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import signal
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import pytest
 from sampan.linux.pidfd import wait_ended
 from sampan.runtime import plan as p
 from sampan.runtime.launch import Ending, Exit, LogFile, StartFailed
-from sampan.runtime.monitor import read_exit
+from sampan.runtime.monitor import Monitor, read_exit
+from sampan.runtime.protocol import Message
 
 
 def entries(log: Path) -> list[dict[str, Any]]:
@@ -200,3 +202,30 @@ async def test_the_engines_init_reaps_orphans(box: Any, start: Any) -> None:
     await run(start, box.launch(plan=box.plan(["sh", "-c", script], last=[p.Reap()])))
     assert not [line for line in entries(box.log) if ") Z " in line["log"]]
     assert any("(sampan-init)" in line["log"] for line in entries(box.log))
+
+
+async def test_a_monitor_that_gets_no_container_is_dismissed(box: Any, start: Any) -> None:
+    monitor = Monitor.prepare(start.zygote, "test", box.run, box.state)
+    await asyncio.wait_for(monitor.dismiss(), 10)
+    await asyncio.wait_for(monitor.drained(), 10)
+    await monitor.dismiss()
+    assert not list(box.run.iterdir())
+
+
+async def test_a_prepared_monitor_starts_what_it_is_given_later(box: Any, start: Any) -> None:
+    monitor = Monitor.prepare(start.zygote, "test", box.run, box.state)
+    await asyncio.sleep(0.05)
+    await monitor.launch(box.launch("sh", "-c", "exit 7"))
+    assert (await asyncio.wait_for(monitor.wait(), 10)).status == 7
+    await asyncio.wait_for(monitor.drained(), 10)
+    await monitor.close()
+
+
+async def test_a_prepared_monitor_ends_with_its_daemon(box: Any, start: Any) -> None:
+    connection = start.zygote.monitor("test")
+    born, fds, *_ = socket.recv_fds(connection, 4096, 1)
+    assert born
+    connection.close()
+    await asyncio.wait_for(wait_ended(fds[0]), 10)
+    os.waitpid(Message.decode(born).v[0], 0)  # noqa: ASYNC222  (it ended: this only reaps)
+    os.close(fds[0])

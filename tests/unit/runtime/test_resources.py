@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sampan.errors import InvalidParameter, Unsupported
-from sampan.oci.runtime_spec import CPU, BlockIO, Memory, Pids, Resources, ThrottleDevice
+from sampan.oci.runtime_spec import CPU, BlockIO, DeviceCgroup, Memory, Pids, Resources, ThrottleDevice
 from sampan.runtime.cgroups import cgroup_path, settings
+from sampan.runtime.resources1 import device_writes
 from sampan.runtime.resources2 import cpu_weight, io_weight
 
 
@@ -77,3 +78,23 @@ def test_what_v2_lacks_is_refused_by_name() -> None:
 def test_a_parent_cannot_climb_out_of_the_hierarchy() -> None:
     assert cgroup_path("abc") == "/sampan/abc"
     assert cgroup_path("abc", "../../etc") == "/etc/abc"
+
+
+def test_device_rules_of_one_kind_are_written_together_in_order() -> None:
+    rules = (
+        DeviceCgroup(False),
+        DeviceCgroup(True, "c", 1, 3, "rwm"),
+        DeviceCgroup(True, "b", None, -1, "m"),
+        DeviceCgroup(False, "c", 1, 3, "w"),
+        DeviceCgroup(True, "c", 5, None),
+    )
+    assert list(device_writes(rules)) == [
+        ("devices.deny", ["a"]),
+        ("devices.allow", ["c 1:3 rwm", "b *:* m"]),
+        ("devices.deny", ["c 1:3 w"]),
+        ("devices.allow", ["c 5:* rwm"]),
+    ]
+
+
+def test_nothing_is_written_after_everything_was_allowed() -> None:
+    assert list(device_writes((DeviceCgroup(True), DeviceCgroup(True, "c", 1, 3)))) == [("devices.allow", ["a"])]
