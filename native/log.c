@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "log.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -150,32 +151,53 @@ static const char *escape_character(const unsigned char *text, size_t size)
     return NULL;
 }
 
-static void put_ascii(unsigned char byte)
+/* How a byte of ASCII is written. Always eight bytes are copied, which costs less than to look how many are to be. */
+static struct escape {
+    size_t size;
+    char text[8];
+} escapes[0x80];
+
+static void write_as(unsigned char byte, const char *text)
 {
-    static const char hex[] = "0123456789abcdef";
-    char escaped[6] = {'\\', 'u', '0', '0', hex[byte >> 4], hex[byte & 15]};
-    if (byte == '"' || byte == '\\')
-        put((char[]){'\\', (char)byte}, 2);
-    else if (byte == '\n')
-        put("\\n", 2);
-    else if (byte == '\r')
-        put("\\r", 2);
-    else if (byte == '\t')
-        put("\\t", 2);
-    else if (byte < 0x20 || byte == '<' || byte == '>' || byte == '&')
-        put(escaped, 6);
-    else
-        out[out_size++] = (char)byte;
+    escapes[byte].size = strlen(text);
+    memcpy(escapes[byte].text, text, escapes[byte].size);
+}
+
+static void make_escapes(void)
+{
+    char text[8];
+    for (unsigned byte = 0; byte < 0x80; byte++) {
+        bool escaped = byte < 0x20 || byte == '<' || byte == '>' || byte == '&';
+        snprintf(text, sizeof text, escaped ? "\\u%04x" : "%c", byte);
+        write_as((unsigned char)byte, text);
+    }
+    write_as('"', "\\\"");
+    write_as('\\', "\\\\");
+    write_as('\n', "\\n");
+    write_as('\r', "\\r");
+    write_as('\t', "\\t");
+}
+
+/* Put characters of ASCII; returns how many there were. */
+static size_t put_ascii(const unsigned char *text, size_t size)
+{
+    char *to = out + out_size;
+    size_t at = 0;
+    for (; at < size && text[at] < 0x80; at++) {
+        const struct escape *escape = &escapes[text[at]];
+        memcpy(to, escape->text, sizeof escape->text);
+        to += escape->size;
+    }
+    out_size = (size_t)(to - out);
+    return at;
 }
 
 static void put_escaped(const char *data, size_t size)
 {
     const unsigned char *text = (const unsigned char *)data;
-    for (size_t at = 0; at < size;) {
-        if (text[at] < 0x80) {
-            put_ascii(text[at++]);
-            continue;
-        }
+    if (!escapes['"'].size)
+        make_escapes();
+    for (size_t at = put_ascii(text, size); at < size; at += put_ascii(text + at, size - at)) {
         size_t length = character(text + at, size - at);
         const char *escaped = escape_character(text + at, length);
         if (escaped)

@@ -50,7 +50,7 @@ class Listing:
             if (everything or container.live or container.status == Status.RESTARTING)
             and window(container)
             and (ancestors is None or container.record.image in ancestors)
-            and matches(container, filters)
+            and (not filters or matches(container, filters))
         ]
         return chosen[: options.limit] if options.limit > 0 else chosen
 
@@ -248,13 +248,13 @@ def ports_of(container: Container) -> list[PortSummary]:
 def described(container: Container) -> str:
     """The state as a person reads it: ``Up 3 minutes (healthy)``, ``Exited (0) 2 hours ago``."""
     state, status = container.record.state, container.status
-    ago = human((time.time_ns() - state.finished_at) / SECOND)
     if state.status in LIVE:
         up = f"Up {human((time.time_ns() - state.started_at) / SECOND)}"
         if state.status == Status.PAUSED:
             return f"{up} (Paused)"
         health = {"starting": "health: starting", "none": ""}.get(status_of(container), status_of(container))
         return f"{up} ({health})" if health else up
+    ago = human((time.time_ns() - state.finished_at) / SECOND)
     if status == Status.RESTARTING:
         return f"Restarting ({state.exit_code}) {ago} ago"
     if status == Status.REMOVING:

@@ -13,6 +13,7 @@ Nothing here waits; all of it may be called on the event loop (a cgroup is made 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -231,11 +232,18 @@ def inherit(process: Process, spec: Spec) -> Process:
 def foreign_namespaces(pid: int) -> int:
     """CLONE_NEW* flags of the namespaces ``pid`` is in and this process is not; the others need no joining."""
     flags = 0
-    for kind, file in FILES.items():
+    for kind, own in own_namespaces().items():
         try:
-            theirs, ours = (Path(f"/proc/{who}/ns/{file}").stat() for who in (pid, "self"))
+            theirs = os.stat(f"/proc/{pid}/ns/{FILES[kind]}")  # noqa: PTH116  at each exec
         except FileNotFoundError:
-            continue  # a kernel without this kind, or the process ended: setns tells
-        if theirs.st_ino != ours.st_ino:
+            continue  # the process ended: setns tells
+        if theirs.st_ino != own:
             flags |= FLAGS[kind]
     return flags
+
+
+@cache
+def own_namespaces() -> dict[str, int]:
+    """By kind the namespaces of this process, which it never changes; kinds that the kernel lacks are left out."""
+    directory = Path("/proc/self/ns")
+    return {kind: (directory / file).stat().st_ino for kind, file in FILES.items() if (directory / file).exists()}
