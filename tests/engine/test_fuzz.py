@@ -34,14 +34,15 @@ def exchange(daemon: Daemon, data: bytes, patience: float = 20.0) -> tuple[bytes
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(patience)
         connection.connect(str(daemon.socket))
-        try:
+        with suppress(ConnectionError):  # closed before all was sent; it may have said why
             connection.sendall(data)
+        try:
             while piece := connection.recv(65536):
                 answer += piece
         except TimeoutError:
             return answer, False
         except ConnectionError:
-            pass  # closed before all was sent
+            pass
     return answer, True
 
 
@@ -131,6 +132,7 @@ TRUE = {"Image": "busybox", "Cmd": ["true"]}
 WEBSOCKET = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "
 ATTACH = b"GET /containers/fuzz-running/attach/ws?stream=1&stdout=1&stdin=1 HTTP/1.1\r\nHost: d\r\n"
 EXEC = b"POST /exec/x/start HTTP/1.1\r\nHost: d\r\nContent-Type: application/json\r\n"
+PING = b"GET /_ping HTTP/1.1\r\nHost: d\r\n"
 CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
 UPGRADE = b"Host: d\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nX-Docker-Expose-Session-Uuid: f\r\n\r\n"
 
@@ -164,9 +166,14 @@ HOSTILE: dict[str, tuple[bytes, bytes]] = {
     "two lengths": (EXEC + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nabcde", b"HTTP/1.0 400"),
     "a length and chunks": (EXEC + b"Content-Length: 5\r\n" + CHUNKED + b"0\r\n\r\n", b"HTTP/1.0 400"),
     "a chunk of 20 digits": (EXEC + CHUNKED + b"ffffffffffffffffffff\r\n0\r\n\r\n", b"HTTP/1.0 400"),
-    "1 MB of header": (b"GET /_ping HTTP/1.1\r\nHost: d\r\nX: " + b"a" * 1_000_000 + b"\r\n\r\n", b""),
-    "200,000 headers": (b"GET /_ping HTTP/1.1\r\nHost: d\r\n" + b"X: a\r\n" * 200_000 + b"\r\n", b""),
+    "1 MB of header": (PING + b"X: " + b"a" * 1_000_000 + b"\r\n\r\n", b"HTTP/1.1 200"),
+    "2 MB of header": (PING + b"X: " + b"a" * 2_000_000 + b"\r\n\r\n", b"HTTP/1.1 431"),
+    "a header without end": (PING + b"X: " + b"a" * 20_000_000, b"HTTP/1.1 431"),
+    "a line without end": (b"GET /" + b"a" * 20_000_000, b"HTTP/1.1 431"),
+    "2,000 headers": (PING + b"X: a\r\n" * 2_000 + b"\r\n", b"HTTP/1.1 200"),
+    "200,000 headers": (PING + b"X: a\r\n" * 200_000 + b"\r\n", b"HTTP/1.1 431"),
     "1 MB of head before a connection is taken": (EXEC + b"X: " + b"a" * 1_000_000, b""),
+    "2 MB of head before a connection is taken": (EXEC + b"X: " + b"a" * 2_000_000, b"HTTP/1.1 431"),
     "a websocket's key that is none": (ATTACH + WEBSOCKET + b"x\r\n\r\n", b"HTTP/1.1 400"),
     "no websocket at all": (ATTACH + b"Connection: close\r\n\r\n", b"HTTP/1.1 400"),
     "frames that are none": (ATTACH + WEBSOCKET + b"dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n" + b"\xff" * 500, b"HTTP/1.1 101"),

@@ -8,7 +8,7 @@ client sends right behind such a request. So for these the connection itself fin
     └──────────── to aiohttp ─────┘└── kept back: Hijacked.early ─────┘
 
 and stops reading until the handler takes the connection (``take``) or answers like any other (``decline``).
-A connection that begins with HTTP/2's preface goes to the builder whole.
+A head that is too long is answered as Go's server does, and what comes behind it is not looked at. A connection that begins with HTTP/2's preface goes to the builder whole.
 """
 
 import asyncio
@@ -29,6 +29,14 @@ log = logging.getLogger(__name__)
 
 MAY_TAKE_OVER = re.compile(rb"POST /(?:v[0-9.]+/)?(?:containers/[^/ ?]+/attach|exec/[^/ ?]+/start|session|grpc)[? ]")
 HTTP2_PREFACE = b"PRI * HTTP/2"
+LONGEST_HEAD = (1 << 20) + 4096
+"""Bytes of a request's head, as net/http's DefaultMaxHeaderBytes and its slop."""
+HEAD_TOO_LONG = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    b"Connection: close\r\n\r\n431 Request Header Fields Too Large"
+)
+REFUSED = 0.5
+"""Seconds that a refused client has to read why; were the connection closed at once, it might not come to that."""
 HEAD_LIMIT = 64 << 10
 BODY_LIMIT = 64 << 10
 HALF_CLOSED = 10.0
@@ -93,7 +101,7 @@ def _hung_up(transport: asyncio.Transport) -> bool:
 class Connection(RequestHandler):
     """aiohttp's connection, able to be taken over."""
 
-    __slots__ = ("_on_http2", "_peer", "_splitter")
+    __slots__ = ("_head", "_on_http2", "_peer", "_refused", "_splitter")
 
     def __init__(
         self,
@@ -107,9 +115,12 @@ class Connection(RequestHandler):
             loop=loop,
             access_log=None,  # type: ignore[arg-type]
             auto_decompress=False,
-            max_line_size=HEAD_LIMIT,
-            max_field_size=HEAD_LIMIT,
+            max_line_size=2 * LONGEST_HEAD,
+            max_field_size=2 * LONGEST_HEAD,
+            max_headers=LONGEST_HEAD,
         )
+        self._head = 0  # bytes of a head that has not ended yet
+        self._refused = False
         self._on_http2 = on_http2
         self._peer = peer
         self._splitter: Splitter | None = None
@@ -133,6 +144,8 @@ class Connection(RequestHandler):
         """Sort what arrives: ordinary requests, those that may take over, HTTP/2."""
         if not data:  # aiohttp itself, going on with what it has
             super().data_received(data)
+        elif self._refused:
+            return
         elif self._splitter is not None:
             self._split(data)
         elif data.startswith(b"P") and self._current_request is None and MAY_TAKE_OVER.match(data):
@@ -142,7 +155,29 @@ class Connection(RequestHandler):
             peer = self.peer
             self._on_http2(Hijacked(self._detach(), data), peer)
         else:
-            super().data_received(data)
+            self._ordinary(data)
+
+    def _ordinary(self, data: bytes) -> None:
+        """Give ``data`` to aiohttp, unless it makes the head that is waited for too long."""
+        if self._waiter is None or self._messages:  # a body, or requests behind the one at hand
+            self._head = 0
+        else:
+            end = data.find(b"\r\n\r\n")
+            if self._head + (len(data) if end < 0 else end) > LONGEST_HEAD:
+                self._refuse()
+                return
+            self._head = self._head + len(data) if end < 0 else 0
+        super().data_received(data)
+
+    def _refuse(self) -> None:
+        """Answer a head that is too long, and hang up once the client can have read that."""
+        if self.transport is None:
+            return
+        self._refused = True
+        self.transport.write(HEAD_TOO_LONG)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._loop.call_later(REFUSED, self.transport.close)
 
     def _split(self, data: bytes) -> None:
         splitter = self._splitter
@@ -154,13 +189,15 @@ class Connection(RequestHandler):
         request = splitter.feed(data)
         if splitter.given_up:
             self._splitter = None
-            super().data_received(request)
+            self._ordinary(request)
         elif splitter.complete:
             self.transport.pause_reading()
             super().data_received(request)
 
     def eof_received(self) -> bool | None:  # type: ignore[override]
         """A client may end its side and still expect its answer: for long if it attached, otherwise soon."""
+        if self._refused:
+            return False
         if self._splitter is not None:
             return True if self._splitter.complete else super().eof_received()
         idle = self._waiter is not None and not self._messages
