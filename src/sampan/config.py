@@ -11,8 +11,10 @@ asks for what this engine cannot give (``REFUSED``) is an error.
 """
 
 from collections.abc import Iterator, Sequence
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -386,6 +388,10 @@ def check(config: Config) -> Config:
     check_default_runtime(config)
     check_storage_opts(config.storage_opts)
     check_labels(config.labels)
+    for mirror in config.registry_mirrors:
+        check_mirror(mirror)
+    check_addresses(config)
+    check_ulimits(config.default_ulimits)
     zeros = {name: getattr(DEFAULTS, name) for name in LIMITS if not getattr(config, name)}
     return msgspec.structs.replace(config, **zeros) if zeros else config
 
@@ -457,6 +463,48 @@ def check_labels(labels: list[str]) -> None:
             raise InvalidParameter(f"bad attribute format: {label}")
         if seen.setdefault(key, value) != value:
             raise InvalidParameter(f"conflict labels for {key}={value} and {key}={seen[key]}")
+
+
+def check_mirror(text: str) -> None:
+    """Raise InvalidParameter unless ``text`` is the address of a registry. Source: moby daemon/pkg/registry."""
+    try:
+        parts = urlsplit(text)
+    except ValueError as error:
+        raise InvalidParameter(f'invalid mirror: "{text}" is not a valid URI: {error}') from None
+    if parts.scheme not in ("http", "https"):
+        raise InvalidParameter(f'invalid mirror: unsupported scheme "{parts.scheme}" in "{text}"')
+    if parts.query or parts.fragment:
+        raise InvalidParameter(f'invalid mirror: query or fragment is not allowed in "{text}"')
+    if parts.username is not None:
+        raise InvalidParameter(f'invalid mirror: username/password not allowed in URI "{parts.scheme}://xxxxx"')
+
+
+def check_addresses(config: Config) -> None:
+    """Raise InvalidParameter for a name server that is no address."""
+    for text in config.dns:
+        try:
+            ip_address(text)
+        except ValueError:
+            raise InvalidParameter(f"invalid dns: {text} is not an IP address") from None
+
+
+def check_ulimits(limits: dict[str, Ulimit]) -> None:
+    """Raise InvalidParameter for limits with which no container could start."""
+    for name, limit in limits.items():
+        if limit.Name != name or name not in ULIMITS:
+            raise InvalidParameter(f"invalid default-ulimits: invalid ulimit type: {limit.Name}")
+        if limit.Hard != -1 and (limit.Soft == -1 or limit.Soft > limit.Hard):
+            raise InvalidParameter(
+                f"invalid default-ulimits: {name}: ulimit soft limit must be less than or equal to hard limit: "
+                f"{limit.Soft} > {limit.Hard}"
+            )
+
+
+ULIMITS = frozenset({
+    "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio",
+    "rttime", "sigpending", "stack",
+})  # fmt: skip
+"""Names of limits as getrlimit(2) has them, in Docker's spelling."""
 
 
 def kebab(name: str) -> str:

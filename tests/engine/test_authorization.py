@@ -1,5 +1,7 @@
 """An authorization plugin as a process of its own, found by its socket, deciding about the docker CLI."""
 
+import json
+import signal
 import subprocess
 import sys
 import time
@@ -8,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from engine_daemon import wait_for
 
 IMAGE = "busybox:latest"
 NAME = "sampan-test-guard"
@@ -57,9 +60,17 @@ def plugin() -> "Iterator[subprocess.Popen[bytes]]":
 
 
 @pytest.fixture(scope="module")
-def daemon_arguments(plugin: Any) -> tuple[str, ...]:
-    """The daemon asks the plugin."""
-    return ("--authorization-plugin", NAME)
+def configuration(daemon_root: Path) -> Path:
+    """The daemon's configuration file: it asks the plugin."""
+    path = daemon_root / "daemon.json"
+    path.write_text(json.dumps({"authorization-plugins": [NAME]}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def daemon_arguments(plugin: Any, configuration: Path) -> tuple[str, ...]:
+    """The daemon reads the file."""
+    return ("--config-file", str(configuration))
 
 
 def test_what_the_plugin_allows_works_streams_and_all(daemon: Any, client: Any) -> None:
@@ -77,3 +88,21 @@ def test_what_the_plugin_denies_is_refused_in_its_words(daemon: Any, client: Any
 def test_a_daemon_whose_plugin_is_missing_does_not_start(refusal_to_start: Any) -> None:
     said = refusal_to_start("--authorization-plugin", "sampan-test-none")
     assert 'Error validating authorization plugin: sampan-test-none: plugin "sampan-test-none" not found' in said
+
+
+def test_a_reload_takes_plugins_away_and_brings_them_back_unless_they_cannot_be_asked(
+    daemon: Any, client: Any, configuration: Path
+) -> None:
+    def reloaded(plugins: list[str], told: str) -> None:
+        before = daemon.log.count(told)
+        configuration.write_text(json.dumps({"authorization-plugins": plugins}))
+        daemon.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: daemon.log.count(told) > before)
+
+    create = ("create", "--privileged", "--net", "none", IMAGE, "true")
+    reloaded([], "Reloaded configuration")
+    assert daemon.cli(*create).returncode == 0
+    reloaded([NAME], "Reloaded configuration")
+    assert daemon.cli(*create).returncode == 1
+    reloaded(["sampan-test-none"], "Error reloading configuration: Error validating authorization plugin")
+    assert daemon.cli(*create).returncode == 1

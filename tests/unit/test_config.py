@@ -1,5 +1,6 @@
 """The daemon's settings: merging, refusing, naming what is wrong."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,23 @@ def test_settings_of_parts_that_are_not_here_are_accepted_and_told() -> None:
 def test_a_limit_of_nothing_is_the_default(tmp_path: Path) -> None:
     loaded = config.load(written(tmp_path, '{"max-concurrent-uploads": 0, "host-gateway-ip": "1.2.3.4"}'), {})
     assert (loaded.max_concurrent_uploads, loaded.host_gateway_ips) == (5, ["1.2.3.4"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"registry-mirrors": ["ftp://m"]}, 'invalid mirror: unsupported scheme "ftp" in "ftp://m"'),
+        ({"registry-mirrors": ["https://m/?a"]}, 'invalid mirror: query or fragment is not allowed in "https://m/?a"'),
+        ({"registry-mirrors": ["https://u:secret@m"]}, "invalid mirror: username/password not allowed"),
+        ({"dns": ["x"]}, "invalid dns: x is not an IP address"),
+        ({"default-ulimits": {"nope": {"Name": "nope", "Soft": 1, "Hard": 1}}}, "invalid ulimit type: nope"),
+        (
+            {"default-ulimits": {"nofile": {"Name": "nofile", "Soft": 2, "Hard": 1}}},
+            "nofile: ulimit soft limit must be less than or equal to hard limit: 2 > 1",
+        ),
+    ],
+)
+def test_values_that_nothing_could_use_are_refused(settings: dict[str, object], told: str) -> None:
+    with pytest.raises(InvalidParameter, match=re.escape(told)) as error:
+        config.check(config.converted(settings))
+    assert "secret" not in str(error.value)

@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -20,12 +21,13 @@ from pathlib import Path
 from sampan import __version__, config
 from sampan.api.versions import NEWEST, OLDEST, parse
 from sampan.daemon import flags, logs
-from sampan.daemon.notify import notify
+from sampan.daemon.notify import keep_watchdog, notify, watchdog_interval
 from sampan.daemon.ownership import owned
 from sampan.daemon.stacks import dump_stacks
 from sampan.engine.engine import Engine
 from sampan.engine.log_drivers.forward import check_driver
 from sampan.errors import EngineError, InvalidParameter
+from sampan.server.authorization import Authorization
 from sampan.server.listen import serve
 
 log = logging.getLogger("sampan.daemon")
@@ -110,12 +112,15 @@ async def run(settings: config.Config, command_line: flags.CommandLine) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     engine = await Engine.open(settings)
-    loop.add_signal_handler(signal.SIGHUP, reload, engine, command_line)
+    authorization = Authorization(settings.authorization_plugins)
+    loop.add_signal_handler(signal.SIGHUP, begin_reload, engine, authorization, command_line)
     loop.add_signal_handler(signal.SIGUSR1, tell_stacks, engine)
     try:
-        async with serving(engine, settings):
+        async with serving(engine, settings, authorization):
             log.info("sampan %s is ready, listening on %s", __version__, ", ".join(settings.listen_hosts))
             notify("READY=1", f"MAINPID={os.getpid()}")
+            if interval := watchdog_interval():
+                engine.context.supervisor.spawn(keep_watchdog(interval), "watchdog")
             await stopping.wait()
             notify("STOPPING=1")
             if not engine.context.config.live_restore:
@@ -125,7 +130,7 @@ async def run(settings: config.Config, command_line: flags.CommandLine) -> None:
 
 
 @asynccontextmanager
-async def serving(engine: Engine, settings: config.Config) -> AsyncIterator[None]:
+async def serving(engine: Engine, settings: config.Config, authorization: Authorization) -> AsyncIterator[None]:
     """The API, and metrics where they are wanted, which costs the others no memory."""
     async with AsyncExitStack() as stack:
         metrics = None
@@ -134,19 +139,26 @@ async def serving(engine: Engine, settings: config.Config) -> AsyncIterator[None
 
             metrics = Metrics([engine.metrics])
             await stack.enter_async_context(serve_metrics(metrics, settings.metrics_addr))
-        await stack.enter_async_context(serve(engine, settings, metrics))
+        await stack.enter_async_context(serve(engine, settings, authorization, metrics))
         yield
 
 
-def reload(engine: Engine, command_line: flags.CommandLine) -> None:
-    """Read the configuration again and hand it to the engine; a broken file changes nothing."""
-    notify("RELOADING=1")
+def begin_reload(engine: Engine, authorization: Authorization, command_line: flags.CommandLine) -> None:
+    """Have the configuration read again."""
+    notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
     log.info("Got signal to reload configuration")
+    engine.context.supervisor.spawn(reload(engine, authorization, command_line), "reload")
+
+
+async def reload(engine: Engine, authorization: Authorization, command_line: flags.CommandLine) -> None:
+    """Read the configuration and hand it on; a broken file, or a plugin that cannot be asked, changes nothing."""
     try:
-        engine.reconfigure(load(command_line))
-    except InvalidParameter as error:
+        settings = load(command_line)
+        await authorization.replace_plugins(settings.authorization_plugins)
+    except EngineError as error:
         log.error("Error reloading configuration: %s", error)
     else:
+        engine.reconfigure(settings)
         logs.set_level(engine.context.config)
         log.info("Reloaded configuration")
     notify("READY=1")

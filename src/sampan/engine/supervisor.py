@@ -1,13 +1,15 @@
 """Work that outlives the request that began it: watchers of containers, restarts, health checks, expiry.
 
 Every such task is started here and nowhere else, so that none is lost to the garbage collector, a failure is always
-logged with the task's name, and closing the engine ends them all.
+logged with the task's name (and where it was raised, if nobody foresaw it), and closing the engine ends them all.
 """
 
 import asyncio
 import logging
 from collections.abc import Coroutine
 from typing import Any
+
+from sampan.errors import EngineError
 
 log = logging.getLogger("sampan.engine")
 
@@ -28,7 +30,8 @@ class Supervisor:
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("%s failed: %s", task.get_name(), error, exc_info=error)
+            foreseen = isinstance(error, EngineError)
+            log.error("%s failed: %s", task.get_name(), error, exc_info=None if foreseen else error)
 
     async def close(self) -> None:
         """Cancel what still runs and wait until all of it has ended."""

@@ -93,10 +93,13 @@ class ProgressStream:
 
 
 def told(error: Exception) -> str:
-    """A sentence for an error that nobody expected: the system's own words, or the kind of error."""
+    """A sentence for an error that nobody expected: the system's own words, or the kind of error.
+
+    What else it says may be anything, a password included, and is for the daemon's log alone.
+    """
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror.lower()}" if error.filename else error.strerror.lower()
-    return f"internal error: {type(error).__name__}: {error}"
+    return f"internal error: {type(error).__name__}: the daemon's log tells where"
 
 
 async def follow(

@@ -151,7 +151,8 @@ class Gateway:
     def _failure(self, request: web.Request, error: EngineError) -> web.StreamResponse:
         status = status_of(error)
         if status == 500:
-            log.error("%s %s: %s", request.method, request.path, error, exc_info=error)
+            log.error("%s %s: %s", request.method, request.path, error)
+            log.debug("raised here", exc_info=error)
         if _before_json(request.path):
             return plain_failure(status, error.message)
         return failure(status, error.message)

@@ -54,7 +54,7 @@ class Verdict(msgspec.Struct, rename="pascal"):
 
 
 class Authorization:
-    """The plugins of the configuration, in order; none is no step at all."""
+    """The plugins of the configuration, in order; none is no step at all. A request has those it began with."""
 
     def __init__(self, names: Sequence[str] = (), places: Places | None = None) -> None:
         self._names = tuple(dict.fromkeys(names))
@@ -63,9 +63,17 @@ class Authorization:
     def __bool__(self) -> bool:
         return bool(self._names)
 
+    async def replace_plugins(self, names: Sequence[str]) -> None:
+        """From now on ask these; raises EngineError, and goes on with those before, unless all can be asked."""
+        await self._check(names)
+        self._names = tuple(dict.fromkeys(names))
+
     async def check_plugins(self) -> None:
         """Raise EngineError unless every plugin is there and is one for authorization."""
-        for name in self._names:
+        await self._check(self._names)
+
+    async def _check(self, names: Sequence[str]) -> None:
+        for name in names:
             try:
                 manifest = await plugins.call(self._places.address(name), "/Plugin.Activate", {}, Manifest)
             except EngineError as error:
@@ -77,14 +85,14 @@ class Authorization:
         self, call: Call, peer: Peer, operation: str, handle: Callable[[], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         """Ask, ``handle``, ask again; raises Forbidden when denied, EngineError when a plugin fails."""
-        question = await ask_about(call, peer, operation)
-        for name in self._names:
+        question, names = await ask_about(call, peer, operation), self._names
+        for name in names:
             await self._ask(name, "/AuthZPlugin.AuthZReq", question)
         response = await handle()
         taken_over = call.request.transport is None
         if isinstance(response, web.Response) and not response.prepared and not taken_over:
             complete(question, response)
-            for name in reversed(self._names):
+            for name in reversed(names):
                 await self._ask(name, "/AuthZPlugin.AuthZRes", question)
         return response
 

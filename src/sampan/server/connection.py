@@ -8,7 +8,8 @@ client sends right behind such a request. So for these the connection itself fin
     └──────────── to aiohttp ─────┘└── kept back: Hijacked.early ─────┘
 
 and stops reading until the handler takes the connection (``take``) or answers like any other (``decline``).
-A head that is too long is answered as Go's server does, and what comes behind it is not looked at. A connection that begins with HTTP/2's preface goes to the builder whole.
+A head that is too long is answered as Go's server does, and what comes behind it is not looked at. A connection that
+begins with HTTP/2's preface goes to the builder whole.
 """
 
 import asyncio

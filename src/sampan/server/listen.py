@@ -39,14 +39,15 @@ SHUTDOWN = 0.5
 
 
 @asynccontextmanager
-async def serve(engine: Engine, settings: Config, metrics: "Metrics | None" = None) -> AsyncIterator["Server"]:
+async def serve(
+    engine: Engine, settings: Config, authorization: Authorization, metrics: "Metrics | None" = None
+) -> AsyncIterator["Server"]:
     """Serve ``engine`` where ``settings`` say, until the block ends; ``metrics`` hear of it. Raises EngineError."""
     context = None
     if settings.tls or settings.tlsverify:
         authority = settings.tlscacert if settings.tlsverify else ""
         context = tls_context(settings.tlscert, settings.tlskey, authority)
     addresses = [parse_address(host, tls=context is not None) for host in settings.listen_hosts]
-    authorization = Authorization(settings.authorization_plugins)
     await authorization.check_plugins()
     access = Access(settings.access, OPERATIONS)
     oldest = versions.parse(settings.min_api_version)

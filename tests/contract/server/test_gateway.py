@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from sampan.errors import EngineError
 from sampan.server import connection
 
 COMMON = {"Api-Version": "1.55", "Docker-Experimental": "false", "Ostype": "linux"}
@@ -127,7 +128,7 @@ async def test_what_nobody_foresaw_is_500_and_json(client: Any, engine: Any) -> 
         status, headers, body = await client.call("GET", "/containers/web/top")
         assert (status, json.loads(body)) == (
             500,
-            {"message": "internal error: TypeError: 'NoneType' object is not callable"},
+            {"message": "internal error: TypeError: the daemon's log tells where"},
         )
         assert headers["Api-Version"] == "1.55"
     engine.containers.attach = None
@@ -254,3 +255,32 @@ async def test_a_client_that_asked_once_may_be_idle_for_long(client: Any, monkey
         assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\nOK"), 5)).startswith(b"HTTP/1.1 200")
         await asyncio.sleep(0.15)
     writer.close()
+
+
+async def test_what_an_unforeseen_error_says_is_for_the_log_alone(
+    client: Any, engine: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def top(*_: object) -> None:
+        raise ValueError("password hunter2")
+
+    engine.containers.top = top
+    status, _, body = await client.call("GET", "/containers/web/top")
+    assert status == 500
+    assert b"hunter2" not in body
+    assert b"Traceback" not in body
+    assert "hunter2" in caplog.text
+
+
+async def test_a_foreseen_500_is_one_line_in_the_log(
+    client: Any, engine: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def top(*_: object) -> None:
+        raise EngineError("the disk is gone")
+
+    engine.containers.top = top
+    with caplog.at_level("INFO"):
+        status, _, body = await client.call("GET", "/containers/web/top")
+    assert (status, json.loads(body)) == (500, {"message": "the disk is gone"})
+    assert [(record.levelname, record.getMessage(), record.exc_info) for record in caplog.records] == [
+        ("ERROR", "GET /containers/web/top: the disk is gone", None)
+    ]
