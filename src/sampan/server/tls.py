@@ -18,6 +18,9 @@ from sampan.server.peer import Peer, of_tls
 log = logging.getLogger(__name__)
 
 HIGH_WATER = 256 << 10
+PLAIN = (b"GET /", b"HEAD ", b"POST ", b"PUT /", b"DELET", b"OPTIO")
+NOT_TLS = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
+"""What Go's server tells who speaks without TLS."""
 
 
 class Inner(asyncio.Protocol):
@@ -58,6 +61,7 @@ class Bridge(asyncio.Protocol):
         self._client: asyncio.Transport | None = None
         self._inner: asyncio.Transport | None = None
         self._handshaken = False
+        self._first = b""
         self._joining: asyncio.Task[None] | None = None
 
     # from the client
@@ -68,7 +72,11 @@ class Bridge(asyncio.Protocol):
             self._client = transport
 
     def data_received(self, data: bytes) -> None:
-        """Bytes from the client, still encrypted."""
+        """Bytes from the client, still encrypted; or plain, from one who does not know better."""
+        self._first = self._first or data[: len(PLAIN[0])]
+        if self._first in PLAIN:
+            self._send_away(NOT_TLS)
+            return
         self._incoming.write(data)
         self._advance()
 
@@ -172,6 +180,12 @@ class Bridge(asyncio.Protocol):
     def _flush(self) -> None:
         if self._client is not None and (data := self._outgoing.read()):
             self._client.write(data)
+
+    def _send_away(self, answer: bytes) -> None:
+        """Say in plain text why nothing more is heard."""
+        if self._client is not None and not self._client.is_closing():
+            self._client.write(answer)
+            self._client.close()
 
     def _abort(self) -> None:
         if self._client is not None:
