@@ -48,25 +48,11 @@ class InvalidParameter(EngineError):
 
 
 class CommandNotFound(InvalidParameter):
-    """The program to run does not exist in the container (docker CLI exits 127)."""
-
-    def __init__(self, command: str, detail: str = "executable file not found in $PATH") -> None:
-        super().__init__(
-            "failed to create task for container: failed to create shim task: OCI runtime create failed: "
-            f'unable to start container process: exec: "{command}": {detail}: unknown'
-        )
-        self.command = command
+    """The program to run, or what belongs to it, does not exist in the container (docker CLI exits 127)."""
 
 
 class CommandNotExecutable(InvalidParameter):
     """The program to run exists and cannot be executed (docker CLI exits 126)."""
-
-    def __init__(self, command: str, detail: str = "permission denied") -> None:
-        super().__init__(
-            "failed to create task for container: failed to create shim task: OCI runtime create failed: "
-            f'unable to start container process: exec: "{command}": {detail}: unknown'
-        )
-        self.command = command
 
 
 class Unauthorized(EngineError):

@@ -304,3 +304,39 @@ def test_ports_are_those_of_a_running_container_s_networks(
     assert not listed(expose=str(port["PublicPort"]))
     assert listed(expose="80", publish="1"), "either will do"
     container.remove(force=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence", "exit_code"),
+    [
+        ({"command": "nosuch"}, 'error during container init: exec: "nosuch": executable file not found in $PATH', 127),
+        ({"command": "/etc"}, 'exec: "/etc": is a directory: unknown: permission denied', 126),
+        ({"volumes": ["/etc:/etc/passwd"]}, 'mounting "/etc" to rootfs at "/etc/passwd": not a directory', 127),
+        ({"volumes": ["/etc/hostname:/etc"]}, "Are you trying to mount a directory onto a file (or vice-versa)?", 127),
+        ({"sysctls": {"net.ipv4.nosuch": "1"}}, "no such file or directory", 127),
+    ],
+)
+def test_a_start_that_the_request_makes_impossible_is_the_clients_error(
+    client: docker.DockerClient, options: dict[str, Any], sentence: str, exit_code: int
+) -> None:
+    command = options.pop("command", "true")
+    container = client.containers.create("busybox", command, network_mode="none", **options)
+    status, told = asked(client, "POST", f"/containers/{container.id}/start", None)
+    container.reload()
+    assert (status, container.attrs["State"]["ExitCode"], container.attrs["State"]["Error"]) == (400, exit_code, told)
+    assert sentence in told
+
+
+def test_a_subpath_that_is_not_there_is_not_found(client: docker.DockerClient) -> None:
+    mount = {"Type": "volume", "Source": "sub", "Target": "/x", "VolumeOptions": {"Subpath": "nothere"}}
+    body = {"Image": "busybox", "Cmd": ["true"], "HostConfig": {"Mounts": [mount], "NetworkMode": "none"}}
+    made = client.api._post_json(client.api._url("/containers/create"), data=body).json()["Id"]
+    status, told = asked(client, "POST", f"/containers/{made}/start", None)
+    client.api.remove_container(made)
+    client.volumes.get("sub").remove()
+    assert (status, "cannot access path" in told, "nothere: no such file or directory" in told) == (404, True, True)
+
+
+def test_labels_and_profiles_mean_nothing_without_the_kernels_part(client: docker.DockerClient) -> None:
+    options = ["label=level:s0:c100,c200", "apparmor=docker-default"]
+    client.containers.create("busybox", "true", network_mode="none", security_opt=options).remove()

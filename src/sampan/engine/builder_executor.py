@@ -29,7 +29,7 @@ from sampan.engine.mounts import detached
 from sampan.engine.remap import check_remapped
 from sampan.engine.security import parse_security
 from sampan.engine.spec import Findings, spec_of
-from sampan.engine.starting import explain
+from sampan.engine.start_errors import explain_start
 from sampan.linux.cgroup import Cgroup
 from sampan.linux.mount import idmap
 from sampan.linux.userns import Mapped
@@ -146,7 +146,7 @@ class ContainerExecutor:
             try:
                 monitor = await _started(launch, self._context.zygote)
             except StartFailed as error:
-                raise explain(error, command.argv[0]) from error
+                raise explain_start(error, command.argv[0]) from error
         undo.push_async_callback(monitor.close)
         reading.setblocking(False)
         return cgroup, monitor, reading

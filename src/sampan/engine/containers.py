@@ -35,7 +35,7 @@ from sampan.engine.logs import Logs
 from sampan.engine.membership import member_of, record_endpoints, refresh_files
 from sampan.engine.restore import Restore
 from sampan.engine.update import update
-from sampan.errors import Conflict, EngineError, InvalidParameter, NameInUse, NotFound, NotRunning
+from sampan.errors import Conflict, EngineError, InvalidParameter, NameInUse, NoSuchContainer, NotFound, NotRunning
 
 
 class Containers:
@@ -231,7 +231,10 @@ class Containers:
         if not slash:
             self.catalog.find(reference)
             raise Conflict("Conflict, cannot remove the default link name of the container")
-        container = self.catalog.find(holder)
+        try:
+            container = self.catalog.find(holder)
+        except NoSuchContainer:
+            raise NoSuchContainer(reference.strip("/")) from None
         links = container.record.host_config.links or []
         kept = [link for link in links if link.rpartition(":")[2] != alias]
         if len(kept) == len(links):

@@ -2,13 +2,13 @@
 
 import re
 
-from sampan.errors import InvalidParameter
+from sampan.errors import EngineError
 
 _CONTROL = re.compile(r"ctrl-([a-z@\[\\\]^_])")
 
 
 def parse_detach_keys(text: str) -> bytes:
-    """Bytes of a comma-separated list of keys; raises InvalidParameter."""
+    """Bytes of a comma-separated list of keys; raises EngineError, which dockerd calls its own."""
     keys = bytearray()
     for key in text.split(","):
         if match := _CONTROL.fullmatch(key):
@@ -16,5 +16,5 @@ def parse_detach_keys(text: str) -> bytes:
         elif len(key) == 1 and key.isascii():
             keys += key.encode()
         else:
-            raise InvalidParameter(f"Invalid escape keys ({text}) provided")
+            raise EngineError(f"Invalid escape keys ({text}) provided")
     return bytes(keys)

@@ -9,13 +9,15 @@ They are looked up when the container starts: its devices may have other numbers
 from collections.abc import Iterator, Sequence
 
 from sampan.api.host_config import DeviceRequest
-from sampan.errors import InvalidParameter, Unsupported
+from sampan.errors import EngineError, InvalidParameter, Unsupported
 from sampan.oci import cdi
 from sampan.oci.runtime_spec import Hooks, Spec
 
 CDI = "cdi"
 GPU = "gpu"
 ALL = "all"
+VENDORLESS = ("", "amd")
+"""Drivers of GPUs that are looked up by CDI alone."""
 UNSUPPORTED_HOOKS = ("prestart", "create_runtime", "poststart", "poststop")
 
 
@@ -32,10 +34,12 @@ def with_devices(spec: Spec, requests: Sequence[DeviceRequest], directories: Seq
 
 
 def names_of(request: DeviceRequest, registry: cdi.Registry) -> list[str]:
-    """Qualified names of the devices asked for; raises InvalidParameter where no driver fits."""
+    """Qualified names of the devices asked for; raises InvalidParameter, EngineError where no driver fits."""
     if request.driver == CDI:
         return list(request.device_ids or ())
     kind = gpu_kind(request, registry)
+    if kind is None and request.driver in VENDORLESS and asks_for_gpu(request):
+        raise EngineError("failed to discover GPU vendor from CDI: no known GPU vendor found")
     if kind is None:
         shown = " ".join("[" + " ".join(group) + "]" for group in request.capabilities or ())
         raise InvalidParameter(f'could not select device driver "{request.driver}" with capabilities: [{shown}]')
@@ -57,9 +61,14 @@ def first(found: list[str], count: int, kind: str) -> list[str]:
 
 def gpu_kind(request: DeviceRequest, registry: cdi.Registry) -> str | None:
     """The kind whose devices are GPUs, of the vendor that the driver names; None without one."""
-    if not any(GPU in group for group in request.capabilities or ()):
+    if not asks_for_gpu(request):
         return None
     return next((kind for kind in gpu_kinds(registry) if kind.startswith(request.driver)), None)
+
+
+def asks_for_gpu(request: DeviceRequest) -> bool:
+    """Whether any of the sets of capabilities that would do has a GPU."""
+    return any(GPU in group for group in request.capabilities or ())
 
 
 def gpu_kinds(registry: cdi.Registry) -> Iterator[str]:

@@ -26,7 +26,7 @@ from sampan.engine.exec_records import KILLED, NOT_EXECUTED, ExecRecord, unseen_
 from sampan.engine.runtimes import external_of
 from sampan.engine.security import capabilities_of, parse_security
 from sampan.engine.spec import Findings, capability_sets, spec_of, user_of
-from sampan.engine.starting import explain
+from sampan.engine.start_errors import explain_exec
 from sampan.engine.states import Status
 from sampan.errors import Conflict, EngineError, InvalidParameter, NoSuchContainer, NoSuchExec, NotFound, NotRunning
 from sampan.linux import capabilities
@@ -42,9 +42,6 @@ EXPIRY = 300.0
 START_PATIENCE = 10.0
 """Seconds that a new size of the terminal waits for the process: clients send it as soon as the start is answered."""
 SECOND = 1_000_000_000
-
-CREATE_FAILED = "failed to create task for container: failed to create shim task: OCI runtime create failed: "
-EXEC_FAILED = "OCI runtime exec failed: exec failed: "
 
 log = logging.getLogger("sampan.engine")
 
@@ -188,7 +185,7 @@ class Execs:
                 raise NotRunning(container.id)
             process.handle = await container.monitor.exec(self._launch(process, streams, size))
         except StartFailed as error:
-            failure = in_exec(explain(error, command[0]))
+            failure = explain_exec(error, command[0])
             process.exit_code = NOT_EXECUTED if error.errno != errno.ENOENT else 127
             raise failure from error
         except MonitorGone:
@@ -347,12 +344,6 @@ async def _forget(monitor: Monitor, handle: ExecHandle) -> None:
     """Wait for the end of an exec that nobody asks for."""
     await handle.wait()
     await monitor.forget(handle)
-
-
-def in_exec(failure: EngineError) -> EngineError:
-    """The failure of a start, in the words for an exec."""
-    failure.message = failure.message.replace(CREATE_FAILED, EXEC_FAILED)
-    return failure
 
 
 def identity_of(container: Container, user: str) -> Identity:

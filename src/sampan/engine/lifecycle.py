@@ -28,7 +28,8 @@ from sampan.engine.log_compression import Compression
 from sampan.engine.log_drivers.follow import Forwarding
 from sampan.engine.restart import next_delay, should_restart
 from sampan.engine.runtimes import external_of
-from sampan.engine.starting import Starter, exit_code_of, settle
+from sampan.engine.start_errors import exit_code_of
+from sampan.engine.starting import Starter, settle
 from sampan.engine.states import Status
 from sampan.errors import Conflict, EngineError, NoSuchContainer
 from sampan.linux.pidfd import age

@@ -3,11 +3,13 @@
     no-new-privileges[=bool]   seccomp=<JSON of a profile>|unconfined|builtin   apparmor=unconfined
     label=disable              systempaths=unconfined is done by the client (empty masked and read-only paths)
 
-AppArmor and SELinux are not applied; a request that would change nothing (``unconfined``, ``disable``) is accepted,
-any other is refused, so that nobody believes to be confined.
+AppArmor and SELinux are not applied. Where the kernel has them, a request that would change nothing (``unconfined``,
+``disable``) is accepted and any other refused, so that nobody believes to be confined; where it has not, what is asked
+of them means nothing and is passed over, as dockerd does.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from sampan.api.host_config import HostConfig
 from sampan.config import Config
@@ -20,6 +22,11 @@ DEFAULT_CAPABILITIES = (
     "CAP_SETFCAP", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL", "CAP_AUDIT_WRITE",
 )  # fmt: skip
 """What Docker leaves a container (moby daemon/pkg/oci/caps)."""
+
+APPARMOR = Path("/sys/module/apparmor/parameters/enabled")
+"""Y where the kernel has AppArmor in use."""
+SELINUX = Path("/sys/fs/selinux/enforce")
+"""There where the kernel has SELinux in use."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +66,10 @@ def check_option(key: str, value: str, option: str) -> None:
         if value.lower() not in BOOLEANS:
             raise EngineError(f'invalid --security-opt 2: "{option}"')
     elif key == "apparmor":
-        if value not in ("", "unconfined"):
+        if value not in ("", "unconfined") and APPARMOR.exists() and APPARMOR.read_text().startswith("Y"):
             raise Unsupported(f"AppArmor is not enabled on this engine: cannot apply profile {value}")
     elif key == "label":
-        if value != "disable":
+        if value != "disable" and SELINUX.exists():
             raise Unsupported("SELinux labels are not applied by this engine")
     elif key != "seccomp":
         raise EngineError(f'invalid --security-opt 2: "{option}"')

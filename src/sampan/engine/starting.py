@@ -9,7 +9,6 @@ record of one that does not run is on disk already.
 
 import asyncio
 import dataclasses
-import errno
 import os
 from contextlib import AsyncExitStack, ExitStack
 from functools import partial
@@ -29,10 +28,9 @@ from sampan.engine.remap import check_remapped
 from sampan.engine.runtimes import external_of, refuse_unsupported
 from sampan.engine.security import parse_security
 from sampan.engine.spec import Findings, spec_of
+from sampan.engine.start_errors import explain_start
 from sampan.engine.trace import Trace
 from sampan.errors import (
-    CommandNotExecutable,
-    CommandNotFound,
     Conflict,
     EngineError,
     InvalidParameter,
@@ -53,8 +51,6 @@ from sampan.runtime.users import resolve
 
 MQUEUE = "/dev/mqueue"
 JOINABLE = (("pid_mode", "pid"), ("ipc_mode", "ipc"))
-NOT_FOUND = frozenset({errno.ENOENT, errno.ENOTDIR})
-NOT_EXECUTABLE = frozenset({errno.EACCES, errno.EISDIR, errno.ENOEXEC, errno.EPERM})
 
 
 class Starter:
@@ -259,7 +255,8 @@ class Starter:
         try:
             await monitor.launch(launch)
         except StartFailed as error:
-            raise explain(error, container.record.path, last_words(container.run_dir)) from error
+            mounts = [mount.point for mount in container.record.mounts]
+            raise explain_start(error, container.record.path, last_words(container.run_dir), mounts) from error
         finally:
             close_pending(container)
         container.monitor = monitor
@@ -269,49 +266,6 @@ def wants_init(container: Container, default: bool) -> bool:
     """Whether the engine's init comes before the program."""
     wanted = container.record.host_config.init
     return default if wanted is None else wanted
-
-
-def explain(error: StartFailed, program: str, words: str = "") -> EngineError:
-    """The error as Docker's clients know it: they choose their exit status by its words.
-
-    ``words`` are those of another runtime, which say more than its exit status.
-    """
-    if words:
-        return other_words(program, words)
-    if error.step == "execute" and error.errno in NOT_FOUND:
-        if "/" in program:
-            detail = f"stat {program}: {os.strerror(error.errno).lower()}"
-            return CommandNotFound(program, detail)
-        return CommandNotFound(program)
-    if error.step == "execute" and error.errno in NOT_EXECUTABLE:
-        detail = os.strerror(error.errno).lower()
-        return CommandNotExecutable(program, detail + (": permission denied" if error.errno == errno.EISDIR else ""))
-    reason = error.message
-    if error.step == "change_directory":
-        reason = f'chdir to cwd ("{error.object}") set in config.json failed: {os.strerror(error.errno).lower()}'
-    return EngineError(
-        "failed to create task for container: failed to create shim task: OCI runtime create failed: "
-        f"unable to start container process: {reason}: unknown"
-    )
-
-
-def other_words(program: str, words: str) -> EngineError:
-    """What another runtime said, by the class that fits."""
-    lower = words.lower()
-    if "permission denied" in lower:
-        return CommandNotExecutable(program, words)
-    if "executable file not found" in lower or "no such file or directory" in lower:
-        return CommandNotFound(program, words)
-    return EngineError(f"failed to create task for container: failed to create shim task: {words}: unknown")
-
-
-def exit_code_of(error: EngineError) -> int:
-    """The exit status that a container has which could not be started (moby daemon/errors.go)."""
-    if isinstance(error, CommandNotFound):
-        return 127
-    if isinstance(error, CommandNotExecutable):
-        return 126
-    return 128
 
 
 def make_directory(root: int, path: str, owner: tuple[int, int]) -> None:

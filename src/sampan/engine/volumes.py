@@ -31,7 +31,7 @@ from sampan.engine.security import BOOLEANS
 from sampan.engine.volume_plugins import Plugins
 from sampan.engine.volumes_copy import copy_tree, is_empty, usage
 from sampan.engine.volumes_local import LocalDriver, needs_mount, temporary
-from sampan.errors import Conflict, EngineError, InvalidParameter, NoSuchVolume, Unsupported
+from sampan.errors import Conflict, EngineError, InvalidParameter, NoSuchVolume, NotFound, Unsupported
 from sampan.linux.openat2 import open_in_root
 from sampan.storage.database import Database
 from sampan.storage.records import Records
@@ -287,7 +287,7 @@ class Volumes:
     def open(self, name: str, subpath: str = "") -> int:
         """An O_PATH fd on an acquired local volume, or on a path in it that never leads outside; the caller closes it.
 
-        Raises InvalidParameter when there is nothing at ``subpath``.
+        Raises NotFound when there is nothing at ``subpath``.
         """
         if self._find(name).driver != "local":
             raise Unsupported(f"volume {name}: subpaths of plugin volumes are not supported")
@@ -452,15 +452,13 @@ class Volumes:
 def open_below(root: int, subpath: str, shown: str) -> int:
     """An O_PATH fd on ``subpath`` of the directory ``root``, which is called ``shown``; never outside of it.
 
-    Raises InvalidParameter, in Docker's words, when there is nothing.
+    Raises NotFound, in Docker's words, when there is nothing.
     """
     try:
         return open_in_root(root, subpath.lstrip("/") or ".")
     except OSError as error:
         path = f"{shown}/{subpath}"
-        raise InvalidParameter(
-            f"cannot access path {path}: lstat {path}: {os.strerror(error.errno or 0).lower()}"
-        ) from None
+        raise NotFound(f"cannot access path {path}: lstat {path}: {os.strerror(error.errno or 0).lower()}") from None
 
 
 def check_name(name: str) -> None:

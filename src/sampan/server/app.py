@@ -118,6 +118,7 @@ class Gateway:
             return failure(404, "page not found")
         route, names = found
         call = Call(self._engine, request, self._version(versioned[1]) if versioned else NEWEST, names)
+        route.check(call.version)
         peer = cast(Connection, request.protocol).peer
         await confine(self._access, peer, call, route.operation, route.path)
         if self._authorization:

@@ -15,9 +15,34 @@ from typing import NamedTuple
 
 from aiohttp import web
 
+from sampan.api.versions import Version
+from sampan.errors import InvalidParameter
 from sampan.server.call import Call
 
 Handler = Callable[[Call], Awaitable[web.StreamResponse]]
+
+NEWER: Mapping[str, Version] = {
+    "POST /containers/prune": Version(1, 25),
+    "POST /images/prune": Version(1, 25),
+    "POST /networks/prune": Version(1, 25),
+    "POST /volumes/prune": Version(1, 25),
+    "GET /secrets": Version(1, 25),
+    "POST /secrets/create": Version(1, 25),
+    "GET /secrets/{id}": Version(1, 25),
+    "DELETE /secrets/{id}": Version(1, 25),
+    "POST /secrets/{id}/update": Version(1, 25),
+    "POST /plugins/{name}/upgrade": Version(1, 26),
+    "GET /configs": Version(1, 30),
+    "POST /configs/create": Version(1, 30),
+    "GET /configs/{id}": Version(1, 30),
+    "DELETE /configs/{id}": Version(1, 30),
+    "POST /configs/{id}/update": Version(1, 30),
+    "GET /distribution/{name}/json": Version(1, 30),
+    "POST /build/prune": Version(1, 31),
+    "PUT /volumes/{name}": Version(1, 42),
+    "GET /images/{name}/attestations": Version(1, 55),
+}
+"""Operations that are refused to clients of a version that did not have them."""
 
 ANYWHERE = "{path}"
 SEGMENTS = {"id": "[^/]+", "name": ".+", "path": ".*"}
@@ -35,6 +60,14 @@ class Route(NamedTuple):
     def operation(self) -> str:
         """The operation's name: the reference's operationId in snake case."""
         return self.handler.__name__
+
+    def check(self, version: Version) -> None:
+        """Raises InvalidParameter for a client whose version did not have the operation."""
+        name = f"{self.method} {self.path}"
+        since = NEWER.get(name)
+        if since is not None and version < since:
+            name = name.replace("{name}", "{name:.*}")
+            raise InvalidParameter(f"{name} requires minimum API version {since}")
 
 
 def reads(method: str, path: str, handler: Handler) -> Route:

@@ -273,8 +273,9 @@ class Images:
             return images[0]
         fitting = [image for image in images if image.platform.matches(platform)]
         if not fitting:
+            shown = _shown(name)
             raise NotFound(
-                f"image with reference {name} was found but does not provide the specified platform ({platform})"
+                f"image with reference {shown} was found but does not provide the specified platform ({platform})"
             )
         return fitting[0]
 

@@ -225,7 +225,7 @@ class FakeExecs(Recorder):
             return
         connection = await accept(request.tty)
         if self.fails:
-            raise CommandNotFound("nope")
+            raise CommandNotFound('exec: "nope": executable file not found in $PATH')
         await echo(connection, request.tty, self.stdin)
 
     async def resize(self, exec_id: str, rows: int, columns: int) -> None:

@@ -232,3 +232,24 @@ async def test_the_cgroup_namespace_was_the_hosts_until_1_40(client: Any, engine
     newer, _ = await created(client, engine, "1.41", {})
     assert older.host_config.cgroupns_mode == ("host" if hierarchies().version == 1 else "")
     assert newer.host_config.cgroupns_mode == ""
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "version", "named"),
+    [
+        ("POST", "/containers/prune", "1.24", "POST /containers/prune requires minimum API version 1.25"),
+        ("GET", "/secrets/a", "1.24", "GET /secrets/{id} requires minimum API version 1.25"),
+        ("GET", "/configs", "1.29", "GET /configs requires minimum API version 1.30"),
+        ("GET", "/distribution/a/b/json", "1.29", "GET /distribution/{name:.*}/json requires minimum API version 1.30"),
+        ("PUT", "/volumes/v", "1.41", "PUT /volumes/{name:.*} requires minimum API version 1.42"),
+        ("GET", "/images/a/attestations", "1.54", "/images/{name:.*}/attestations requires minimum API version 1.55"),
+    ],
+)
+async def test_an_operation_is_refused_to_clients_that_are_older_than_it(
+    client: Any, method: str, path: str, version: str, named: str
+) -> None:
+    status, _, answer = await client.call(method, f"/v{version}{path}")
+    assert (status, named in answer.decode()) == (400, True), answer
+    major, minor = version.split(".")
+    _, _, answer = await client.call(method, f"/v{major}.{int(minor) + 1}{path}")
+    assert b"requires minimum" not in answer

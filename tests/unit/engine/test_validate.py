@@ -1,6 +1,7 @@
 """A create request: what is refused, and in which words."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +9,7 @@ from sampan.api.containers import ContainerConfig, HealthConfig
 from sampan.api.host_config import HostConfig, RestartPolicy, Ulimit
 from sampan.api.ports import PortBinding
 from sampan.config import Config
+from sampan.engine import security
 from sampan.engine.host import host
 from sampan.engine.security import DEFAULT_CAPABILITIES, capabilities_of, parse_security
 from sampan.engine.validate import (
@@ -75,14 +77,18 @@ def test_a_host_config_without_sense_is_refused(fields: dict[str, object], sente
 
 
 @pytest.mark.parametrize(
-    "fields",
-    [
-        {"security_opt": ["apparmor=strict"]},
-    ],
+    ("kernels", "content", "option"),
+    [("APPARMOR", "Y\n", "apparmor=strict"), ("SELINUX", "1", "label=type:svirt_t"), ("SELINUX", "0", "label=user:u")],
 )
-def test_what_is_not_done_is_refused_by_name(fields: dict[str, object]) -> None:
+def test_a_confinement_that_is_not_applied_is_refused_where_the_kernel_has_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kernels: str, content: str, option: str
+) -> None:
+    host_config, switch = HostConfig(security_opt=[option]), tmp_path / "switch"
+    monkeypatch.setattr(security, kernels, switch)
+    check_host_config(host_config, Config(), host())
+    switch.write_text(content)
     with pytest.raises(Unsupported):
-        check_host_config(HostConfig(**fields), Config(), host())  # type: ignore[arg-type]
+        check_host_config(host_config, Config(), host())
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sampan.server.app import ROUTES
-from sampan.server.routes import Router
+from sampan.server.routes import NEWER, Router
 
 OPERATIONS = """
 GET    /containers/json                      ContainerList
@@ -208,3 +208,7 @@ def test_the_coverage_document_lists_every_route() -> None:
     document = (Path(__file__).parents[3] / "docs" / "api-coverage.md").read_text()
     listed = re.findall(r"^\| \S+ \| `(\w+) (\S+)` \|", document, re.MULTILINE)
     assert sorted(listed) == sorted((route.method, route.path) for route in ROUTES)
+
+
+def test_every_operation_that_is_newer_than_the_oldest_version_is_served() -> None:
+    assert set(NEWER) <= {f"{route.method} {route.path}" for route in ROUTES}
