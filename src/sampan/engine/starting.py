@@ -244,7 +244,7 @@ class Starter:
         try:
             monitor = Monitor.prepare(self._context.zygote, container.id, container.run_dir, container.state_dir)
         except StartFailed as error:
-            raise explain(error, container.record.path) from error
+            raise explain_start(error, container.record.path) from error
         undo.push_async_callback(monitor.dismiss)
         return monitor
 
