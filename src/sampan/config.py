@@ -346,7 +346,6 @@ ABSENT: dict[str, str] = {
     "ip_forward_no_drop": "this daemon never drops what it does not forward itself",
     "allow_nondistributable_artifacts": "it was removed from Docker",
     "deprecated_key_path": "it was removed from Docker",
-    "builder": "build cache is kept until it is pruned",
     "restart": "restart policies decide",
 }
 CGROUP_DRIVER = "native.cgroupdriver=cgroupfs"
@@ -364,6 +363,15 @@ def without_effect(config: Config) -> Iterator[str]:
     for name, why in ABSENT.items():
         if getattr(config, name) != getattr(DEFAULTS, name):
             yield f"{kebab(name)} has no effect: {why}"
+    for key in config.builder:
+        if key.lower() in ABSENT_OF_BUILDER:
+            yield f"builder.{key} has no effect: {ABSENT_OF_BUILDER[key.lower()]}"
+
+
+ABSENT_OF_BUILDER = {
+    "entitlements": "what a client allows a build by --allow decides",
+    "history": "the last 50 builds are kept for 48 hours",
+}
 
 
 DEFAULTS = Config()

@@ -4,6 +4,7 @@ last state ─▶ labels ─▶ image
 """
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,7 +53,9 @@ class Outcome:
 
 async def build_image(workshop: Workshop, request: Request, observer: Observer) -> Outcome:
     """Build and register the image. Raises EngineError."""
-    with workshop.storage.leases.take() as lease:
+    with ExitStack() as held:
+        held.callback(workshop.ended)
+        lease = held.enter_context(workshop.storage.leases.take())
         build = Build(workshop, request, observer, lease, build_stage)
         state = await build.run()
         if request.squash:

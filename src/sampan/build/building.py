@@ -29,7 +29,8 @@ MakeStage = Callable[["Build", int], Coroutine[Any, Any, State]]
 class Workshop:
     """What every build works with: one per data root.
 
-    ``scratch`` is a private directory, ``private`` one in memory for what must never reach a disk.
+    ``scratch`` is a private directory, ``private`` one in memory for what must never reach a disk; ``ended`` is told
+    of the end of each build.
     """
 
     storage: Storage
@@ -39,6 +40,7 @@ class Workshop:
     scratch: Path
     private: Path
     cache_mounts: Path
+    ended: Callable[[], object] = lambda: None
 
     def make(self) -> None:
         """Make the directories."""

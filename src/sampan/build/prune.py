@@ -1,7 +1,15 @@
-"""What of the build cache goes: the longest unused first, until a size is kept, or all that filters name."""
+"""What of the build cache goes: the longest unused first, until a size is kept, or all that filters name.
 
+    reserved space   so much is kept in any case
+    max used space   no more than that is kept
+    min free space   so much of the disk is to be free
+
+Source: moby/buildkit cache/manager.go, calculateKeepBytes.
+"""
+
+import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from sampan.api.build import BuildPruneOptions
@@ -22,23 +30,60 @@ SWITCHES: Mapping[str, Callable[[BuildCache], bool]] = {
 
 def prune(storage: Storage, data_root: Path, options: BuildPruneOptions) -> BuildCachePruneReport:
     """Drop what is meant and not in use, and collect what only it kept. Raises InvalidParameter for unknown filters."""
-    _check(options.filters)
-    everything = items(storage, data_root)
-    kept = sum(item.record.size for item in everything)
-    dropped: list[str] = []
-    reclaimed = 0
+    check_filters(options.filters)
+    dropped = _drop(items(storage, data_root), shutil.disk_usage(data_root).free, options)
+    reclaimed = sum(item.record.size for item in dropped if item.record.type != "regular")
+    collected = storage.collect()
+    names = [item.record.id for item in dropped]
+    return BuildCachePruneReport(names or None, reclaimed + collected.layers_size + collected.blobs_size)
+
+
+def collect(storage: Storage, data_root: Path, policies: Sequence[BuildPruneOptions]) -> int:
+    """Drop what each of ``policies`` means, one after the other; returns how many went. Blocks."""
+    left, dropped = items(storage, data_root), 0
+    for policy in policies:
+        gone = _drop(left, shutil.disk_usage(data_root).free, policy)
+        left = [item for item in left if item not in gone]
+        dropped += len(gone)
+    if dropped:
+        storage.collect()
+    return dropped
+
+
+def _drop(everything: Sequence[Item], free: int, options: BuildPruneOptions) -> list[Item]:
+    """Drop what is meant, the longest unused first, until no more need go."""
+    total = sum(_own_size(item) for item in everything)
+    keep = kept_bytes(total, free, options)
+    dropped: list[Item] = []
     for item in everything:
-        if options.reserved_space and kept <= options.reserved_space:
+        if keep is not None and total <= keep:
             break
         if _is_meant(item, options) and item.drop():
-            dropped.append(item.record.id)
-            kept -= item.record.size
-            reclaimed += item.record.size if item.record.type != "regular" else 0
-    collected = storage.collect()
-    return BuildCachePruneReport(dropped or None, reclaimed + collected.layers_size + collected.blobs_size)
+            dropped.append(item)
+            total -= _own_size(item)
+    return dropped
 
 
-def _check(filters: Filters) -> None:
+def _own_size(item: Item) -> int:
+    """What an image has too costs nothing here."""
+    return 0 if item.record.shared else item.record.size
+
+
+def kept_bytes(total: int, free: int, options: BuildPruneOptions) -> int | None:
+    """How much of a cache of ``total`` bytes, on a disk with ``free`` ones, may stay; None: all that is meant goes."""
+    most, least_free = options.max_used_space, options.min_free_space
+    if not (most or least_free or options.reserved_space):
+        return None
+    kept = most
+    if least_free > free:
+        kept = min(most or total, total - (least_free - free))
+    elif least_free and not most:
+        kept = total
+    return max(kept, options.reserved_space)
+
+
+def check_filters(filters: Filters) -> None:
+    """Raise InvalidParameter for a filter that is not known."""
     try:
         filters.validate(FILTERS)
         for value in filters.get("until"):

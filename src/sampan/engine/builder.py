@@ -1,6 +1,7 @@
 """The builder service: ``POST /build``, its cancel and its prune, upon ``sampan.build``."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 
@@ -27,7 +28,7 @@ from sampan.build.executor import Limits
 from sampan.build.imported import Imported, images_here
 from sampan.build.labels import with_labels
 from sampan.build.leftovers import private
-from sampan.build.prune import prune
+from sampan.build.prune import collect, prune
 from sampan.build.request import Request
 from sampan.build.unset import ARGUMENTS
 from sampan.dockerfile.checks import Checked, check, choice_of
@@ -36,6 +37,7 @@ from sampan.dockerfile.instructions import Dockerfile
 from sampan.dockerfile.parser import parse
 from sampan.dockerfile.source import ParseError
 from sampan.engine.blocking import apart
+from sampan.engine.builder_collection import policies_of
 from sampan.engine.builder_executor import ContainerExecutor
 from sampan.engine.builder_images import BaseImages
 from sampan.engine.context import Context
@@ -45,6 +47,8 @@ from sampan.oci.platform import Platform, host
 from sampan.oci.reference import Reference
 from sampan.storage.images import Image
 
+COLLECT_SECONDS = 60.0
+"""Between two looks at what of the cache is to go, as in BuildKit: each walks all that is kept."""
 NO_SESSION_BUILD = (
     "experimental session with v1 builder is no longer supported, use builder version v2 (BuildKit) instead"
 )
@@ -65,7 +69,11 @@ class Builder:
             scratch=storage.temporary / "build",
             private=private(context.roots.run),
             cache_mounts=context.roots.data / "build" / "mounts",
+            ended=self._collect_soon,
         )
+        self._policies = policies_of(context.config.builder, context.roots.data)
+        self._collecting: asyncio.Task[None] | None = None
+        self._collected_at = -COLLECT_SECONDS
         self._service = Service(
             self._workshop,
             Frontend(context.roots.data / "build" / "contexts", self._workshop.scratch, storage),
@@ -145,6 +153,16 @@ class Builder:
     async def prune(self, options: BuildPruneOptions) -> BuildCachePruneReport:
         """Remove build cache that is not in use."""
         return await apart(prune, self._workshop.storage, self._context.roots.data, options)
+
+    def _collect_soon(self) -> None:
+        """A build has ended: let go of what the configuration keeps no longer, once a minute at most."""
+        if self._policies and (self._collecting is None or self._collecting.done()):
+            self._collecting = self._context.supervisor.spawn(self._collect(), "collection of build cache")
+
+    async def _collect(self) -> None:
+        await asyncio.sleep(max(0.0, self._collected_at + COLLECT_SECONDS - time.monotonic()))
+        self._collected_at = time.monotonic()
+        await apart(collect, self._workshop.storage, self._context.roots.data, self._policies)
 
     async def serve_grpc(self, connection: Hijacked) -> None:
         """Serve BuildKit's control API until the connection ends."""

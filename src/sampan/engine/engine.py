@@ -81,6 +81,7 @@ class Engine:
             stack.callback(os.close, remap.namespace)
         roots = Roots(Path(config.data_root), Path(config.exec_root))
         roots.make()
+        check_builder(config, roots.data)
         threads = stack.enter_context(ThreadPoolExecutor(THREADS, "engine"))
         asyncio.get_running_loop().set_default_executor(threads)
         storage = stack.enter_context(Storage.open(roots.data))
@@ -149,3 +150,11 @@ class Engine:
     async def close(self) -> None:
         """Let go of everything; containers run on under their monitors."""
         await self._stack.aclose()
+
+
+def check_builder(config: Config, data_root: Path) -> None:
+    """Raise InvalidParameter for a wrong ``builder`` section, before the first build needs it."""
+    if config.builder:
+        from sampan.engine.builder_collection import policies_of
+
+        policies_of(config.builder, data_root)

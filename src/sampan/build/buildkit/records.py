@@ -31,12 +31,12 @@ def records(storage: Storage, data_root: Path) -> list[Any]:
 
 def pruned(storage: Storage, data_root: Path, request: Any) -> list[Any]:
     """Prune as a ``PruneRequest`` asks; returns what went. Raises Unsupported, InvalidParameter. Blocks."""
-    if request.minFreeSpace:
-        raise Unsupported("--min-free-space is not supported")
     known = {item.record.id: item.record for item in items(storage, data_root)}
     options = BuildPruneOptions(
         all=request.all,
-        reserved_space=request.reservedSpace or request.maxUsedSpace,
+        reserved_space=request.reservedSpace,
+        max_used_space=request.maxUsedSpace,
+        min_free_space=request.minFreeSpace,
         filters=_filters(request.filter, request.keepDuration),
     )
     report = prune(storage, data_root, options)

@@ -1,0 +1,28 @@
+"""How much of the build cache stays, by what is kept, used at most, and to be free."""
+
+import pytest
+
+from sampan.api.build import BuildPruneOptions
+from sampan.build.prune import kept_bytes
+
+TOTAL, FREE = 100, 50
+
+
+@pytest.mark.parametrize(
+    ("reserved", "most", "least_free", "kept"),
+    [
+        (0, 0, 0, None),
+        (30, 0, 0, 30),
+        (0, 40, 0, 40),
+        (60, 40, 0, 60),
+        (0, 0, 50, TOTAL),
+        (0, 0, 70, 80),
+        (90, 0, 70, 90),
+        (0, 40, 70, 40),
+        (0, 95, 70, 80),
+        (0, 0, 1000, 0),
+    ],
+)
+def test_what_is_kept(reserved: int, most: int, least_free: int, kept: int | None) -> None:
+    options = BuildPruneOptions(reserved_space=reserved, max_used_space=most, min_free_space=least_free)
+    assert kept_bytes(TOTAL, FREE, options) == kept
