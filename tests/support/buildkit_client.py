@@ -200,6 +200,17 @@ async def tunnel(channel: SessionChannel, headers: Mapping[str, str]) -> AsyncIt
             await stream.cancel()
 
 
+@asynccontextmanager
+async def attached(path: Path, client: Client, session: str, key: str = "k") -> AsyncIterator[None]:
+    """``client`` as the session of that ID, until the block ends."""
+    headers = {"X-Docker-Expose-Session-Uuid": session, "X-Docker-Expose-Session-Sharedkey": key}
+    serving = asyncio.ensure_future(serve(await asyncio.to_thread(upgraded, path, "/session", headers), [client]))
+    try:
+        yield
+    finally:
+        serving.cancel()
+
+
 async def build(
     path: Path,
     client: Client,
@@ -221,10 +232,9 @@ async def build(
         channel = await stack.enter_async_context(control(path))
         if tunnelled:
             connection = await stack.enter_async_context(tunnel(channel, headers))
+            stack.callback(asyncio.ensure_future(serve(connection, [client])).cancel)
         else:
-            connection = await asyncio.to_thread(upgraded, path, "/session", headers)
-        serving = asyncio.ensure_future(serve(connection, [client]))
-        stack.callback(serving.cancel)
+            await stack.enter_async_context(attached(path, client, session, key))
         solve = UnaryUnaryMethod(channel, CONTROL + "Solve", m.ControlSolveRequest, m.ControlSolveResponse)
         status = UnaryStreamMethod(channel, CONTROL + "Status", m.StatusRequest, m.StatusResponse)
         bridge = UnaryUnaryMethod(channel, BRIDGE + "Solve", m.SolveRequest, m.SolveResponse)

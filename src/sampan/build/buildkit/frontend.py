@@ -4,12 +4,10 @@ target, filename, platform, no-cache, build-arg:*, label:*, add-hosts, force-net
 shm-size, cgroup-parent, contextkey, dockerfilekey
 """
 
-import asyncio
-import hashlib
 import os
 import posixpath
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +16,11 @@ from sampan.build.buildkit.content import bring_image
 from sampan.build.buildkit.contexts import NamedContexts, apply_contexts, named_contexts
 from sampan.build.buildkit.definition import tree_in
 from sampan.build.buildkit.failures import Text
-from sampan.build.buildkit.session import UPLOADS, Session
+from sampan.build.buildkit.locals import SESSION, Locals, Wanted
+from sampan.build.buildkit.session import UPLOADS, Session, Sessions
 from sampan.build.buildkit.status import StatusLog
 from sampan.build.context import open_context
-from sampan.build.copying import DIRECTORY
 from sampan.build.imported import Imported
-from sampan.build.kept import hold, label
 from sampan.build.limits import limits_of
 from sampan.build.remote_tree import open_tree
 from sampan.build.request import Request
@@ -74,17 +71,20 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Whom files are brought from, and whom that is told."""
+    """Whom files are brought from, and whom that is told; some directories may be another session's of theirs."""
 
+    asked: Asked
     session: Session
-    log: StatusLog
+    sessions: Sessions
+    locals: Locals
 
-    async def bring(
-        self, vertex: str, what: str, name: str, into: Path, *, exclude: Sequence[str] = (), follow: Sequence[str] = ()
-    ) -> None:
-        """Bring the directory ``name`` up to date, shown as ``vertex``. Raises EngineError."""
-        async with self.log.vertex(vertex) as activity, activity.task(what) as task:
-            task.count(await self.session.synchronise(name, into, exclude=exclude, follow=follow))
+    @asynccontextmanager
+    async def open(self, wanted: Wanted) -> AsyncIterator[int]:
+        """The client's directory, here: an fd until the end of the block. Raises EngineError, NotFound."""
+        id = self.asked.options.get(SESSION + wanted.name)
+        session = await self.sessions.get(id) if id else self.session
+        async with self.locals.open(wanted, session, self.asked.log) as root:
+            yield root
 
 
 class Frontend:
@@ -95,11 +95,14 @@ class Frontend:
     """
 
     def __init__(self, root: Path, scratch: Path, storage: Storage) -> None:
-        self._root = root
+        self._locals = Locals(root)
         self._scratch = scratch
         self._storage = storage
-        self._locks: dict[Path, asyncio.Lock] = {}
+        self.sessions = Sessions()
         self.bodies: dict[str, AsyncIterator[bytes]] = {}
+
+    def _client(self, asked: Asked, session: Session) -> Client:
+        return Client(asked, session, self.sessions, self._locals)
 
     @asynccontextmanager
     async def requests(self, asked: Asked, session: Session) -> AsyncIterator[list[Request]]:
@@ -107,7 +110,7 @@ class Frontend:
         contexts = named_contexts(asked.options, asked.inputs)
         async with AsyncExitStack() as held:
             source = await held.enter_async_context(self._source(asked, session))
-            directories = await self._directories(contexts, Client(session, asked.log), held)
+            directories = await self._directories(contexts, self._client(asked, session), held)
             await self._layouts(contexts, asked.options, session, held)
             file = apply_contexts(source.dockerfile, contexts)
             request = _request(asked, file, source.root, session)
@@ -118,15 +121,13 @@ class Frontend:
         """Named contexts that are files, the client's or from elsewhere: fds that close with ``held``."""
         found = {}
         for name, local in contexts.directories.items():
-            directory = self._directory(client.session, f"named-{name}")
-            beside = directory.with_name(directory.name + "-ignore")
-            await client.bring(
-                f"[context {name}] load .dockerignore", CONTEXT_TASK, local, beside, follow=[IGNORE_FILE]
-            )
-            ignored = _first(beside, [IGNORE_FILE])
-            patterns = read_patterns(ignored) if ignored else []
-            vertex = f"[context {name}] load from client"
-            found[name] = await held.enter_async_context(self._local(vertex, local, directory, patterns, client))
+            vertex = f"[context {name}] load .dockerignore"
+            only = Wanted(f"named-{name}-ignore", local, vertex, CONTEXT_TASK, follow=(IGNORE_FILE,))
+            async with client.open(only) as root:
+                ignored = _read(root, IGNORE_FILE)
+            patterns = tuple(read_patterns(ignored)) if ignored else ()
+            wanted = Wanted(f"named-{name}", local, f"[context {name}] load from client", CONTEXT_TASK, patterns)
+            found[name] = await held.enter_async_context(client.open(wanted))
         for name, tree in contexts.trees.items():
             found[name] = await held.enter_async_context(open_tree(self._scratch, tree))
         return found
@@ -148,29 +149,30 @@ class Frontend:
         if options.get("context") or "context" in asked.inputs:
             async with self._source(asked, session) as source:
                 return source.dockerfile
-        text, _ = await self._dockerfile(options, Client(session, asked.log))
+        text, _ = await self._dockerfile(self._client(asked, session))
         return asked.parsed(text)
 
     @asynccontextmanager
     async def _source(self, asked: Asked, session: Session) -> AsyncIterator[Source]:
         """The main context: a directory of the client's, what it uploads, or what a URL gives."""
-        options, client = asked.options, Client(session, asked.log)
+        options, client = asked.options, self._client(asked, session)
         remote = options.get("context", "")
         if not remote and "context" in asked.inputs:
             async with open_tree(self._scratch, tree_in(asked.inputs["context"])) as root:
                 yield Source(root, asked.parsed(await self._dockerfile_beside(root, options, client)))
             return
         if not remote:
-            text, patterns = await self._dockerfile(options, client)
+            text, patterns = await self._dockerfile(client)
             file = asked.parsed(text)
-            key, into = options.get("contextkey") or "context", self._directory(session, "context")
-            async with self._local("[internal] load build context", key, into, patterns, client) as root:
+            key = options.get("contextkey") or "context"
+            wanted = Wanted("context", key, "[internal] load build context", CONTEXT_TASK, tuple(patterns))
+            async with client.open(wanted) as root:
                 yield Source(root, file)
             return
         body, url = self._body(remote, session)
         name = None if "dockerfilekey" in options else options.get("filename") or DOCKERFILE
         async with open_context(self._scratch, body, url, name) as context:
-            text = context.dockerfile if name else (await self._dockerfile(options, client))[0]
+            text = context.dockerfile if name else (await self._dockerfile(client))[0]
             yield Source(context.root, asked.parsed(text))
 
     def _body(self, remote: str, session: Session) -> tuple[AsyncIterator[bytes], str]:
@@ -182,45 +184,31 @@ class Frontend:
     async def _dockerfile_beside(self, root: int, options: Mapping[str, str], client: "Client") -> str:
         """The Dockerfile of a context that is here: the client's own if it gives one, else what is in the context."""
         if "dockerfilekey" in options:
-            return (await self._dockerfile(options, client))[0]
+            return (await self._dockerfile(client))[0]
         name = posixpath.normpath(options.get("filename") or DOCKERFILE)
         text = _read(root, name)
         if text is None:
             raise InvalidParameter(f"failed to read dockerfile: open {name}: no such file or directory")
         return text
 
-    @asynccontextmanager
-    async def _local(
-        self, vertex: str, name: str, into: Path, exclude: list[str], client: "Client"
-    ) -> AsyncIterator[int]:
-        """The client's directory ``name``, brought here; the fd of it. One build at a time holds it."""
-        async with self._locks.setdefault(into, asyncio.Lock()):
-            with ExitStack() as held:
-                hold(into, held)
-                label(into, name)
-                await client.bring(vertex, CONTEXT_TASK, name, into, exclude=exclude)
-                root = os.open(into, DIRECTORY)
-                held.callback(os.close, root)
-                yield root
-
-    def _directory(self, session: Session, kind: str) -> Path:
-        key = hashlib.sha256(f"{session.shared_key}\0{kind}".encode()).hexdigest()[:32]
-        return self._root / f"{kind.partition('-')[0]}-{key}"
-
-    async def _dockerfile(self, options: Mapping[str, str], client: "Client") -> tuple[str, list[str]]:
+    async def _dockerfile(self, client: Client) -> tuple[str, list[str]]:
         """The Dockerfile's text and the patterns that keep files out of the context."""
+        options, log = client.asked.options, client.asked.log
         name = posixpath.normpath(options.get("filename") or DOCKERFILE)
-        into = self._directory(client.session, "dockerfile")
         own_ignore = f"{name}.dockerignore"
-        wanted = [name, own_ignore, name.lower()] if name == DOCKERFILE else [name, own_ignore]
-        key = options.get("dockerfilekey") or "dockerfile"
-        vertex = f"[internal] load build definition from {posixpath.basename(name)}"
-        await client.bring(vertex, "transferring dockerfile:", key, into, follow=[*wanted, IGNORE_FILE])
-        text = _first(into, wanted[:1] + wanted[2:])
+        names = [name, name.lower()] if name == DOCKERFILE else [name]
+        wanted = Wanted(
+            "dockerfile",
+            options.get("dockerfilekey") or "dockerfile",
+            f"[internal] load build definition from {posixpath.basename(name)}",
+            "transferring dockerfile:",
+            follow=(*names, own_ignore, IGNORE_FILE),
+        )
+        async with client.open(wanted) as root:
+            text, ignored = _first(root, names), _first(root, [own_ignore, IGNORE_FILE])
         if text is None:
             raise InvalidParameter(f"failed to read dockerfile: open {name}: no such file or directory")
-        ignored = _first(into, [own_ignore, IGNORE_FILE])
-        async with client.log.vertex("[internal] load .dockerignore") as activity, activity.task(CONTEXT_TASK) as task:
+        async with log.vertex("[internal] load .dockerignore") as activity, activity.task(CONTEXT_TASK) as task:
             task.count(len(ignored or ""))
         return text, read_patterns(ignored) if ignored else []
 
@@ -231,13 +219,9 @@ async def _nothing() -> AsyncIterator[bytes]:
     yield b""
 
 
-def _first(directory: Path, names: list[str]) -> str | None:
-    """The text of the first of ``names`` that is there; nothing is read outside of ``directory``."""
-    root = os.open(directory, DIRECTORY)
-    try:
-        return next((text for name in names if (text := _read(root, name)) is not None), None)
-    finally:
-        os.close(root)
+def _first(root: int, names: list[str]) -> str | None:
+    """The text of the first of ``names`` that is there; nothing is read outside of the directory ``root``."""
+    return next((text for name in names if (text := _read(root, name)) is not None), None)
 
 
 def _read(root: int, name: str) -> str | None:

@@ -27,7 +27,7 @@ from sampan.build.buildkit.frontend import Asked, Frontend
 from sampan.build.buildkit.history import History
 from sampan.build.buildkit.predicates import note_provenance, predicates_of, told_of
 from sampan.build.buildkit.product import Product
-from sampan.build.buildkit.session import Session, Sessions
+from sampan.build.buildkit.session import Session
 from sampan.build.buildkit.solves import Solve, Solves
 from sampan.build.buildkit.status import StatusLog
 from sampan.build.buildkit.uploads import Uploads
@@ -67,7 +67,7 @@ class Service:
         self.version = version
         self.data_root = data_root
         self._labels = {SNAPSHOTTER_LABEL: "overlayfs"} | ({HOST_GATEWAY_LABEL: host_gateway} if host_gateway else {})
-        self.sessions = Sessions()
+        self.sessions = frontend.sessions
         self.uploads = Uploads()
         self.solves = Solves(workshop.storage.leases)
         self.history = History(workshop.storage, logs(data_root))
