@@ -5,8 +5,9 @@
     address    host → the bridge's address:port of a published port
     hairpin    container → the bridge's address:port of a published port
 
-iperf3 in containers, one stream, in turn for each peer and round; medians in Gbit/s and the ratio (ours / peer's: more
-than 1 means we are faster), then requests per second on connections of their own through the published port.
+iperf3 in containers, one stream, in turn for each peer and round. Medians of the rate, and of what it costs: processor
+seconds of both ends, the kernel's work for them included, for a gigabyte. A shared machine blurs the rate more than the
+cost. More than 1 is better than the peer. Then requests per second on connections of their own through the port.
 """
 
 import argparse
@@ -19,12 +20,14 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from peers import Peer, ready
 
 IMAGE = "bench/iperf3:latest"
 PORT = "5201"
 SECONDS = "2"
+ATTEMPTS = 10
 CONNECT = """
 import socket, time
 end, count = time.monotonic() + 1, 0
@@ -58,9 +61,27 @@ def on_host(peer: Peer, *words: str) -> str:
     return subprocess.run([*enter, *words], check=True, capture_output=True, text=True).stdout
 
 
-def rate(output: str | bytes) -> float:
-    """Gbit/s that iperf3's JSON says arrived."""
-    return float(json.loads(output)["end"]["sum_received"]["bits_per_second"]) / 1e9
+class Measured(NamedTuple):
+    """How much a second, and how much of it one processor second would carry (0: not measured)."""
+
+    rate: float
+    carried: float = 0
+
+
+def measured(attempt: Callable[[], str | bytes]) -> Measured:
+    """Gbit/s that iperf3's JSON says arrived, and gigabytes for a processor second of both ends.
+
+    A server that has not done with its last client yet refuses the next: then once more.
+    """
+    for _ in range(ATTEMPTS):
+        answer = json.loads(attempt())
+        if "sum_received" in answer["end"]:
+            break
+        time.sleep(1)
+    end = answer["end"]
+    received, used = end["sum_received"], end["cpu_utilization_percent"]
+    spent = (used["host_total"] + used["remote_total"]) / 100 * end["sum_sent"]["seconds"]
+    return Measured(received["bits_per_second"] / 1e9, received["bytes"] / 1e9 / spent)
 
 
 def client(target: str) -> tuple[str, ...]:
@@ -74,27 +95,27 @@ def gateway(peer: Peer) -> str:
     return str(found.decode().strip())
 
 
-def beside(peer: Peer) -> float:
-    return rate(peer.call("exec", "bench-client", *client("bench-server")).stdout)
+def beside(peer: Peer) -> Measured:
+    return measured(lambda: peer.call("exec", "bench-client", *client("bench-server")).stdout)
 
 
-def loopback(peer: Peer) -> float:
-    return rate(on_host(peer, *client("127.0.0.1")))
+def loopback(peer: Peer) -> Measured:
+    return measured(lambda: on_host(peer, *client("127.0.0.1")))
 
 
-def address(peer: Peer) -> float:
-    return rate(on_host(peer, *client(gateway(peer))))
+def address(peer: Peer) -> Measured:
+    return measured(lambda: on_host(peer, *client(gateway(peer))))
 
 
-def hairpin(peer: Peer) -> float:
-    return rate(peer.call("exec", "bench-client", *client(gateway(peer))).stdout)
+def hairpin(peer: Peer) -> Measured:
+    return measured(lambda: peer.call("exec", "bench-client", *client(gateway(peer))).stdout)
 
 
-def connections(peer: Peer) -> float:
-    return float(on_host(peer, "python3", "-c", CONNECT))
+def connections(peer: Peer) -> Measured:
+    return Measured(float(on_host(peer, "python3", "-c", CONNECT)))
 
 
-CASES: dict[str, tuple[Callable[[Peer], float], str]] = {
+CASES: dict[str, tuple[Callable[[Peer], Measured], str]] = {
     "beside": (beside, "Gbit/s"),
     "loopback": (loopback, "Gbit/s"),
     "address": (address, "Gbit/s"),
@@ -115,18 +136,28 @@ def prepare(peer: Peer, layer: Path) -> None:
     time.sleep(1)
 
 
-def compare(peers: Sequence[Peer], rounds: int) -> None:
+def compare(peers: Sequence[Peer], rounds: int, cases: Sequence[str]) -> None:
     """Each case for each peer in turn; prints medians and ratios."""
-    for name, (case, unit) in CASES.items():
-        taken: dict[str, list[float]] = {peer.name: [] for peer in peers}
-        for _ in range(rounds):
-            for peer in peers:
+    for name in cases:
+        case, unit = CASES[name]
+        taken: dict[str, list[Measured]] = {peer.name: [] for peer in peers}
+        for number in range(rounds):
+            for peer in peers if number % 2 else reversed(peers):
                 taken[peer.name].append(case(peer))
-        medians = {peer: statistics.median(values) for peer, values in taken.items()}
-        told = "  ".join(f"{peer} {value:10.1f} {unit}" for peer, value in medians.items())
-        others = {peer: value for peer, value in medians.items() if peer != "sampan"}
-        ratios = "  ".join(f"sampan/{peer} {medians['sampan'] / value:.2f}" for peer, value in others.items())
+        medians = {peer: Measured(*map(statistics.median, zip(*values, strict=True))) for peer, values in taken.items()}
+        told = "  ".join(f"{peer} {told_of(value, unit)}" for peer, value in medians.items())
+        ratios = "  ".join(ratio(peer, medians["sampan"], other) for peer, other in medians.items() if peer != "sampan")
         print(f"{name:<12} {told}   {ratios}", flush=True)
+
+
+def told_of(value: Measured, unit: str) -> str:
+    cost = f", {1 / value.carried:.3f} s/GB" if value.carried else ""
+    return f"{value.rate:8.1f} {unit}{cost}"
+
+
+def ratio(name: str, ours: Measured, theirs: Measured) -> str:
+    cost = f", cost {ours.carried / theirs.carried:.2f}" if theirs.carried else ""
+    return f"sampan/{name} {ours.rate / theirs.rate:.2f}{cost}"
 
 
 def main() -> None:
@@ -134,6 +165,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("peers", nargs="*", default=["sampan", "dockerd"])
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--case", action="append", choices=CASES, help="only this one; may be repeated")
     given = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="sampan-bench-"))
     try:
@@ -142,7 +174,7 @@ def main() -> None:
             try:
                 for peer in peers:
                     prepare(peer, layer)
-                compare(peers, given.rounds)
+                compare(peers, given.rounds, given.case or [*CASES])
             finally:
                 for peer in peers:
                     names = ("bench-server", "bench-client")

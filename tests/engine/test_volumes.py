@@ -1,9 +1,11 @@
 """Volumes end to end: the docker CLI's flags and docker-py's calls on real containers."""
 
+import io
 import json
 import os
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -129,6 +131,24 @@ def test_a_bind_shows_its_files_as_other_owners(run: Run, shell: Shell, daemon: 
     assert (made.st_uid, made.st_gid) == (1000, 1001)
     refused = daemon.cli("run", "--rm", "-v", f"{tmp_path}:/m:idmap=uids=1000", "busybox", "true")
     assert b"invalid idmap range: 1000" in refused.stderr
+
+
+def test_files_copied_to_and_from_a_stopped_containers_bind_have_its_owners(
+    daemon: Any, client: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "old").write_text("x")
+    for path in (tmp_path, tmp_path / "old"):
+        os.chown(path, 1000, 1001)
+    (source := tmp_path.with_name("source")).write_text("y")
+    bind = f"{tmp_path}:/m:idmap=uids=1000-0-1;gids=1001-0-1"
+    assert daemon.cli("create", "--name", "one", "-v", bind, "busybox", "true").returncode == 0
+    assert daemon.cli("cp", str(source), "one:/m/new").returncode == 0
+    made = (tmp_path / "new").stat()
+    assert (made.st_uid, made.st_gid) == (1000, 1001)
+    chunks, _ = client.containers.get("one").get_archive("/m/old")
+    with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as tar:
+        (member,) = tar.getmembers()
+    assert (member.uid, member.gid) == (0, 0)
 
 
 def test_a_volume_is_copied_renamed_and_carried(daemon: Any, run: Run, shell: Shell, client: Any) -> None:

@@ -7,9 +7,12 @@ CONFIG_XFS_QUOTA; that of the virtual machine has both, and the tests are run th
 import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
+import docker
 import pytest
+from engine_daemon import IMAGE, Daemon, busybox_tar
 
 from sampan.api.volumes import VolumeCreateRequest
 from sampan.engine.volumes import Volumes
@@ -20,6 +23,12 @@ from sampan.storage.quota import Quotas
 from sampan.storage.snapshots import Snapshots
 
 MEGABYTE = 1 << 20
+FILL = """\
+df -k / | tail -n 1 | awk '{print $2}'
+dd if=/dev/zero of=/tmp/file bs=1M count=40 2>/dev/null
+wc -c < /tmp/file
+"""
+"""In a container: its size in kilobytes, and how many bytes it can write."""
 KINDS = {
     "ext4": (("mkfs.ext4", "-q", "-O", "quota,project", "-E", "quotatype=prjquota"), "prjquota"),
     "xfs": (("mkfs.xfs", "-q"), "pquota"),
@@ -130,3 +139,22 @@ async def test_a_volume_has_its_size_and_its_clone_too(root: Path) -> None:
     assert fill(Path(copy.mountpoint), 8) < 5
     await volumes.remove("data", force=False)
     database.close()
+
+
+def test_layers_have_the_daemons_default_unless_they_ask(root: Path) -> None:
+    flags = ("--storage-opt", "overlay2.size=8m", "--iptables=false")
+    daemon = Daemon(root, "10.202.8", flags, patience=200)
+    daemon.start()
+    try:
+        with closing(docker.DockerClient(base_url=daemon.url, timeout=200)) as client:
+            client.api.import_image_from_data(busybox_tar(), repository=IMAGE.partition(":")[0], tag="latest")
+            for asked, limit in ({}, 8), ({"size": "16m"}, 16):
+                shown = client.containers.run(
+                    IMAGE, ["sh", "-c", FILL], network_mode="none", remove=True, storage_opt=asked, user="1000"
+                )
+                blocks, written = map(int, shown.split())
+                assert blocks == limit * MEGABYTE // 1024
+                assert written < limit * MEGABYTE
+    finally:
+        print(daemon.log[-3000:])
+        daemon.stop()

@@ -15,22 +15,25 @@ from pathlib import Path
 from typing import TypeVar
 
 from sampan.api.containers import FilesystemChange, PathStat
-from sampan.api.mounts import MountPoint
+from sampan.api.mounts import BindOptions, MountPoint
 from sampan.api.output import Archive, Bytes
 from sampan.api.times import format_time
 from sampan.archive import copy
 from sampan.archive.compression import decompressed
 from sampan.archive.stream import Sink
 from sampan.engine.blocking import BodySource, apart, stream_of
-from sampan.engine.container import Container
+from sampan.engine.container import Container, MountRecord
 from sampan.engine.context import Context
 from sampan.engine.hosts_files import PLACES
+from sampan.engine.mounts import id_maps
 from sampan.engine.starting import make_directory
 from sampan.errors import Forbidden, InvalidParameter, NotFound, NotRunning, Unsupported
+from sampan.linux import userns
 from sampan.linux.idmap import IdMap, acting_as_root, of_process
 from sampan.linux.mount import clone_mount, idmap, move_mount
 from sampan.linux.openat2 import open_in_root
 from sampan.linux.userns import Mapped
+from sampan.runtime.compile_mounts import map_text
 
 T = TypeVar("T")
 # In a running container these are the kernel's: a copy of what is above them shows them as empty directories.
@@ -153,12 +156,27 @@ class Files:
         try:
             for record in sorted(container.record.mounts, key=lambda each: each.point.destination.count("/")):
                 if record.point.type in ("volume", "bind"):
-                    owned = record.point.type == "volume" and self._context.volumes.has_own_files(record.point.name)
-                    attach(root, record.point, remap, owned=owned)
+                    with self._shown_through(record, remap) as namespace:
+                        attach(root, record.point, remap, namespace)
         except BaseException:
             os.close(root)
             raise
         return root
+
+    @contextmanager
+    def _shown_through(self, record: MountRecord, remap: Mapped | None) -> Iterator[int | None]:
+        """The user namespace whose maps say whose the files of a volume or bind are; None: they are the host's."""
+        if record.point.type == "volume":
+            owned = self._context.volumes.has_own_files(record.point.name)
+            yield remap.namespace if remap and owned else None
+            return
+        uids, gids = id_maps((record.request.bind_options or BindOptions()).id_map, remap)
+        namespace = userns.make(map_text(uids), map_text(gids)) if uids else None
+        try:
+            yield namespace
+        finally:
+            if namespace is not None:
+                os.close(namespace)
 
     def _announce(self, container: Container, action: str) -> None:
         self._context.events.publish("container", action, container.id, container.attributes())
@@ -172,12 +190,12 @@ def running_root(container: Container) -> int:
         raise NotRunning(container.id) from None
 
 
-def attach(root: int, point: MountPoint, remap: Mapped | None, *, owned: bool) -> None:
+def attach(root: int, point: MountPoint, remap: Mapped | None, namespace: int | None) -> None:
     """Put what is at the host's ``point.source`` onto ``point.destination`` beneath the detached mount ``root``.
 
     Mounting on a detached mount needs Linux 6.15. A source or place that is not there is left out, as the start will
-    complain about it; a place for a directory is made, as the start would make it. Files that are
-    ``owned`` by the container's users are shown through ``remap``.
+    complain about it; a place for a directory is made, as the start would make it. Owners are shown
+    through the maps of ``namespace``, if there is one.
     """
     try:
         if Path(point.source).is_dir():
@@ -189,8 +207,8 @@ def attach(root: int, point: MountPoint, remap: Mapped | None, *, owned: bool) -
     try:
         tree = clone_mount(point.source, recursive=True)
         try:
-            if owned and remap is not None:
-                idmap(tree, remap.namespace, recursive=True)
+            if namespace is not None:
+                idmap(tree, namespace, recursive=True)
             move_mount(tree, "", target)
         finally:
             os.close(tree)

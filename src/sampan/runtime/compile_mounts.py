@@ -251,6 +251,6 @@ def _hierarchy(
     yield plan.Attach(slot, target)
 
 
-def map_text(mappings: "tuple[IDMapping, ...] | list[IDMapping]") -> str:
+def map_text(mappings: Sequence[IDMapping]) -> str:
     """The lines of a uid_map."""
     return "".join(f"{one.container_id} {one.host_id} {one.size}\n" for one in mappings)
