@@ -173,3 +173,128 @@ def test_watched_files_are_written_and_deleted(tmp_path: Path, run_compose: Comp
 def synced(run: Compose) -> str:
     """What the container has of the watched directory."""
     return run("exec", "-T", "web", "sh", "-c", "ls /synced 2>/dev/null || true").stdout.strip()
+
+
+NETWORKED = """
+services:
+  one:
+    image: busybox
+    command: sleep 60
+    stop_grace_period: 0s
+    hostname: host1
+    domainname: example.org
+    networks:
+      front:
+        aliases: [shared]
+        ipv4_address: 10.205.77.10
+        ipv6_address: "fd55:77::10"
+        mac_address: "02:42:0a:cd:4d:0a"
+        gw_priority: 1
+        interface_name: lan0
+      back: {}
+      outside: {driver_opts: {com.docker.network.endpoint.sysctls: "net.ipv4.conf.IFNAME.log_martians=1"}}
+    links: ["many:other"]
+    extra_hosts: ["gate:host-gateway", "far:192.0.2.1"]
+    dns: [192.0.2.53]
+    dns_search: [example.org]
+    dns_opt: [timeout:1]
+    ports: ["127.0.0.1::80", {target: 81, protocol: udp, host_ip: 127.0.0.1}]
+    volumes:
+      - {type: volume, source: named, target: /data, volume: {nocopy: true}}
+      - {type: volume, source: limited, target: /limited}
+      - {type: tmpfs, target: /scratch, tmpfs: {size: 1048576, mode: 0o1770}}
+      - {type: image, source: busybox, target: /image, image: {subpath: data}}
+    shm_size: 32m
+    sysctls: {net.ipv4.ip_unprivileged_port_start: 0}
+    ulimits: {nofile: {soft: 1000, hard: 2000}}
+    cgroup: private
+    device_cgroup_rules: ["c 1:3 mr"]
+    annotations: {said: so}
+    post_start: [{command: ["touch", "/begun"], user: root}]
+    pre_stop: [{command: ["touch", "/data/stopping"]}]
+  many:
+    image: busybox
+    command: sleep 60
+    stop_grace_period: 0s
+    deploy: {replicas: 3}
+    networks: {front: {aliases: [shared]}}
+networks:
+  front:
+    attachable: true
+    enable_ipv6: true
+    driver_opts: {com.docker.network.driver.mtu: "1400"}
+    labels: {kind: test}
+    ipam:
+      config:
+        - subnet: 10.205.77.0/24
+          ip_range: 10.205.77.128/25
+          gateway: 10.205.77.1
+          aux_addresses: {router: 10.205.77.128}
+        - {subnet: "fd55:77::/64"}
+  back: {internal: true}
+  outside: {external: true, name: tested-outside}
+volumes:
+  named: {labels: {kind: test}}
+  limited: {driver_opts: {type: tmpfs, device: tmpfs, o: size=1m}}
+"""
+
+
+@pytest.fixture
+def networked(tmp_path: Path, client: docker.DockerClient, run_compose: Compose) -> Iterator[Compose]:
+    """A project of networks and volumes, up; beside it a network that is not its own."""
+    outside = client.networks.create("tested-outside")
+    (tmp_path / "compose.yaml").write_text(NETWORKED)
+    done = run_compose("up", "-d", "--wait")
+    assert done.returncode == 0, done.stderr
+    yield run_compose
+    assert run_compose("down", "-t", "0", "-v").returncode == 0
+    outside.remove()
+
+
+def test_networks_and_volumes_are_as_their_file_says(networked: Compose, client: docker.DockerClient) -> None:
+    def said(script: str) -> list[str]:
+        return networked("exec", "-T", "one", "sh", "-c", script).stdout.split()
+
+    front = client.networks.get("tested_front").attrs
+    assert (front["Attachable"], front["EnableIPv6"], front["Labels"]["kind"]) == (True, True, "test")
+    assert client.networks.get("tested_back").attrs["Internal"]
+    assert {"inet", "10.205.77.10/24", "fd55:77::10/64", "1400"} <= set(said("ip addr show lan0"))
+    assert said("ip route")[:5] == ["default", "via", "10.205.77.1", "dev", "lan0"]
+    assert said("cat /proc/sys/net/ipv4/conf/*/log_martians").count("1") == 1
+    others = set(said("nslookup -type=a shared 127.0.0.11 | grep -o '10.205.77.[0-9]*'"))
+    assert others == {"10.205.77.10", "10.205.77.129", "10.205.77.130", "10.205.77.131"}
+    assert said("nslookup -type=a other 127.0.0.11 | grep -c 10.205.77.1") != ["0"]
+    assert {"gate", "192.0.2.1", "host1.example.org"} <= set(said("cat /etc/hosts"))
+    assert said("grep -v '#' /etc/resolv.conf")[:4] == ["nameserver", "127.0.0.11", "search", "example.org"]
+    assert said("ls -a /data /image") == ["/data:", ".", "..", "/image:", ".", "..", "seed"]
+    assert said("grep -cE ' /(limited|scratch) .*size=1024k| /dev/shm .*size=32768k' /proc/mounts") == ["3"]
+    assert said("ulimit -n; ls /begun") == ["1000", "/begun"]
+    host_config = client.containers.get(services(networked)["one"]).attrs["HostConfig"]
+    assert (host_config["Annotations"], host_config["DeviceCgroupRules"]) == ({"said": "so"}, ["c 1:3 mr"])
+
+
+def test_every_verb_works_on_a_project(networked: Compose, client: docker.DockerClient, tmp_path: Path) -> None:
+    def states(service: str) -> list[str]:
+        shown = networked("ps", "-a", "--format", "{{.State}}", service)
+        return shown.stdout.split()
+
+    assert networked("port", "--protocol", "udp", "one", "81").stdout.startswith("127.0.0.1:")
+    for words in (("top", "one"), ("stats", "--no-stream"), ("images",), ("logs", "one"), ("ls",), ("volumes",)):
+        assert networked(*words).returncode == 0, words
+    (tmp_path / "file").write_text("carried")
+    assert networked("cp", "file", "one:/tmp/file").returncode == 0
+    assert networked("cp", "one:/tmp/file", "back").returncode == 0
+    assert (tmp_path / "back").read_text() == "carried"
+    assert networked("pause", "many").returncode == 0
+    assert states("many") == ["paused"] * 3
+    assert networked("unpause", "many").returncode == networked("restart", "-t", "0", "many").returncode == 0
+    for number in (5, 1):
+        assert networked("up", "-d", "--scale", f"many={number}").returncode == 0
+        assert states("many") == ["running"] * number
+    ran = networked("run", "--rm", "-T", "--service-ports", "--use-aliases", "many", "echo", "ran")
+    assert (ran.stdout, ran.returncode) == ("ran\n", 0)
+    assert networked("-f", "compose.yaml", "stop", "one").returncode == 0  # without a file there are no hooks
+    volume = client.containers.run("busybox", "ls /v", volumes=["tested_named:/v"], network_mode="none", remove=True)
+    assert volume == b"stopping\n"
+    assert networked("start", "one").returncode == networked("rm", "-f", "-s", "many").returncode == 0
+    assert states("many") == []
