@@ -148,13 +148,29 @@ async def furnish(namespaces: Namespaces, network: Network, endpoint: Endpoint, 
     if endpoint.interface != plug:
         into.give_way(endpoint.interface)
         rename(inner, index, endpoint.interface)
-    if endpoint.ipv6:
-        await namespaces.call(lambda: enable_ipv6(endpoint.interface), into.netns)
+    if endpoint.ipv6 or not network.options.announcements:
+        await namespaces.call(lambda: prepare_interface(network, endpoint), into.netns)
     with inner.batch():
         for interface in endpoint.link_interfaces:
             inner.address_add(index, interface)
         # Coming up, and getting a MAC, make the link tell its neighbours about its addresses: both come last.
         inner.link_set(index, mtu=network.options.mtu, mac=endpoint.mac, up=True)
+
+
+def prepare_interface(network: Network, endpoint: Endpoint) -> None:
+    """Set what the kernel must know of a link of the calling thread's namespace before it comes up."""
+    if endpoint.ipv6:
+        enable_ipv6(endpoint.interface)
+    if not network.options.announcements:
+        sysctl(f"ipv4/conf/{endpoint.interface}/arp_notify", "0")
+    elif endpoint.ipv6:
+        sysctl(f"ipv6/conf/{endpoint.interface}/ndisc_notify", "1")
+
+
+def announce(into: Prepared, endpoint: Endpoint) -> None:
+    """Let a link that is up tell its neighbours about its addresses once more: the kernel does it for a MAC set."""
+    if index := into.rtnetlink.index(endpoint.interface):
+        into.rtnetlink.link_set(index, mac=endpoint.mac)
 
 
 def enable_ipv6(interface: str) -> None:

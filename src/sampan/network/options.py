@@ -10,6 +10,8 @@ com.docker.network.host_ipv4/6                 what the outside sees of containe
 com.docker.network.bridge.inhibit_ipv4         the bridge gets no IPv4 address       false
 com.docker.network.driver.mtu                  0 is the kernel's 1500
 com.docker.network.container_iface_prefix      eth
+com.docker.network.advertise_addr_nmsgs        how often an endpoint tells its neighbours who has its addresses   1
+com.docker.network.advertise_addr_ms           and how far apart                      1000
 com.docker.network.enable_ipv4/6               the families, where the request does not say
 com.sampan.network.publish                     nat, or proxy: ports obey the host's input policy
 parent, macvlan_mode                           of macvlan
@@ -23,13 +25,15 @@ from ipaddress import ip_address
 
 import msgspec
 
-from sampan.errors import InvalidParameter
+from sampan.errors import EngineError, InvalidParameter
 from sampan.linux.rtnetlink import Address
 
 BRIDGE = "com.docker.network.bridge."
 MTU = "com.docker.network.driver.mtu"
 PREFIX = "com.docker.network.container_iface_prefix"
 HOST_ADDRESS = {4: "com.docker.network.host_ipv4", 6: "com.docker.network.host_ipv6"}
+ANNOUNCEMENTS = "com.docker.network.advertise_addr_nmsgs"
+ANNOUNCEMENT_GAP = "com.docker.network.advertise_addr_ms"
 PUBLISH = "com.sampan.network.publish"
 
 TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
@@ -68,6 +72,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     shown_as: tuple[Address, ...] = ()
     mtu: int = 0
     prefix: str = "eth"
+    announcements: int = 1
+    announcement_gap: int = 1000
+    """Milliseconds."""
     proxied: bool = False
     parent: str = ""
     macvlan_mode: int = 4
@@ -105,6 +112,8 @@ def parse(options: Mapping[str, str], *, driver: str = "macvlan", proxied: bool 
         inhibit_ipv4=boolean(options, BRIDGE + "inhibit_ipv4", default=False),
         mtu=mtu(options.get(MTU, "")),
         prefix=prefix(options.get(PREFIX, "eth")),
+        announcements=number(options, ANNOUNCEMENTS, 1, range(4), "an integer"),
+        announcement_gap=number(options, ANNOUNCEMENT_GAP, 1000, range(100, 2001), "integer milliseconds"),
         proxied=publish(options.get(PUBLISH, "proxy" if proxied else "nat")),
         parent=options.get("parent", ""),
         macvlan_mode=word(options, "macvlan_mode", MACVLAN_MODES, "'bridge' mode is the macvlan driver default"),
@@ -158,6 +167,18 @@ def mtu(text: str) -> int:
     if number != 0 and not 68 <= number <= 65535:
         raise InvalidParameter(f"invalid MTU number: {number}")
     return number
+
+
+def number(options: Mapping[str, str], key: str, default: int, allowed: range, kind: str) -> int:
+    """The number given, or ``default``; raises EngineError, as Docker does, for what is none that is ``allowed``."""
+    text = options.get(key)
+    if text is None:
+        return default
+    if not NUMBER.fullmatch(text):
+        raise EngineError(f'value for option {key} "{text}" must be {kind}')
+    if int(text) not in allowed:
+        raise EngineError(f"{key} must be in the range {allowed[0]} to {allowed[-1]}")
+    return int(text)
 
 
 def link_name(text: str) -> str:

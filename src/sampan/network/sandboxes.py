@@ -6,6 +6,7 @@ A failure on the way gives back everything done so far. The record in the exec r
 removed first: a restarted daemon adopts whole sandboxes only.
 """
 
+import asyncio
 import dataclasses
 import logging
 import os
@@ -25,7 +26,7 @@ from sampan.linux import netns
 from sampan.linux.netns import Namespaces
 from sampan.linux.rtnetlink import Rtnetlink
 from sampan.network import endpoint_options, links, names
-from sampan.network.drivers import Driver
+from sampan.network.drivers import Driver, announce
 from sampan.network.endpoint import Endpoint, SandboxRecord
 from sampan.network.firewall import Firewall
 from sampan.network.live import Live
@@ -171,6 +172,16 @@ class Sandboxes:
             network.remove(endpoint)
             raise
         live.plugged[network.id] = (network, endpoint)
+        for number in range(1, network.options.announcements if endpoint.mac else 0):
+            delay = number * network.options.announcement_gap / 1000
+            asyncio.get_running_loop().call_later(delay, self._announce, live, network, endpoint)
+
+    def _announce(self, live: Live, network: Network, endpoint: Endpoint) -> None:
+        """Tell the neighbours again, if the endpoint is still there."""
+        id_ = live.member.container_id
+        if self.live.get(id_) is live and live.plugged.get(network.id) == (network, endpoint):
+            with suppress(OSError):  # the container changed its link
+                announce(live.prepared, endpoint)
 
     async def _unplug(self, live: Live, endpoint: Endpoint) -> None:
         """Take the endpoint's interface away, if it came to be."""

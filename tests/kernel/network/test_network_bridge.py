@@ -1,5 +1,6 @@
 """Containers on bridges: who reaches whom, with which addresses."""
 
+import asyncio
 import socket
 import subprocess
 from pathlib import Path
@@ -77,6 +78,34 @@ async def test_both_address_families_work_together(lab: Laboratory) -> None:
         assert listener.accept()[1][0] == two.endpoints["dual"].global_ipv6_address
     shown = await lab.do(one, lambda: subprocess.check_output(["ip", "-6", "address", "show", "scope", "link"]))
     assert shown.decode().count("inet6 fe80::42:") == 1  # made of the MAC 02:42:…
+
+
+@pytest.mark.parametrize("number", [0, 3])
+async def test_an_endpoint_tells_its_neighbours_as_often_as_asked(lab: Laboratory, number: int) -> None:
+    options = {"com.docker.network.advertise_addr_nmsgs": str(number), "com.docker.network.advertise_addr_ms": "100"}
+    await lab.networks.create(create("net", options=options))
+    listener = await lab.start("listener", "net")
+    heard = await lab.do(listener, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ARP)))
+    with heard:
+        heard.settimeout(3)
+        told = await lab.start("told", "net")
+        wanted = socket.inet_aton(told.endpoints["net"].ip_address)
+        for _ in range(number):
+            await asyncio.to_thread(await_announcement, heard, wanted)
+        heard.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            await asyncio.to_thread(await_announcement, heard, wanted)
+
+
+ETH_P_ARP = 0x0806
+
+
+def await_announcement(heard: socket.socket, address: bytes) -> None:
+    """Return once somebody has told everyone that ``address`` is his (RFC 5227: sender and target are the same)."""
+    while True:
+        packet = heard.recv(100)
+        if packet[14:18] == packet[24:28] == address:
+            return
 
 
 async def test_an_ipv6_only_network_has_no_ipv4_address(lab: Laboratory) -> None:
