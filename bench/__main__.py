@@ -17,7 +17,10 @@ SUITES = {
     "logs": ("much output, a slow reader, statistics of 100 containers", ("--megabytes", "50", "--containers", "20")),
     "commands": ("the command lines of this project: how long they take to start", ("--rounds", "3")),
     "build": ("builds: cold, cached, one file changed, ten stages, 20,000 files", ("--rounds", "2")),
-    "images": ("images through registries, and a very large layer", ("--megabytes", "100", "--gigabytes", "0")),
+    "images": (
+        "images through registries, and a very large layer",
+        ("--rounds", "2", "--megabytes", "100", "--gigabytes", "0"),
+    ),
     "registry": ("the registry beside docker-registry", ("--megabytes", "50")),
 }
 """What each suite measures, and the words that make it a matter of a minute."""

@@ -13,6 +13,7 @@ import http.client
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -87,15 +88,15 @@ def digest_of(pieces: Iterable[bytes]) -> tuple[str, int]:
 
 
 def layer_of(source: Path, target: Path, limit: int) -> int:
-    """A tar of files below ``source``, about ``limit`` bytes of them; returns the tar's size."""
+    """A tar of what is below ``source``, about ``limit`` bytes of them; returns the tar's size."""
     used = 0
     with tarfile.open(target, "w") as tar:
         for path in sorted(source.rglob("*")):
             if used > limit:
                 break
-            if path.is_symlink() or path.is_file():
+            if path.is_symlink() or path.is_file() or path.is_dir():
                 tar.add(path, recursive=False)
-                used += path.lstat().st_size
+                used += 0 if path.is_dir() else path.lstat().st_size
     return target.stat().st_size
 
 
@@ -128,13 +129,18 @@ def insecure(peer: Peer) -> tuple[str, ...]:
     return ("--tls-verify=false",) if peer.name == "podman" else ()
 
 
-def one_round(peer: Peer, source: Registry, target: Registry, number: int) -> tuple[float, float]:
-    """Seconds of a pull into an empty engine, and of a push to a repository that has nothing."""
-    name, copy = f"{source.address}/bench:debian", f"{target.address}/{peer.name}{number}:debian"
-    pulled = timed(peer, "pull", *insecure(peer), name)
-    peer.call("tag", name, copy)
-    pushed = timed(peer, "push", *insecure(peer), copy)
-    peer.call("rmi", name, copy)
+def one_round(peer: Peer, source: Registry, directory: Path) -> tuple[float, float]:
+    """Seconds of a pull into an empty engine, and of a push to a registry that has nothing.
+
+    The registry is a new one each time: engines remember for long which of them has a layer, and mount it.
+    """
+    with tempfile.TemporaryDirectory(dir=directory) as fresh, ExitStack() as stack:
+        target = serve(Path(fresh) / "target", stack)
+        name, copy = f"{source.address}/bench:debian", f"{target.address}/bench:debian"
+        pulled = timed(peer, "pull", *insecure(peer), name)
+        peer.call("tag", name, copy)
+        pushed = timed(peer, "push", *insecure(peer), copy)
+        peer.call("rmi", name, copy)
     return pulled, pushed
 
 
@@ -146,14 +152,13 @@ def timed(peer: Peer, *words: str) -> float:
     return time.perf_counter() - before
 
 
-def compare(engines: Sequence[Peer], registries: Sequence[Registry], directory: Path, rounds: int, size: int) -> None:
+def compare(engines: Sequence[Peer], source: Registry, directory: Path, rounds: int, size: int) -> None:
     """Print pull and push of all, and what ``tar`` needs."""
-    source, target = registries
     layers, total = debian_image(source, directory, size)
     taken: dict[str, list[tuple[float, float]]] = {}
-    for number in range(rounds):
+    for _ in range(rounds):
         for peer in engines:
-            taken.setdefault(peer.name, []).append(one_round(peer, source, target, number))
+            taken.setdefault(peer.name, []).append(one_round(peer, source, directory))
         os.sync()
         before = time.perf_counter()
         untar(source, layers, directory / "untarred")
@@ -211,6 +216,7 @@ def large(peer: Peer, source: Registry, target: Registry, gigabytes: int, archiv
 
 def measure(names: Sequence[str], rounds: int, megabytes: int, gigabytes: int) -> None:
     """Start registries and engines, compare them, then fill ours."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # and leave nothing behind
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     with tempfile.TemporaryDirectory(prefix="sampan-bench-") as made, ExitStack() as stack:
         directory = Path(made)
@@ -220,7 +226,7 @@ def measure(names: Sequence[str], rounds: int, megabytes: int, gigabytes: int) -
             (directory / name).mkdir()
             engines.append(stack.enter_context(peers.KINDS[name](directory / name, ("--mount",))))
         if rounds:
-            compare(engines, registries, directory, rounds, megabytes * 1_000_000)
+            compare(engines, registries[0], directory, rounds, megabytes * 1_000_000)
         if gigabytes:
             large(engines[0], registries[0], registries[1], gigabytes, directory / "large.tar")
 

@@ -6,17 +6,17 @@
     anything else     itself
 
 A whiteout deletes from lower layers only: what the same layer has under that name stays, and a directory there is
-made opaque instead. A directory that the tar does not list itself takes owner and mode from the layers below.
+made opaque instead. A directory that the tar does not list itself takes owner and mode from the layers below. Only for
+that, at the end, and for a hard link to a file of theirs must they be there: until then they may be on their way too.
 
 Source: https://github.com/opencontainers/image-spec layer.md; https://docs.kernel.org/filesystems/overlayfs.html.
 """
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sampan.archive import entry as kinds
 from sampan.archive import names
 from sampan.archive.entry import Entry
 from sampan.archive.errors import placing
@@ -27,6 +27,9 @@ from sampan.linux.openat2 import open_in_root
 
 _COPY_CHUNK = 1 << 30
 
+Lowers = Callable[[], Sequence[int]]
+"""Fds of the directories of the layers below, topmost first; may wait until they are complete."""
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
@@ -36,10 +39,10 @@ class Usage:
     inodes: int
 
 
-def apply_layer(source: Source, root: int, lowers: Sequence[int] = ()) -> Usage:
+def apply_layer(source: Source, root: int, lowers: Lowers = tuple) -> Usage:
     """Apply the (uncompressed) layer ``source`` to the directory fd ``root`` and read the stream to its end.
 
-    ``lowers`` are fds of the layers below, topmost first. Raises MalformedArchive, DiskFull.
+    Raises MalformedArchive, DiskFull, and what ``lowers`` raises.
     """
     reader = TarReader(source)
     with _LayerTree(root, lowers) as tree:
@@ -66,9 +69,10 @@ def _apply(tree: "_LayerTree", entry: Entry, reader: TarReader) -> None:
 class _LayerTree(Tree):
     """A tree whose lower layers count."""
 
-    def __init__(self, root: int, lowers: Sequence[int]) -> None:
+    def __init__(self, root: int, lowers: Lowers) -> None:
         super().__init__(root)
         self._lowers = lowers
+        self._unlisted: list[str] = []
 
     def make_opaque(self, path: str) -> None:
         xattr.set(self.directory(path), "", overlay.OPAQUE, b"y")
@@ -90,23 +94,30 @@ class _LayerTree(Tree):
             xattr.set(above, name, overlay.OPAQUE, b"y")
 
     def inherit(self, path: str, above: int, name: str) -> None:
-        below = self._lower_stat(path)
-        if below is None or not stat.S_ISDIR(below.st_mode):
-            super().inherit(path, above, name)
-            return
-        entry = Entry(
-            path,
-            kinds.DIRECTORY,
-            mode=stat.S_IMODE(below.st_mode),
-            uid=below.st_uid,
-            gid=below.st_gid,
-            mtime_ns=below.st_mtime_ns,
-        )
-        self._describe(above, name, entry)
-        self._times[path] = entry.mtime_ns
+        super().inherit(path, above, name)
+        self._unlisted.append(path)
+
+    def finish(self) -> None:
+        """Give directories that the tar made without listing them what they have below, then all their times."""
+        for path in self._unlisted:
+            if path not in self._times and (below := self._lower_stat(path)) and stat.S_ISDIR(below.st_mode):
+                self._take_over(path, below)
+        super().finish()
+
+    def _take_over(self, path: str, below: os.stat_result) -> None:
+        try:
+            fd = open_in_root(self._root, path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError):
+            return  # replaced by a later member
+        try:
+            os.fchown(fd, below.st_uid, below.st_gid)
+            os.fchmod(fd, stat.S_IMODE(below.st_mode))
+        finally:
+            os.close(fd)
+        self._times[path] = below.st_mtime_ns
 
     def _lower_stat(self, path: str) -> os.stat_result | None:
-        for lower in self._lowers:
+        for lower in self._lowers():
             try:
                 fd = open_in_root(lower, path, os.O_PATH | os.O_NOFOLLOW)
             except OSError:
@@ -127,7 +138,7 @@ class _LayerTree(Tree):
             super()._link(source, target_name, above, name, target)
 
     def _copy_up(self, path: str, above: int, name: str) -> bool:
-        for lower in self._lowers:
+        for lower in self._lowers():
             try:
                 fd = open_in_root(lower, path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
             except OSError:

@@ -19,9 +19,10 @@ import secrets
 import shutil
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from sampan.archive.apply import Usage, apply_layer
@@ -121,29 +122,44 @@ class Snapshots:
         """The directory of a committed layer's own files."""
         return self._layers / digests.encoded(chain_id) / "fs"
 
-    def unpack(self, parent: ChainID | None, diff_id: DiffID, tar: Source) -> ChainID:
+    def unpack(
+        self, parent: ChainID | None, diff_id: DiffID, tar: Source, below: Callable[[], object] | None = None
+    ) -> ChainID:
         """Unpack the uncompressed layer ``tar`` on ``parent``; returns its chain ID.
 
-        Concurrent callers of one layer share the work: the others wait, and read nothing of their ``tar``.
-        Raises DataLoss when the tar is not what ``diff_id`` says, MalformedArchive, DiskFull.
+        With ``below`` the parent may still be unpacked elsewhere: it returns once that is done, or raises what went
+        wrong. Concurrent callers of one layer share the work: the others wait, and read nothing of their ``tar``.
+        Raises NotFound for a parent that is not here, DataLoss when the tar is not what ``diff_id`` says,
+        MalformedArchive, DiskFull.
         """
+        if below is None:
+            self.chain(parent)
         chain_id = digests.extend(parent, diff_id)
         with self._alone(chain_id):
             if chain_id not in self:
                 with self._new_directory() as directory:
-                    usage = self._fill(directory, parent, diff_id, tar)
+                    usage = self._fill(directory, parent, diff_id, tar, below or _nothing)
                     self._commit(directory, Layer(chain_id, parent, diff_id, usage.size, usage.inodes))
         return chain_id
 
-    def _fill(self, directory: Path, parent: ChainID | None, diff_id: DiffID, tar: Source) -> Usage:
+    def _fill(
+        self, directory: Path, parent: ChainID | None, diff_id: DiffID, tar: Source, below: Callable[[], object]
+    ) -> Usage:
+        """Write the layer; on return its parents are complete too."""
         hashing = Hashing(tar, digests.algorithm(diff_id))
         with ExitStack() as opened:
+
+            @cache
+            def lowers() -> list[int]:
+                below()
+                return [_open_directory(self.path(layer.chain_id), opened) for layer in self.chain(parent)]
+
             root = _open_directory(directory / "fs", opened)
-            lowers = [_open_directory(self.path(layer.chain_id), opened) for layer in self.chain(parent)]
             ahead = opened.enter_context(ReadAhead(hashing))  # inflated and hashed beside the writing
             usage = apply_layer(ahead, root, lowers)
         if DiffID(hashing.digest) != diff_id:
             raise DataLoss(f"layer has the wrong content: diff ID {hashing.digest}, expected {diff_id}")
+        below()
         return usage
 
     @contextmanager
@@ -338,6 +354,10 @@ class Snapshots:
         syncfs(self._layers)
         for (chain_id,) in rows:
             self._database.execute("UPDATE layers SET unsynced_boot=NULL WHERE chain=?", chain_id)
+
+
+def _nothing() -> None:
+    """What there is to wait for when the parents are complete."""
 
 
 def usage_of(directory: Path) -> Usage:

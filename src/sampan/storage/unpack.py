@@ -1,11 +1,18 @@
-"""From an image's layer blobs to its unpacked layers, lowest first, each once."""
+"""From an image's layer blobs to its unpacked layers: side by side, each once, registered lowest first.
 
+A layer has a directory of its own and needs those below it only at its end (``archive.apply``). Whoever unpacks several
+at once begins the lower ones first, so that of those under way the lowest waits for none.
+"""
+
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from sampan.archive.compression import decompressed
 from sampan.archive.reader import Source
 from sampan.errors import InvalidParameter
 from sampan.oci import digest as digests
+from sampan.oci.descriptor import Descriptor
 from sampan.oci.digest import ChainID, DiffID
 from sampan.oci.document import Document
 from sampan.oci.image_config import ImageConfig
@@ -16,13 +23,22 @@ from sampan.storage.snapshots import Snapshots
 LAYERS_LIMIT = 500
 """Lower directories an overlay takes (the kernel's OVL_MAX_STACK)."""
 
+AT_ONCE = max(2, min(4, os.cpu_count() or 1))
+"""Layers of one image that are unpacked at a time; each has another thread that inflates and hashes."""
+
 Report = Callable[[DiffID, int, int], object]
-"""Told of progress: the layer, bytes of its blob read, bytes in all. Called in the working thread."""
+"""Told of progress: the layer, bytes of its blob read, bytes in all. Called in the working threads."""
 
 
-def unpack_blob(snapshots: Snapshots, parent: ChainID | None, diff_id: DiffID, blob: Source) -> ChainID:
-    """Unpack one layer from its (compressed) blob; returns its chain ID."""
-    return snapshots.unpack(parent, diff_id, decompressed(blob))
+def unpack_blob(
+    snapshots: Snapshots,
+    parent: ChainID | None,
+    diff_id: DiffID,
+    blob: Source,
+    below: Callable[[], object] | None = None,
+) -> ChainID:
+    """Unpack one layer from its (compressed) blob; returns its chain ID. ``below`` as for ``Snapshots.unpack``."""
+    return snapshots.unpack(parent, diff_id, decompressed(blob), below)
 
 
 def unpack_layers(
@@ -37,13 +53,21 @@ def unpack_layers(
     check_depth(diff_ids)
     if len(layers) != len(diff_ids):
         raise InvalidParameter(f"invalid manifest, layers length mismatch: expected {len(layers)}, got {len(diff_ids)}")
+
+    def unpack(layer: Descriptor, parent: ChainID | None, diff_id: DiffID, below: Callable[[], object] | None) -> None:
+        with content.open(layer.digest) as blob:
+            source = blob if report is None else _Reporting(blob, diff_id, layer.size, report)
+            unpack_blob(snapshots, parent, diff_id, source, below)
+
     chain: ChainID | None = None
-    for layer, diff_id in zip(layers, diff_ids, strict=True):
-        parent, chain = chain, digests.extend(chain, diff_id)
-        if chain not in snapshots:
-            with content.open(layer.digest) as blob:
-                source = blob if report is None else _Reporting(blob, diff_id, layer.size, report)
-                unpack_blob(snapshots, parent, diff_id, source)
+    below: Future[None] | None = None
+    with ThreadPoolExecutor(AT_ONCE, "sampan-unpack") as threads:
+        for layer, diff_id in zip(layers, diff_ids, strict=True):
+            parent, chain = chain, digests.extend(chain, diff_id)
+            if chain not in snapshots:
+                below = threads.submit(unpack, layer, parent, diff_id, below.result if below else None)
+    if below is not None:
+        below.result()
     return chain
 
 

@@ -259,6 +259,23 @@ async def test_a_spoiled_partial_download_is_begun_again(misbehaving: Any, pushe
     assert leftovers(here) == []
 
 
+async def test_layers_above_a_spoiled_one_wait_until_it_is_begun_again(
+    ours: Any, engine: Any, layer: Any, noise: bytes
+) -> None:
+    pusher, here = engine("pusher"), engine("here")
+    contents = [noise[: 2 << 20], *(b"%d" % number for number in range(8))]
+    image = pusher.make(f"{ours.address}/tall:latest", *(layer(same=content) for content in contents))
+    await pusher.push(f"{ours.address}/tall")
+    lowest = image.manifest.value.layers[0]
+    with here.storage.content.ingest(f"download-{lowest.digest}") as ingest:
+        ingest.write(bytes(1 << 20))
+    await here.pull(f"{ours.address}/tall")
+    pulled = here.storage.images.resolve(f"{ours.address}/tall")
+    stack = here.storage.snapshots.chain(pulled.chain_id)
+    assert [(here.storage.snapshots.path(one.chain_id) / "same").read_bytes() for one in stack] == contents[::-1]
+    assert leftovers(here) == []
+
+
 async def test_a_killed_registry_keeps_what_it_acknowledged(ours: Any, engine: Any, layer: Any) -> None:
     here, there = engine("here"), engine("there")
     for number in range(3):

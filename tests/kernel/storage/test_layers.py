@@ -345,3 +345,48 @@ def test_a_removed_layer_is_deleted_by_the_purge_and_by_the_next_start(storage: 
     assert storage.snapshots.remove_layer(second) == 2
     storage.snapshots.clean()
     assert names_in(root / "data/snapshots") == [".empty"]
+
+
+def test_a_layer_is_unpacked_beside_the_one_below_and_registered_after_it(storage: Storage) -> None:
+    lower = tar([member("d/", mode=0o700, uid=5), member("d/low", b"low"), member("e/", mode=0o711)])
+    upper = tar([member("d/high", b"high"), hard("d/copy", "d/low"), member("e/f"), member("e/", mode=0o755, uid=6)])
+    below, above = (DiffID(digests.of(layer)) for layer in (lower, upper))
+    parent = digests.extend(None, below)
+    began, complete = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        began.set()
+        assert complete.wait(30)
+
+    done: list[object] = []
+    work = threading.Thread(
+        target=lambda: done.append(storage.snapshots.unpack(parent, above, io.BytesIO(upper), wait))
+    )
+    work.start()
+    assert began.wait(30)
+    assert digests.extend(parent, above) not in storage.snapshots
+    storage.snapshots.unpack(None, below, io.BytesIO(lower))
+    complete.set()
+    work.join()
+
+    chain = digests.extend(parent, above)
+    assert done == [chain]
+    with viewed(storage, chain) as root:
+        assert (root / "d/copy").read_bytes() == b"low"
+        inherited, listed = (root / "d").stat(), (root / "e").stat()
+        assert (stat.S_IMODE(inherited.st_mode), inherited.st_uid) == (0o700, 5)
+        assert inherited.st_mtime_ns == 1_000_000_000 * 10**9
+        assert (stat.S_IMODE(listed.st_mode), listed.st_uid) == (0o755, 6)
+
+
+def test_a_layer_whose_parent_fails_leaves_nothing(storage: Storage, root: Path) -> None:
+    layer = tar([member("d/f", b"x")])
+
+    def fail() -> None:
+        raise DataLoss("the layer below is damaged")
+
+    with pytest.raises(DataLoss, match="below is damaged"):
+        storage.snapshots.unpack(
+            digests.extend(None, digests.EMPTY_LAYER), DiffID(digests.of(layer)), io.BytesIO(layer), fail
+        )
+    assert names_in(root / "data/snapshots") == [".empty"]

@@ -3,7 +3,7 @@
     resolve    tag or digest → manifest, through an index to the platform wanted
     check      media types, sizes, as many layers as the config has diff IDs
     fetch      config and layers, several at a time (``download``)
-    unpack     lowest layer first, each reading its blob while that still arrives
+    unpack     some layers at a time, lower ones first, each reading its blob while that still arrives
     record     image, then the name
 
 Everything is held by a lease until it is recorded. What a broken pull leaves are whole blobs and partial downloads; the
@@ -13,7 +13,7 @@ next one goes on with them.
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -37,7 +37,7 @@ from sampan.registry.client.remote import Fetched, Remote
 from sampan.storage.images import Image
 from sampan.storage.leases import Lease
 from sampan.storage.store import Storage
-from sampan.storage.unpack import check_depth, unpack_blob
+from sampan.storage.unpack import AT_ONCE, check_depth, unpack_blob
 
 _TICK = 0.1
 
@@ -157,72 +157,74 @@ class Puller:
     async def _layers(
         self, remote: Remote, layers: Sequence[Descriptor], diff_ids: Sequence[DiffID], progress: Progress
     ) -> None:
-        """Fetch all that lack at once, unpack one after the other."""
+        """Fetch and unpack several at once; of those under way the lowest waits for none."""
         for layer in layers:
             if layer.digest not in self._storage.content:
                 await progress.send(status("Pulling fs layer", digests.short(layer.digest)))
         async with contextlib.AsyncExitStack() as stack:
             arriving: dict[str, _Arriving] = {}
-            thread = stack.enter_context(_thread())
+            workers = stack.enter_context(_workers())
             group = await stack.enter_async_context(_first_failure())
             for layer in layers:
                 if layer.digest not in self._storage.content and layer.digest not in arriving:
                     download = await stack.enter_async_context(self._downloads.join(remote, layer))
                     arriving[layer.digest] = _Arriving(download, group.create_task(_watch(download, progress)))
             parent: ChainID | None = None
+            below: Future[None] = Future()
+            below.set_result(None)
+            tasks = []
             for layer, diff_id in zip(layers, diff_ids, strict=True):
-                parent = await self._unpack(thread, parent, diff_id, layer, arriving.get(layer.digest), progress)
+                place = _Place(parent, diff_id, below, Future())
+                task = group.create_task(self._unpack(workers, place, layer, arriving.get(layer.digest), progress))
+                task.add_done_callback(place.settle)
+                tasks.append(task)
+                parent, below = place.chain, place.done
+            await asyncio.gather(*tasks)  # before the downloads are left
 
     async def _unpack(
         self,
-        thread: ThreadPoolExecutor,
-        parent: ChainID | None,
-        diff_id: DiffID,
+        workers: "_Workers",
+        place: "_Place",
         layer: Descriptor,
         arriving: "_Arriving | None",
         progress: Progress,
-    ) -> ChainID:
+    ) -> None:
         """Unpack one layer, from its download while that runs; a failure then is tried again from the whole blob."""
-        chain, short = digests.extend(parent, diff_id), digests.short(layer.digest)
-        if arriving is not None:
-            if chain not in self._storage.snapshots:
-                with contextlib.suppress(EngineError):
-                    await self._unpack_growing(thread, parent, diff_id, arriving.download, progress)
-            await arriving.watch
-        if chain not in self._storage.snapshots:
-            blob = _Counted(self._storage.content.open(layer.digest))
-            await self._unpack_from(thread, parent, diff_id, blob, layer, progress)
+        short, snapshots = digests.short(layer.digest), self._storage.snapshots
+        async with workers.turns:  # kept for the second try: those above may wait for this layer in all other threads
+            if arriving is not None:
+                if place.chain not in snapshots:
+                    with contextlib.suppress(EngineError):
+                        await self._unpack_growing(workers, place, arriving.download, progress)
+                await arriving.watch
+            if place.chain not in snapshots:
+                blob = _Counted(self._storage.content.open(layer.digest))
+                await self._unpack_from(workers, place, blob, layer, progress)
         if arriving is not None:
             await progress.send(advance("Extracting", short, layer.size, layer.size))
         await progress.send(status("Pull complete" if arriving else "Already exists", short))
-        return chain
 
     async def _unpack_growing(
-        self,
-        thread: ThreadPoolExecutor,
-        parent: ChainID | None,
-        diff_id: DiffID,
-        download: Download,
-        progress: Progress,
+        self, workers: "_Workers", place: "_Place", download: Download, progress: Progress
     ) -> None:
         await _either(download.started, download)
         if download.ingest is None or download.done:
             return
         growing = _Counted(download.ingest.follow())
-        await self._unpack_from(thread, parent, diff_id, growing, download.descriptor, progress, download)
+        await self._unpack_from(workers, place, growing, download.descriptor, progress, download)
 
     async def _unpack_from(
         self,
-        thread: ThreadPoolExecutor,
-        parent: ChainID | None,
-        diff_id: DiffID,
+        workers: "_Workers",
+        place: "_Place",
         blob: "_Counted",
         layer: Descriptor,
         progress: Progress,
         download: Download | None = None,
     ) -> None:
+        below = place.below.result
         work = asyncio.get_running_loop().run_in_executor(
-            thread, unpack_blob, self._storage.snapshots, parent, diff_id, blob
+            workers.threads, unpack_blob, self._storage.snapshots, place.parent, place.diff_id, blob, below
         )
         # The thread may read on for a moment after a cancelled pull: it closes the blob itself, so to speak.
         work.add_done_callback(blob.finish)
@@ -231,6 +233,37 @@ class Puller:
             if download is None or download.done:
                 await progress.send(advance("Extracting", short, blob.position, layer.size))
         work.result()
+
+
+@dataclass(frozen=True)
+class _Workers:
+    """Threads that unpack, and turns for as many layers."""
+
+    threads: ThreadPoolExecutor
+    turns: asyncio.Semaphore
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a layer stands: on ``parent``, which is complete once ``below`` is; ``done`` is for the one above."""
+
+    parent: ChainID | None
+    diff_id: DiffID
+    below: "Future[None]"
+    done: "Future[None]"
+
+    @property
+    def chain(self) -> ChainID:
+        return digests.extend(self.parent, self.diff_id)
+
+    def settle(self, task: "asyncio.Task[None]") -> None:
+        """Let threads that wait for this layer go on, or give up with it."""
+        if task.cancelled():
+            self.done.set_exception(EngineError("the pull was given up"))
+        elif error := task.exception():
+            self.done.set_exception(error)
+        else:
+            self.done.set_result(None)
 
 
 @dataclass(frozen=True)
@@ -369,10 +402,10 @@ async def _first_failure() -> AsyncIterator[asyncio.TaskGroup]:
 
 
 @contextlib.contextmanager
-def _thread() -> Iterator[ThreadPoolExecutor]:
-    """One thread for unpacking, not waited for when the pull is cancelled: its source then ends."""
-    thread = ThreadPoolExecutor(1, "sampan-unpack")
+def _workers() -> Iterator[_Workers]:
+    """Threads for unpacking, not waited for when the pull is cancelled: their sources then end."""
+    threads = ThreadPoolExecutor(AT_ONCE, "sampan-unpack")
     try:
-        yield thread
+        yield _Workers(threads, asyncio.Semaphore(AT_ONCE))
     finally:
-        thread.shutdown(wait=False)
+        threads.shutdown(wait=False)
