@@ -8,6 +8,7 @@ import tarfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import bcrypt
 import docker
@@ -94,6 +95,59 @@ def test_a_digest_is_pulled_and_shown(daemon: Daemon, registry: str) -> None:
     lines(daemon, "rmi", by_digest)
     missing = lines(daemon, "pull", f"{registry}/box@sha256:{'a' * 64}", status=1)
     assert any("manifest unknown" in line for line in missing)
+
+
+def test_a_list_of_platforms_is_made_pushed_and_taken_apart(daemon: Daemon, registry: str, tmp_path: Path) -> None:
+    name = f"{registry}/plat"
+    ids = {}
+    for machine in ("amd64", "arm64"):
+        [container] = lines(daemon, "create", "--network", "none", IMAGE, "true")
+        lines(daemon, "export", "-o", str(tmp_path / "root.tar"), container)
+        lines(daemon, "rm", container)
+        platform = ("--platform", f"linux/{machine}", "-c", f"LABEL machine={machine}")
+        [ids[machine]] = lines(daemon, "import", *platform, str(tmp_path / "root.tar"), f"{name}:{machine}")
+        lines(daemon, "push", f"{name}:{machine}")
+    lines(daemon, "manifest", "create", "--insecure", f"{name}:all", f"{name}:amd64", f"{name}:arm64")
+    lines(daemon, "manifest", "annotate", "--variant", "v8", f"{name}:all", f"{name}:arm64")
+    lines(daemon, "manifest", "push", "--insecure", f"{name}:all")
+    shown = json.loads("\n".join(lines(daemon, "manifest", "inspect", "--insecure", f"{name}:all")))
+    assert [one["platform"]["architecture"] for one in shown["manifests"]] == ["amd64", "arm64"]
+
+    lines(daemon, "pull", "--platform", "linux/arm64", f"{name}:all")
+    lines(daemon, "pull", f"{name}:all")
+    for machine in ("amd64", "arm64"):
+        chosen = ("--platform", f"linux/{machine}")
+        told = lines(daemon, "image", "inspect", *chosen, "-f", "{{.Id}} {{.Config.Labels.machine}}", f"{name}:all")
+        assert told == [f"{ids[machine]} {machine}"]
+        lines(daemon, "save", *chosen, "-o", str(tmp_path / machine), f"{name}:all")
+        lines(daemon, "push", *chosen, f"{name}:all-{machine}", status=1)  # no such tag here
+    tree = lines(daemon, "image", "ls", "--tree")
+    assert sum("linux/arm64" in line for line in tree) >= 1
+    lines(daemon, "rmi", "-f", f"{name}:all", f"{name}:amd64", f"{name}:arm64")
+    lines(daemon, "load", "--platform", "linux/arm64", "-i", str(tmp_path / "arm64"))
+    assert lines(daemon, "image", "inspect", "-f", "{{.Architecture}}", f"{name}:all") == ["arm64"]
+    refused = lines(daemon, "load", "--platform", "linux/s390x", "-i", str(tmp_path / "arm64"), status=1)
+    assert any("linux/s390x" in line for line in refused)
+    lines(daemon, "rmi", f"{name}:all")
+
+
+def test_an_image_tells_which_repositories_have_it(daemon: Daemon, client: docker.DockerClient, registry: str) -> None:
+    name = f"{registry}/box:identity"
+    push(daemon, name)
+    lines(daemon, "pull", name)
+
+    def ask(path: str) -> Any:
+        answer = client.api.get(f"http+docker://localhost{path}")
+        answer.raise_for_status()
+        return answer.json()
+
+    assert {"Repository": f"{registry}/box"} in ask(f"/v1.53/images/{name}/json")["Identity"]["Pull"]
+    assert "Identity" not in ask(f"/v1.52/images/{name}/json")
+    found = [one for one in ask("/v1.54/images/json?manifests=1&identity=1") if name in one["RepoTags"]]
+    assert {"Repository": f"{registry}/box"} in found[0]["Manifests"][0]["ImageData"]["Identity"]["Pull"]
+    plain = [one for one in ask("/v1.54/images/json?manifests=1") if name in one["RepoTags"]]
+    assert "Identity" not in plain[0]["Manifests"][0]["ImageData"]
+    lines(daemon, "rmi", name)
 
 
 def test_another_platform_is_refused_by_name(daemon: Daemon, registry: str) -> None:

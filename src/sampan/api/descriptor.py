@@ -51,11 +51,23 @@ class UnpackedSize(Wire):
     unpacked: int = present(0)
 
 
+class PullIdentity(Wire):
+    """A repository, with its registry, that the image was pulled from or pushed to."""
+
+    repository: str = ""
+
+
+class ImageIdentity(Wire):
+    """Where an image comes from, as far as this engine has seen it."""
+
+    pull: list[PullIdentity] = omitted_list()
+
+
 class ImageData(Wire):
     """What an image manifest (not an attestation) tells about itself."""
 
     platform: OCIPlatform = present_struct(OCIPlatform)
-    identity: Any = None
+    identity: ImageIdentity | None = None
     containers: list[str] | None = present(None)
     size: UnpackedSize = present_struct(UnpackedSize)
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from sampan.api.containers import GraphDriver, HealthConfig
-from sampan.api.descriptor import ImageManifestSummary, OCIDescriptor, OCIPlatform
+from sampan.api.descriptor import ImageIdentity, ImageManifestSummary, OCIDescriptor, OCIPlatform
 from sampan.api.filters import Filters
 from sampan.api.wire import (
     LowerWire,
@@ -71,7 +71,7 @@ class ImageInspect(Wire):
     metadata: ImageMetadata = present_struct(ImageMetadata)
     descriptor: OCIDescriptor | None = None
     manifests: list[ImageManifestSummary] | None = None
-    identity: dict[str, Any] | None = None
+    identity: ImageIdentity | None = None
 
 
 class ImageSummary(Wire):
@@ -151,6 +151,7 @@ class ImageListOptions(Wire):
     filters: Filters = present_struct(Filters)
     shared_size: bool = False
     manifests: bool = False
+    identity: bool = False
     container_count: bool = False
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from sampan.api.descriptor import ImageManifestSummary
 from sampan.api.filters import Filters
 from sampan.api.images import ImageListOptions, ImageSummary
 from sampan.api.times import parse_moment
@@ -53,8 +54,17 @@ def list_images(storage: Storage, options: ImageListOptions, users: Sequence[Ima
             line.containers = sum(user.image_id == image.id for user in users)
         if options.manifests:
             line.manifests = views.manifests(storage, image, references, users)
+            if options.identity:
+                _identify(line.manifests, references)
         found.append(line)
     return found
+
+
+def _identify(manifests: Sequence[ImageManifestSummary], references: Sequence[Reference]) -> None:
+    """Say of the images that are here where they come from."""
+    for one in manifests:
+        if one.image_data is not None and one.available:
+            one.image_data.identity = views.identity_of(references)
 
 
 def _age(image: Image) -> int:

@@ -7,10 +7,12 @@ from sampan.api.containers import GraphDriver, HealthConfig
 from sampan.api.descriptor import (
     AttestationData,
     ImageData,
+    ImageIdentity,
     ImageManifestSummary,
     ManifestSize,
     OCIDescriptor,
     OCIPlatform,
+    PullIdentity,
     UnpackedSize,
 )
 from sampan.api.times import SECOND, format_time, parse_time
@@ -46,6 +48,12 @@ def repo_tags(references: Iterable[Reference]) -> list[str]:
 def repo_digests(references: Iterable[Reference]) -> list[str]:
     """References by digest as users write them."""
     return [reference.familiar for reference in references if reference.digest]
+
+
+def identity_of(references: Iterable[Reference]) -> ImageIdentity | None:
+    """The repositories that are known to have the image, None when there is none."""
+    repositories = sorted({reference.name for reference in references if reference.digest})
+    return ImageIdentity(pull=[PullIdentity(repository=name) for name in repositories]) if repositories else None
 
 
 def summary(storage: Storage, image: Image, references: Sequence[Reference]) -> api.ImageSummary:
@@ -127,6 +135,7 @@ def inspection(storage: Storage, image: Image) -> api.ImageInspect:
         root_fs=api.RootFS(layers=list(config.diff_ids)),
         metadata=api.ImageMetadata(last_tag_time=format_time(image.tagged_at or 0)),
         descriptor=descriptor(manifest.describe(target_of(storage, image, references))),
+        identity=identity_of(references),
     )
 
 

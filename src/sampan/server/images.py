@@ -27,13 +27,15 @@ _NO_IMAGE = "scratch"
 
 
 async def image_list(call: Call) -> web.StreamResponse:
-    if call.since(1, 54) and call.flag("identity") and not call.flag("manifests"):
+    identity = call.since(1, 54) and call.flag("identity")
+    if identity and not call.flag("manifests"):
         raise InvalidParameter("conflicting options: identity requires manifests=1")
     options = ImageListOptions(
         all=call.flag("all"),
         filters=_list_filters(call),
         shared_size=call.since(1, 42) and call.flag("shared-size"),
         manifests=call.since(1, 47) and call.flag("manifests"),
+        identity=identity,
         container_count=call.since(1, 51),
     )
     return answer(for_client(compat.SUMMARY, await call.engine.images.list(options), call.version))

@@ -51,6 +51,7 @@ SUMMARY = (
 )
 
 INSPECTION = (
+    before(53, without("Identity")),
     before(52, with_defaults({"Parent": "", "Comment": "", "DockerVersion": "", "Author": ""})),
     before(52, with_defaults(CONFIG_OF_1_51, "Config")),
     before(50, with_defaults(CONFIG_OF_1_49, "Config")),
