@@ -2,7 +2,8 @@
 
 For each operation the steps are counted in a run that is left alone; then it is done again and killed, at steps spread
 evenly over it (``SAMPAN_FAULTS`` of them, 5 by default; ``SAMPAN_FAULTS=all`` takes each). After each kill the daemon
-starts again, and what the host holds is compared with what the API says. The counts are printed at the end.
+starts again, and what the host holds is compared with what the API says; the data root has no damage, and once all is
+removed and pruned it holds what it held before. The counts are printed at the end.
 """
 
 import os
@@ -19,10 +20,13 @@ import requests
 import urllib3
 from docker.errors import APIError, DockerException
 from engine_daemon import IMAGE, busybox_tar, drop_links, own_subnet
-from fault_census import clear, wait_for_clean
+from fault_census import clear, stored, wait_for_clean
 from fault_daemon import Mortal
 from fault_operations import OPERATIONS, Operation, committed_image, has_image, layered_image, nothing
 from registry_process import ours_in
+
+from sampan.daemon.check import RECORDS
+from sampan.storage.check import check
 
 pytestmark = pytest.mark.timeout(900)
 WANTED = os.environ.get("SAMPAN_FAULTS", "5")
@@ -137,10 +141,13 @@ def attack(daemon: Mortal, tally: Tally, name: str, operation: Operation) -> Non
         total = daemon.steps.seen
         assert operation.check(client, prepared, done)
         clear(client)
+        client.images.prune()
+        wait_for_clean(daemon, client)
+        at_rest = stored(daemon)
     failures = []
     for step in chosen(total):
         try:
-            if inject(daemon, operation, step):
+            if inject(daemon, operation, step, at_rest):
                 tally.injected[name] = tally.injected.get(name, 0) + 1
                 tally.survived += 1
         except AssertionError as error:
@@ -161,8 +168,11 @@ def chosen(total: int) -> list[int]:
     return sorted({1 + at * (total - 1) // max(1, wanted - 1) for at in range(wanted)})
 
 
-def inject(daemon: Mortal, operation: Operation, step: int) -> bool:
-    """Kill at ``step``, start again, compare; False when the operation took fewer steps this time."""
+def inject(daemon: Mortal, operation: Operation, step: int, at_rest: set[str]) -> bool:
+    """Kill at ``step``, look for damage, start again, compare; False when the operation took fewer steps this time.
+
+    When all is removed and pruned, what is stored is ``at_rest`` again.
+    """
     acknowledged, done = False, None
     with closing(daemon.client()) as client:
         prepared = operation.prepare(client)
@@ -175,7 +185,9 @@ def inject(daemon: Mortal, operation: Operation, step: int) -> bool:
     killed = daemon.ended(0.3 if acknowledged else 5)
     if killed:
         daemon.stop()
+        damage = [one.problem for one in check(daemon.root / "data", RECORDS) if one.damage]
         daemon.start()
+        assert not damage, damage
     daemon.steps.arm(0)
     with closing(daemon.client()) as client:
         if acknowledged:
@@ -183,5 +195,7 @@ def inject(daemon: Mortal, operation: Operation, step: int) -> bool:
         assert operation.after(client, prepared), "not as it was told"
         wait_for_clean(daemon, client)
         clear(client)
+        client.images.prune()
         wait_for_clean(daemon, client)
+    assert stored(daemon) == at_rest, "something stays for ever"
     return killed

@@ -150,6 +150,15 @@ def test_an_image_tells_which_repositories_have_it(daemon: Daemon, client: docke
     lines(daemon, "rmi", name)
 
 
+def test_a_prune_takes_what_a_broken_pull_left(daemon: Daemon, client: docker.DockerClient) -> None:
+    left = daemon.root / "data" / "content" / "ingest" / ("a" * 32)
+    left.mkdir()
+    (left / "ref").write_text(f"download-sha256:{'b' * 64}")
+    (left / "data").write_bytes(bytes(3_000_000))
+    assert client.images.prune()["SpaceReclaimed"] >= 3_000_000
+    assert not left.exists()
+
+
 def test_another_platform_is_refused_by_name(daemon: Daemon, registry: str) -> None:
     name = f"{registry}/box:platform"
     push(daemon, name)

@@ -35,6 +35,13 @@ def wait_for_clean(daemon: Mortal, client: docker.DockerClient) -> None:
     assert not found, found
 
 
+def stored(daemon: Mortal) -> set[str]:
+    """Names of all blobs, partial downloads and unpacked layers."""
+    data = daemon.root / "data"
+    places = (data / "content" / "blobs" / "sha256", data / "content" / "ingest", data / "snapshots")
+    return {path.name for place in places for path in place.iterdir()}
+
+
 def half_made(daemon: Mortal, client: docker.DockerClient) -> list[str]:
     """What the host holds that the API does not know of, or the other way round."""
     containers = client.containers.list(all=True)

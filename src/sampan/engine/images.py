@@ -135,7 +135,7 @@ class Images:
             self._events.publish("image", action, id, attributes)
 
     async def prune(self, filters: Filters) -> ImagesPruneReport:
-        """Remove dangling images, or with ``dangling=false`` all unused ones."""
+        """Remove dangling images, or with ``dangling=false`` all unused ones; and what broken pulls have left."""
         filters.validate(PRUNE_FILTERS)
         dangling_only, until = filters.flag("dangling", default=True), _until(filters)
         if self._pruning:
@@ -151,6 +151,7 @@ class Images:
                 ]
                 removal.prune(candidates, dangling_only=dangling_only)
                 reclaimed = await apart(removal.sweep)
+                reclaimed += await apart(self._storage.content.drop_ingests, time.time())
                 self._announce_removal(removal)
         finally:
             self._pruning = False

@@ -124,16 +124,22 @@ class ContentStore:
         except FileNotFoundError:
             raise _no_content(digest) from None
 
-    def drop_ingests(self, older_than: float) -> None:
+    def drop_ingests(self, older_than: float) -> int:
         """Remove what has no writer: downloads untouched since ``older_than`` (seconds since 1970), and all
-        that cannot be gone on with."""
-        with self._lock:
-            busy = {_key(ref) for ref in self._busy}
-        for entry in list(os.scandir(self._ingests)):
-            path = Path(entry.path)
+        that cannot be gone on with. Returns the bytes freed."""
+        return sum(self._drop_ingest(Path(entry.path), older_than) for entry in list(os.scandir(self._ingests)))
+
+    def _drop_ingest(self, path: Path, older_than: float) -> int:
+        with self._lock:  # nobody takes it up meanwhile
+            if path.name in map(_key, self._busy) or not path.exists():
+                return 0
             ref = _ref_of(path)  # empty: killed before it was written
-            if path.name not in busy and (not ref or ref.startswith(_OWN) or entry.stat().st_mtime < older_than):
-                shutil.rmtree(path, ignore_errors=True)
+            if ref and not ref.startswith(_OWN) and path.stat().st_mtime >= older_than:
+                return 0
+            data = path / "data"
+            size = data.stat().st_size if data.exists() else 0
+            shutil.rmtree(path, ignore_errors=True)
+            return size
 
 
 class Ingest:
