@@ -49,10 +49,21 @@ static int take_stdio(int in, int out, int error)
     return dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(error, 2) < 0 ? -errno : 0;
 }
 
+/* Who copies the terminal's output on adds no carriage returns: those are for a terminal that a person looks at. */
+static int keep_newlines(int terminal)
+{
+    struct termios modes;
+    if (tcgetattr(terminal, &modes) < 0)
+        return -errno;
+    modes.c_oflag &= ~(tcflag_t)ONLCR;
+    return checked(tcsetattr(terminal, TCSANOW, &modes));
+}
+
 int perform_open_console(struct performer *performer, const struct operation *operation)
 {
     struct winsize size = {(unsigned short)operation->a[0].number, (unsigned short)operation->a[1].number, 0, 0};
     struct note note = {.kind = NOTE_DESCRIPTOR, .number = DESCRIPTOR_CONSOLE};
+    int result;
     performer_about(performer, "/dev/pts/ptmx");
     cleanup_fd int master = open_master(performer);
     if (master < 0)
@@ -62,10 +73,12 @@ int perform_open_console(struct performer *performer, const struct operation *op
         return terminal;
     if (size.ws_row && ioctl(terminal, TIOCSWINSZ, &size) < 0)
         return -errno;
+    if (operation->a[4].number && (result = keep_newlines(terminal)) < 0)
+        return result;
     if (fchown(terminal, (uid_t)operation->a[2].number, (gid_t)-1) < 0 && errno != EPERM)
         return -errno;
     performer_about(performer, "%s", operation->a[3].text);
-    int result = *operation->a[3].text ? bind_console(performer, terminal, operation->a[3].text) : 0;
+    result = *operation->a[3].text ? bind_console(performer, terminal, operation->a[3].text) : 0;
     if (result < 0)
         return result;
     if (ioctl(terminal, TIOCSCTTY, 0) < 0)

@@ -39,7 +39,7 @@
     X(31, set_umask, "n")              \
     X(32, new_session, "")             \
     X(33, join_keyring, "s")           \
-    X(34, open_console, "nnns")        \
+    X(34, open_console, "nnnsn")       \
     X(35, set_stdio, "n")              \
     X(36, change_directory, "s")       \
     X(37, drop_bounding, "n")          \
@@ -54,7 +54,9 @@
     X(46, change_root, "")             \
     X(47, set_time_offsets, "s")       \
     X(48, raise_loopback, "")          \
-    X(49, own_stdio, "n")
+    X(49, own_stdio, "n")              \
+    X(50, copy_mode, "ns")             \
+    X(51, set_memory_policy, "nb")
 
 #define MAXIMUM_ARGUMENTS 7
 

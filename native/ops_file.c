@@ -218,6 +218,21 @@ static int copy_tree(int from, int to)
     return result;
 }
 
+int perform_copy_mode(struct performer *performer, const struct operation *operation)
+{
+    struct stat about;
+    int root = performer_root(performer), mount = performer_slot(performer, operation->a[0].number);
+    if (root < 0 || mount < 0)
+        return root < 0 ? root : mount;
+    cleanup_fd int source = open_beneath(root, operation->a[1].text, O_PATH | O_DIRECTORY);
+    if (source < 0)
+        return source == -ENOENT ? 0 : source;
+    cleanup_fd int target = checked(openat(mount, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (target < 0 || fstat(source, &about) < 0)
+        return -errno;
+    return checked(fchmod(target, about.st_mode & 07777));
+}
+
 int perform_copy_up(struct performer *performer, const struct operation *operation)
 {
     struct stat about;

@@ -93,6 +93,14 @@ int perform_set_affinity(struct performer *performer, const struct operation *op
     return checked(syscall(SYS_sched_setaffinity, 0, operation->a[0].size, operation->a[0].text));
 }
 
+int perform_set_memory_policy(struct performer *performer, const struct operation *operation)
+{
+    (void)performer;
+    unsigned size = operation->a[1].size;
+    return checked(syscall(SYS_set_mempolicy, (int)operation->a[0].number, size ? operation->a[1].text : NULL,
+                           size ? size * 8UL + 1 : 0UL));
+}
+
 int perform_set_personality(struct performer *performer, const struct operation *operation)
 {
     (void)performer;

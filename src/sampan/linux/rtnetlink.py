@@ -57,7 +57,7 @@ IFLA_IPVLAN_MODE, IFLA_IPVLAN_FLAGS = 1, 2
 IFLA_BRPORT_MODE, IFLA_BRPORT_ISOLATED = 4, 33
 IFLA_AF_SPEC, IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE = 26, 8, 1
 IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST, IFA_FLAGS = 1, 2, 4, 8
-IFA_F_NODAD = 0x02
+IFA_F_NODAD, IFA_F_PERMANENT = 0x02, 0x80
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_TABLE = 1, 4, 5, 15
 RT_TABLE_MAIN, RTPROT_BOOT, RTN_UNICAST = 254, 3, 1
 RT_SCOPE_UNIVERSE, RT_SCOPE_LINK = 0, 253
@@ -92,10 +92,11 @@ class Link(NamedTuple):
 
 
 class Assigned(NamedTuple):
-    """An address of a link."""
+    """An address of a link; ``lasting`` if it is global and not leased for a time."""
 
     ifindex: int
     interface: Interface
+    lasting: bool = True
 
 
 class Route(NamedTuple):
@@ -264,6 +265,11 @@ class Rtnetlink:
         if master is not None:
             parts.append(u32(IFLA_MASTER, master))
         self._do("link_set", str(index), RTM_SETLINK, 0, *parts)
+
+    def link_move(self, index: int, name: str, netns: int) -> None:
+        """Move a link into the namespace of the fd ``netns`` under a name; EEXIST: it is taken there."""
+        parts = (text(IFLA_IFNAME, name), u32(IFLA_NET_NS_FD, netns))
+        self._do("link_move", name, RTM_NEWLINK, 0, _LINK.pack(0, 0, index, 0, 0), *parts)
 
     def link_raise(self, name: str) -> None:
         """Set a link up without an IPv6 address of its own making."""
@@ -463,11 +469,12 @@ def parse_link(payload: bytes) -> Link:
 
 def parse_address(payload: bytes) -> Assigned:
     """The address of an RTM_NEWADDR message."""
-    family, length, _, _, index = _ADDRESS.unpack_from(payload)
+    family, length, flags, scope, index = _ADDRESS.unpack_from(payload)
     found = dict(attributes(payload[_ADDRESS.size :]))
     packed = found.get(IFA_LOCAL) or found[IFA_ADDRESS]
     interface = IPv4Interface if family == socket.AF_INET else IPv6Interface
-    return Assigned(index, interface((packed, length)))
+    lasting = bool(flags & IFA_F_PERMANENT) and scope == RT_SCOPE_UNIVERSE
+    return Assigned(index, interface((packed, length)), lasting)
 
 
 def parse_route(payload: bytes) -> Route | None:

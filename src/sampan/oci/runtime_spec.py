@@ -1,4 +1,4 @@
-"""The OCI runtime specification (1.2) as values: what ``config.json`` and ``state`` say.
+"""The OCI runtime specification (1.3) as values: what ``config.json`` and ``state`` say.
 
 Nothing here decides or checks more than types; ``runtime.validate`` says whether a spec makes sense. Field
 names are the specification's in snake case; ``_WIRE`` lists those whose wire name is not plain camel case.
@@ -19,7 +19,7 @@ from msgspec import field
 
 from sampan.errors import InvalidParameter
 
-VERSION = "1.2.0"
+VERSION = "1.3.0"
 
 _WIRE = {
     "block_io": "blockIO",
@@ -229,7 +229,7 @@ class CPU(_Value, frozen=True):
 
 
 class Pids(_Value, frozen=True):
-    """Number of tasks; 0 or less is unlimited (0 with ``limit`` left out)."""
+    """Number of tasks; -1 is unlimited; 0, that no task can come, is 1 in effect, as with runc."""
 
     limit: int | None = None
 
@@ -349,6 +349,20 @@ class Personality(_Value, frozen=True):
     flags: Sequence[str] = ()
 
 
+class MemoryPolicy(_Value, frozen=True):
+    """NUMA policy: mode ``MPOL_*``, flags ``MPOL_F_*``, nodes as ``0-1,3``."""
+
+    mode: str = ""
+    nodes: str = ""
+    flags: Sequence[str] = ()
+
+
+class NetDevice(_Value, frozen=True):
+    """A network device of the host that moves into the container, renamed if ``name`` is given."""
+
+    name: str = ""
+
+
 class Linux(_Value, frozen=True):
     """What is particular to Linux."""
 
@@ -365,8 +379,8 @@ class Linux(_Value, frozen=True):
     readonly_paths: Sequence[str] = ()
     mount_label: str = ""
     intel_rdt: Mapping[str, Any] | None = None
-    memory_policy: Mapping[str, Any] | None = None
-    net_devices: Mapping[str, Any] | None = None
+    memory_policy: MemoryPolicy | None = None
+    net_devices: Mapping[str, NetDevice] = field(default_factory=dict)
     personality: Personality | None = None
     time_offsets: Mapping[str, TimeOffset] = field(default_factory=dict)
 

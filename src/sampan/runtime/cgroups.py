@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from posixpath import normpath
 
+from msgspec.structs import replace
+
 from sampan.errors import EngineError, InvalidParameter
 from sampan.linux import device_filter
 from sampan.linux.cgroup import Cgroup, hierarchies
@@ -75,8 +77,23 @@ def prepare_cgroup(path: str, resources: Resources | None = None) -> Cgroup:
 
 def update(cgroup: Cgroup, resources: Resources) -> None:
     """Apply limits; members left out stay as they are. The device list of a running container is not changed."""
+    if cgroup.version == 2:
+        resources = _as_now(cgroup, resources)
     for setting in settings(resources, cgroup.version):
         write(cgroup, setting)
+
+
+def _as_now(cgroup: Cgroup, resources: Resources) -> Resources:
+    """v2 writes quota and period together: a period alone keeps the quota. A limit may be refused by what is in use."""
+    cpu, memory = resources.cpu, resources.memory
+    if cpu and cpu.period and not cpu.quota:
+        quota = cgroup.read_or("cpu.max", "max").split()[0]
+        cpu = replace(cpu, quota=int(quota) if quota.isdecimal() else -1)
+    if memory and memory.check_before_update and (memory.limit or 0) > 0:
+        used = cgroup.stats().memory.usage
+        if used > (memory.limit or 0):
+            raise InvalidParameter(f"rejecting memory limit {memory.limit} because of the usage {used}")
+    return replace(resources, cpu=cpu)
 
 
 def settings(resources: Resources, version: int) -> Sequence[Setting]:
@@ -86,7 +103,12 @@ def settings(resources: Resources, version: int) -> Sequence[Setting]:
 
 def device_rules(rules: Sequence[DeviceCgroup]) -> tuple[DeviceCgroup, ...]:
     """The whole list for a container: nothing, then its own rules, then the defaults."""
-    return (DeviceCgroup(False), *rules, *DEFAULT_DEVICES)
+    return (DeviceCgroup(False), *map(_known_access, rules), *DEFAULT_DEVICES)
+
+
+def _known_access(rule: DeviceCgroup) -> DeviceCgroup:
+    known = "".join(letter for letter in rule.access if letter in "rwm")
+    return rule if known == rule.access else replace(rule, access=known)
 
 
 def _apply_devices(cgroup: Cgroup, rules: Sequence[DeviceCgroup]) -> None:

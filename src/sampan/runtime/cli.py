@@ -10,10 +10,14 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sampan.errors import EngineError, InvalidParameter, Unsupported
 from sampan.runtime import quick_start  # noqa: F401  first: it makes the imports below cheap
 from sampan.runtime.flags import Arguments, Kind, Switch, Text, parse
+
+if TYPE_CHECKING:
+    from sampan.runtime.error_log import ErrorLog
 
 Command = Callable[[Path, list[str]], int]
 
@@ -70,8 +74,17 @@ def main() -> int:
         log.debug(" ".join(arguments.words))
         return _run(arguments)
     except (EngineError, OSError) as error:
-        log.error(str(error))
-        return _EXEC_FAILED if arguments.words[:1] == ["exec"] else 1
+        return _tell(log, error, executing=arguments.words[:1] == ["exec"])
+
+
+def _tell(log: "ErrorLog", error: Exception, *, executing: bool) -> int:
+    """Tell an error; gives the status."""
+    from sampan.runtime.failures import is_bare, sentence
+    from sampan.runtime.launch import StartFailed
+
+    said = sentence(error) if isinstance(error, StartFailed) else str(error)
+    log.error(f"exec failed: {said}" if executing else said, bare=is_bare(error))
+    return _EXEC_FAILED if executing else 1
 
 
 def _run(arguments: Arguments) -> int:

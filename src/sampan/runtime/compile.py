@@ -28,6 +28,9 @@ from sampan.runtime.validate_linux import sysctl_path
 CREATE_RUNTIME = "createRuntime"
 """Name of the pause at which ``prestart`` and ``createRuntime`` hooks run, in the runtime's namespaces."""
 
+NET_DEVICES = "netDevices"
+"""Name of the pause at which the runtime moves network devices into the child's namespace."""
+
 _LATE = ("cgroup", "time")
 """Namespaces clone does not make: the one comes after joining the cgroup, the other before the clone."""
 
@@ -38,9 +41,10 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     ``rootfs`` is a detached mount fd (None: ``spec.root.path``); ``namespaces`` fds to join by type, in place of the
     spec's; ``cgroup_tasks`` fds of v1 ``tasks`` files; ``cgroup_directory`` fd of a v2 directory; ``userns`` fds of the
     user namespaces of idmapped mounts, by destination; ``trees`` detached mounts that binds show, by destination
-    (in place of their sources); ``start_socket`` where the child waits for ``start``; ``init``
-    puts the engine's init first; ``keep`` stay open as 3, 4, …; ``state`` is what hooks in the container read, and
-    ``environment`` what those before the pivot inherit.
+    (in place of their sources); ``start_socket`` where the child waits for ``start``; ``init`` puts the engine's init
+    first; ``plain_console`` makes a terminal that adds no carriage returns; ``find_program`` looks for the program
+    before the last step, so that what is missing and what cannot be executed are told apart; ``keep`` stay open as 3,
+    4, …; ``state`` is what hooks in the container read, and ``environment`` what those before the pivot inherit.
     """
 
     container_id: str
@@ -56,6 +60,8 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     init: bool = False
     keyring: bool = True
     pivot: bool = True
+    plain_console: bool = False
+    find_program: bool = False
     keep: Sequence[int] = ()
     die_with_parent: bool = False
     state: State | None = None
@@ -139,6 +145,8 @@ class _Launch:
             yield plan.JoinKeyring(f"_ses.{self.around.container_id}")
         if "network" in self.new:
             yield plan.RaiseLoopback()
+        if self.linux.net_devices:
+            yield plan.Pause(NET_DEVICES)
         yield from self._names()
         yield from self._file_systems()
         yield from self._process()
@@ -188,7 +196,7 @@ class _Launch:
             self.mounts, self.slots, cgroup=self.around.cgroup_path, private_cgroups=private
         )
         yield from compile_devices.make(self.devices, self.taken)
-        yield from compile_mounts.seal(self.mounts)
+        yield from compile_mounts.seal(self.mounts, console=self.process.terminal)
         for key, value in self.linux.sysctl.items():
             yield plan.WriteSysctl(sysctl_path(key), value)
         for path in self.linux.readonly_paths:
@@ -241,10 +249,12 @@ class _Launch:
         execute = compile_process.program_of(process, filtered, keep=keep)
         yield from compile_process.affinity(None)
         yield from compile_process.personality(self.linux.personality)
-        yield from compile_process.console(process, bind=True)
+        yield from compile_process.memory_policy(self.linux.memory_policy)
+        yield from compile_process.console(process, bind=True, plain=self.around.plain_console)
         yield from compile_process.limits(process, new_user=self.other_user)
-        if self.start != plan.NO_SLOT:
+        if self.start != plan.NO_SLOT or self.around.find_program:
             yield plan.FindProgram(execute.file, execute.environment)
+        if self.start != plan.NO_SLOT:
             yield plan.WaitStart(self.start, keep)
         yield from compile_process.identity(process, filtered)
         yield from self._hooks("startContainer", self.hooks.start_container, execute.environment)
@@ -273,6 +283,8 @@ def compile_exec(
     cgroup_directory: int | None = None,
     keep: Sequence[int] = (),
     owned: Sequence[int] = (),
+    plain_console: bool = False,
+    find_program: bool = False,
 ) -> Plan:
     """The plan of another process in a container: ``pidfd`` of its first process, ``flags`` the namespaces to join.
 
@@ -295,9 +307,12 @@ def compile_exec(
     operations += [plan.SetNamespace(joined, flags), plan.Clone(0, cgroup)]
     operations += compile_process.affinity(affinity)
     operations += compile_process.personality(linux.personality)
-    operations += compile_process.console(process, bind=False)
+    operations += compile_process.memory_policy(linux.memory_policy)
+    operations += compile_process.console(process, bind=False, plain=plain_console)
     operations += compile_process.limits(process, new_user=bool(flags & FLAGS["user"]))
     filtered = compile_process.Filter(linux.seccomp, late=process.no_new_privileges)
     operations += compile_process.identity(process, filtered)
-    operations.append(compile_process.program_of(process, filtered, keep=len(keep)))
+    execute = compile_process.program_of(process, filtered, keep=len(keep))
+    operations += [plan.FindProgram(execute.file, execute.environment)] if find_program else []
+    operations.append(execute)
     return Plan(tuple(operations), tuple(slots.fds), tuple(owned))

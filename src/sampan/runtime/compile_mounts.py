@@ -122,7 +122,7 @@ def _take(source: Source) -> Iterator[Operation]:
     if not source.given:
         yield plan.OpenTree(source.slot, source.mount.source, int(recursive))
     if source.userns != plan.NO_SLOT:
-        yield _idmap(source.slot, source.userns, options.idmap_below or recursive)
+        yield _idmap(source.slot, source.userns, options.idmap_below)
     yield from _attributes(source.slot, options)
     for propagation, below in source.propagation:
         if propagation:
@@ -158,10 +158,12 @@ def targets(found: list[Source], slots: Slots, *, cgroup: str, private_cgroups: 
             yield from _file_system(source)
 
 
-def seal(found: list[Source]) -> Iterator[Operation]:
-    """Make a new /dev read-only that is to be so, when all that belongs in it is there."""
+def seal(found: list[Source], *, console: bool) -> Iterator[Operation]:
+    """Make a new /dev read-only that is to be so, when all that belongs in it is there; a ``console`` comes later."""
     for source in found:
         if _is_devices(source):
+            if console:
+                yield plan.MakeNode("/dev/console", stat.S_IFREG | 0o620, 0)
             yield plan.SetMount(source.slot, _read_only(source.options))
 
 
@@ -203,6 +205,8 @@ def _file_system(source: Source) -> Iterator[Operation]:
     yield plan.MakeMount(slot, mount.type, name, options.set & ~_read_only(options), options.data)
     if options.copy_up:
         yield plan.CopyUp(slot, mount.destination)
+    elif mount.type == "tmpfs" and not any(word.startswith("mode=") for word in options.data):
+        yield plan.CopyMode(slot, mount.destination)
     plain = int(mount.type in {"proc", "sysfs"})
     yield plan.Attach(slot, mount.destination, over_proc=int(mount.type == "proc"), plain=plain)
     if _read_only(options) and not _is_devices(source):

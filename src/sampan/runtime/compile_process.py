@@ -11,7 +11,16 @@ import msgspec
 
 from sampan.errors import InvalidParameter
 from sampan.linux import capabilities, rlimit
-from sampan.oci.runtime_spec import Capabilities, CPUAffinity, IDMapping, Personality, Process, Scheduler, Seccomp
+from sampan.oci.runtime_spec import (
+    Capabilities,
+    CPUAffinity,
+    IDMapping,
+    MemoryPolicy,
+    Personality,
+    Process,
+    Scheduler,
+    Seccomp,
+)
 from sampan.runtime import plan
 from sampan.runtime.plan import Operation
 from sampan.runtime.seccomp import NO_FILTER, compile_filter
@@ -29,6 +38,11 @@ _SCHEDULER_FLAGS = {
     "SCHED_FLAG_KEEP_POLICY": 0x08, "SCHED_FLAG_KEEP_PARAMS": 0x10, "SCHED_FLAG_UTIL_CLAMP_MIN": 0x20,
     "SCHED_FLAG_UTIL_CLAMP_MAX": 0x40,
 }  # fmt: skip
+MEMORY_MODES = {
+    "MPOL_DEFAULT": 0, "MPOL_PREFERRED": 1, "MPOL_BIND": 2, "MPOL_INTERLEAVE": 3, "MPOL_LOCAL": 4,
+    "MPOL_PREFERRED_MANY": 5, "MPOL_WEIGHTED_INTERLEAVE": 6,
+}  # fmt: skip
+MEMORY_FLAGS = {"MPOL_F_STATIC_NODES": 1 << 15, "MPOL_F_RELATIVE_NODES": 1 << 14, "MPOL_F_NUMA_BALANCING": 1 << 13}
 _PERSONALITIES = {"LINUX": 0x0, "LINUX32": 0x8}
 
 
@@ -44,13 +58,16 @@ def limits(process: Process, *, new_user: bool) -> Iterator[Operation]:
         yield _scheduler(process.scheduler)
 
 
-def console(process: Process, *, bind: bool) -> Iterator[Operation]:
-    """Session and stdio; ``bind`` puts the terminal over /dev/console too (not for an exec)."""
+def console(process: Process, *, bind: bool, plain: bool = False) -> Iterator[Operation]:
+    """Session and stdio; ``bind`` puts the terminal over /dev/console too (not for an exec).
+
+    ``plain`` output has no carriage returns: whoever shows it adds them.
+    """
     yield plan.NewSession()
     if process.terminal:
         size = process.console_size
         rows, columns = (size.height, size.width) if size else (0, 0)
-        yield plan.OpenConsole(rows, columns, process.user.uid, "/dev/console" if bind else "")
+        yield plan.OpenConsole(rows, columns, process.user.uid, "/dev/console" if bind else "", int(plain))
     else:
         yield plan.SetStdio(process.user.uid)
 
@@ -127,13 +144,27 @@ def personality(wanted: Personality | None) -> Iterator[Operation]:
     yield plan.SetPersonality(_PERSONALITIES[wanted.domain])
 
 
-def cpu_mask(text: str) -> bytes:
-    """``0-2,5`` as the bytes of a CPU mask; raises InvalidParameter."""
+def memory_policy(wanted: MemoryPolicy | None) -> Iterator[Operation]:
+    """``linux.memoryPolicy``; raises InvalidParameter for a mode or flag that does not exist."""
+    if wanted is None:
+        return
+    if wanted.mode not in MEMORY_MODES:
+        raise InvalidParameter(f'linux.memoryPolicy: invalid memory policy mode "{wanted.mode}"')
+    mode = MEMORY_MODES[wanted.mode]
+    for flag in wanted.flags:
+        if flag not in MEMORY_FLAGS:
+            raise InvalidParameter(f'linux.memoryPolicy: invalid memory policy flag "{flag}"')
+        mode |= MEMORY_FLAGS[flag]
+    yield plan.SetMemoryPolicy(mode, cpu_mask(wanted.nodes, "linux.memoryPolicy.nodes"))
+
+
+def cpu_mask(text: str, member: str = "process.execCPUAffinity") -> bytes:
+    """``0-2,5`` as the bytes of a mask of CPUs or memory nodes; raises InvalidParameter, naming ``member``."""
     bits = 0
     for part in filter(None, (piece.strip() for piece in text.split(","))):
         first, _, last = part.partition("-")
         if not first.isdecimal() or (last and not last.isdecimal()) or int(last or first) > 8191:
-            raise InvalidParameter(f'process.execCPUAffinity: "{text}" is not a list of CPUs')
+            raise InvalidParameter(f'{member}: "{text}" is not a list of numbers')
         for cpu in range(int(first), int(last or first) + 1):
             bits |= 1 << cpu
     return bits.to_bytes((bits.bit_length() + 63) // 64 * 8, "little")
@@ -144,6 +175,13 @@ def ungrantable(process: Process) -> list[str]:
     sets = msgspec.structs.asdict(process.capabilities or Capabilities()).values()
     names = dict.fromkeys(name for given in sets for name in given)
     return [name for name in names if not _mask([name])]
+
+
+def not_inherited(process: Process) -> list[str]:
+    """The ambient capabilities a process asks for and cannot have, not being permitted and inheritable too."""
+    held = process.capabilities or Capabilities()
+    able = _mask(held.permitted) & _mask(held.inheritable)
+    return [name for name in dict.fromkeys(held.ambient) if (mask := _mask([name])) and not mask & able]
 
 
 def _mask(names: Sequence[str]) -> int:

@@ -81,6 +81,11 @@ class Foreground:
         self._resize()
         signal.signal(signal.SIGWINCH, lambda *_: self._resize())
         tty.setraw(0)
+        modes = termios.tcgetattr(0)
+        modes[1] |= (
+            termios.OPOST
+        )  # ours still makes lines begin at the left: the other terminal adds no carriage returns
+        termios.tcsetattr(0, termios.TCSADRAIN, modes)
         try:
             yield
         finally:

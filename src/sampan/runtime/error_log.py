@@ -21,10 +21,11 @@ class ErrorLog:
         if path:
             open(path, "a").close()
 
-    def error(self, message: str) -> None:
-        """Tell one error; people read it on stderr whatever the file."""
-        self._tell("error", message)
-        if self._path:
+    def error(self, message: str, *, bare: bool = False) -> None:
+        """Tell one error; people read it on stderr whatever the file, there without level and time if ``bare``."""
+        if self._path or not bare:
+            self._tell("error", message)
+        if self._path or bare:
             print(message, file=sys.stderr)
 
     def warning(self, message: str) -> None:
@@ -65,6 +66,12 @@ def warn_of_capabilities(names: Sequence[str]) -> None:
     """Capabilities that were asked for and cannot be given are told, not refused (config.md "Linux Process")."""
     if names:
         warn(f"cannot grant capabilities {', '.join(names)}: unknown or unavailable here")
+
+
+def warn_of_ambient(names: Sequence[str]) -> None:
+    """Ambient capabilities that could not be raised, in runc's words."""
+    for name in names:
+        warn(f"can't raise ambient capability {name}: it is not permitted and inheritable")
 
 
 def warn(message: str) -> None:

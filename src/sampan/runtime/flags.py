@@ -28,11 +28,16 @@ Kind = type[Switch] | type[Text] | type[Texts]
 
 
 class Arguments(msgspec.Struct):
-    """What was read: switches set, values, and the words after the flags."""
+    """What was read: switches set, and those given at all, values, and the words after the flags."""
 
     switches: set[str] = msgspec.field(default_factory=set)
+    given: set[str] = msgspec.field(default_factory=set)
     values: dict[str, list[str]] = msgspec.field(default_factory=dict)
     words: list[str] = msgspec.field(default_factory=list)
+
+    def flag(self, name: str, default: bool) -> bool:
+        """Whether a switch is set, where it is given at all."""
+        return name in self.switches if name in self.given else default
 
     def on(self, name: str) -> bool:
         """Whether a switch is set."""
@@ -99,4 +104,5 @@ def _flag(
 def _switch(found: Arguments, name: str, value: str) -> None:
     if value.lower() not in _TRUTH:
         raise InvalidParameter(f'invalid boolean value "{value}" for flag -{name}')
+    found.given.add(name)
     (found.switches.add if _TRUTH[value.lower()] else found.switches.discard)(name)

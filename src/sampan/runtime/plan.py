@@ -352,7 +352,7 @@ class OpenConsole(Operation, frozen=True):
     """A pty of the container's own devpts becomes controlling terminal and stdio; the monitor gets its master.
 
     Comes after NewSession. ``path`` ("/dev/console", or "" in an exec) gets the terminal bound over it.
-    ``uid`` owns it; rows and columns of 0 leave the size unset.
+    ``uid`` owns it; rows and columns of 0 leave the size unset; ``plain`` adds no carriage returns to its output.
     """
 
     CODE: ClassVar[int] = 34
@@ -360,6 +360,7 @@ class OpenConsole(Operation, frozen=True):
     columns: int
     uid: int
     path: str = ""
+    plain: int = 0
 
 
 class SetStdio(Operation, frozen=True):
@@ -480,6 +481,22 @@ class OwnStdio(Operation, frozen=True):
 
     CODE: ClassVar[int] = 49
     uid: int
+
+
+class CopyMode(Operation, frozen=True):
+    """Give a slot's detached file system the mode of the directory at ``path`` of the container, if there is one."""
+
+    CODE: ClassVar[int] = 50
+    slot: int
+    path: str
+
+
+class SetMemoryPolicy(Operation, frozen=True):
+    """set_mempolicy(2): MPOL_* with MPOL_F_*, and the mask of memory nodes as bytes."""
+
+    CODE: ClassVar[int] = 51
+    mode: int
+    nodes: bytes = b""
 
 
 OPERATIONS: dict[int, type[Operation]] = {kind.CODE: kind for kind in Operation.__subclasses__()}

@@ -35,6 +35,11 @@ def each(*pairs: tuple[str, int | str | None]) -> Iterator[Setting]:
     return (Setting(file, str(value)) for file, value in pairs if value is not None)
 
 
+def tasks_limit(limit: int) -> str:
+    """``pids.max``; 0 becomes 1, which in effect is the same and which systemd knows too."""
+    return "max" if limit < 0 else str(max(limit, 1))
+
+
 def throttles(block: BlockIO) -> Iterator[tuple[str, str, int]]:
     """All throttles as (rbps, wbps, riops or wiops; ``major:minor``; rate)."""
     for kind, devices in (

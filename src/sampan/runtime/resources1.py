@@ -9,7 +9,7 @@ from operator import attrgetter
 
 from sampan.errors import InvalidParameter
 from sampan.oci.runtime_spec import CPU, BlockIO, DeviceCgroup, Memory, NetworkResources, Resources
-from sampan.runtime.resources import Setting, each, rdma_limits, throttles
+from sampan.runtime.resources import Setting, each, rdma_limits, tasks_limit, throttles
 
 
 def settings(resources: Resources) -> Iterator[Setting]:
@@ -21,8 +21,7 @@ def settings(resources: Resources) -> Iterator[Setting]:
     if resources.cpu:
         yield from _cpu(resources.cpu)
     if resources.pids and resources.pids.limit is not None:
-        limit = resources.pids.limit
-        yield Setting("pids.max", str(limit) if limit > 0 else "max")
+        yield Setting("pids.max", tasks_limit(resources.pids.limit))
     if resources.block_io:
         yield from _block_io(resources.block_io)
     for page in resources.hugepage_limits:
@@ -53,15 +52,37 @@ def _cpu(cpu: CPU) -> Iterator[Setting]:
     """The period first: a quota is checked against it."""
     yield from each(
         ("cpu.idle", cpu.idle),
-        ("cpu.shares", cpu.shares or None),
-        ("cpu.cfs_period_us", cpu.period or None),
-        ("cpu.cfs_quota_us", cpu.quota or None),
-        ("cpu.cfs_burst_us", cpu.burst),
-        ("cpu.rt_period_us", cpu.realtime_period or None),
-        ("cpu.rt_runtime_us", cpu.realtime_runtime or None),
+        ("cpu.shares", _shares(cpu)),
+    )
+    yield from _either_order(("cpu.cfs_period_us", cpu.period), ("cpu.cfs_quota_us", cpu.quota))
+    yield from each(("cpu.cfs_burst_us", cpu.burst))
+    yield from _either_order(("cpu.rt_period_us", cpu.realtime_period), ("cpu.rt_runtime_us", cpu.realtime_runtime))
+    yield from each(
         ("cpuset.cpus", cpu.cpus or None),
         ("cpuset.mems", cpu.mems or None),
     )
+
+
+def _shares(cpu: CPU) -> int | None:
+    """The kernel would take what is out of its range for the nearest that is in it."""
+    if not cpu.shares:
+        return None
+    if cpu.shares > _MOST_SHARES:
+        raise InvalidParameter(f"the maximum allowed cpu-shares is {_MOST_SHARES}")
+    if cpu.shares < _FEWEST_SHARES:
+        raise InvalidParameter(f"the minimum allowed cpu-shares is {_FEWEST_SHARES}")
+    return cpu.shares
+
+
+_FEWEST_SHARES, _MOST_SHARES = 2, 262144
+
+
+def _either_order(first: tuple[str, int | None], second: tuple[str, int | None]) -> Iterator[Setting]:
+    """Two limits that bound each other: the second goes first where the kernel refuses the first."""
+    if first[1] and second[1]:
+        yield Setting(first[0], str(first[1]), alternative=Setting(second[0], str(second[1])))
+        return
+    yield from each(*((file, value or None) for file, value in (first, second)))
 
 
 def _block_io(block: BlockIO) -> Iterator[Setting]:

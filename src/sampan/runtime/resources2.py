@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from sampan.errors import InvalidParameter, Unsupported
 from sampan.oci.runtime_spec import CPU, BlockIO, Memory, Resources
-from sampan.runtime.resources import Setting, each, rdma_limits, throttles
+from sampan.runtime.resources import Setting, each, rdma_limits, tasks_limit, throttles
 
 
 def settings(resources: Resources) -> Iterator[Setting]:
@@ -18,7 +18,7 @@ def settings(resources: Resources) -> Iterator[Setting]:
     if resources.cpu:
         yield from _cpu(resources.cpu)
     if resources.pids and resources.pids.limit is not None:
-        yield Setting("pids.max", str(resources.pids.limit) if resources.pids.limit > 0 else "max")
+        yield Setting("pids.max", tasks_limit(resources.pids.limit))
     if resources.block_io:
         yield from _block_io(resources.block_io)
     for page in resources.hugepage_limits:

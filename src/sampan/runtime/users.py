@@ -53,7 +53,8 @@ def resolve(root: int, user: str, group_add: Sequence[str] = ()) -> Identity:
 
 def with_home(process: Process, root: str) -> Process:
     """The process with HOME, where its environment has none: what passwd below ``root`` says, else /."""
-    if any(entry.startswith("HOME=") and entry != "HOME=" for entry in process.env):
+    named = [entry for entry in process.env if entry.startswith("HOME=")]
+    if named and named[-1] != "HOME=":
         return process
     fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

@@ -14,6 +14,7 @@ from sampan.runtime.mount_options import PROPAGATION
 HIGHEST_ID = (1 << 32) - 2
 """The last number a user or group can have: the one after it stands for none."""
 
+_LONGEST_LINK = 15
 _CLOCKS = {"monotonic", "boottime"}
 _DEVICE_TYPES = {"c", "u", "b", "p"}
 _IPC_SYSCTLS = {
@@ -23,8 +24,6 @@ _IPC_SYSCTLS = {
 _UTS_SYSCTLS = {"kernel.domainname", "kernel.hostname"}
 _UNSUPPORTED = {
     "intel_rdt": "linux.intelRdt: this runtime does not control cache and memory bandwidth allocation",
-    "memory_policy": "linux.memoryPolicy: this runtime does not set NUMA memory policies",
-    "net_devices": "linux.netDevices: this runtime does not move network devices",
 }
 
 
@@ -39,6 +38,9 @@ def check_linux(spec: Spec, linux: Linux) -> None:
             raise InvalidParameter(sentence)
     for found in _beyond([*linux.uid_mappings, *linux.gid_mappings]):
         raise InvalidParameter(f"id mapping {found.container_id} {found.host_id} {found.size}: ids have 32 bits")
+    for name in (*linux.net_devices, *(one.name for one in linux.net_devices.values() if one.name)):
+        if not 0 < len(name) <= _LONGEST_LINK or name in {".", ".."} or set(name) & set("/: "):
+            raise InvalidParameter(f'linux.netDevices: invalid network device name "{name}"')
     for clock in set(linux.time_offsets) - _CLOCKS:
         raise InvalidParameter(f'linux.timeOffsets: clock "{clock}" is not monotonic or boottime')
     if linux.mount_label and not Path("/sys/fs/selinux/enforce").exists():
@@ -70,6 +72,7 @@ def _contradictions(spec: Spec, linux: Linux, made: set[str]) -> tuple[tuple[boo
             bool(linux.time_offsets) and "time" not in made,
             "time namespace offsets specified, but time namespace isn't enabled in the config",
         ),
+        (bool(linux.net_devices) and "network" not in made, "unable to move network devices without a NET namespace"),
         (bool(spec.hostname) and "uts" not in made, "unable to set hostname without a private UTS namespace"),
         (bool(spec.domainname) and "uts" not in made, "unable to set domainname without a private UTS namespace"),
         (
@@ -104,7 +107,7 @@ def _check_resources(resources: Resources) -> None:
     for rule in resources.devices:
         if rule.type not in {"", "a", "b", "c"}:
             raise InvalidParameter(f'linux.resources.devices: type "{rule.type}" is not one of a, b, c')
-        if set(rule.access) - set("rwm"):
+        if rule.access and not set(rule.access) & set("rwm"):  # other letters mean nothing, as with runc
             raise InvalidParameter(f'linux.resources.devices: access "{rule.access}" is not of the letters r, w, m')
     for weight in resources.block_io.weight_device if resources.block_io else ():
         if weight.weight is None and weight.leaf_weight is None:

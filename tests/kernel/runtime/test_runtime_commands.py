@@ -64,7 +64,7 @@ def test_what_a_state_forbids_is_refused(runtime: Runtime) -> None:
     runtime.create("one", confined(SLEEP))
     assert "already exists" in runtime.call("create", "--bundle", str(runtime.directory), "one").stderr
     runtime.call("start", "one")
-    assert "cannot start a container in the running state" in runtime.call("start", "one").stderr
+    assert "cannot start an already running container" in runtime.call("start", "one").stderr
     assert "that is not stopped: running" in runtime.call("delete", "one").stderr
     runtime.call("kill", "one", "9")
     wait_for(runtime, "one", "stopped")

@@ -39,7 +39,11 @@ def test_swap_below_memory_is_refused() -> None:
 
 def test_the_period_comes_before_the_quota() -> None:
     quota = Resources(cpu=CPU(quota=50000, period=100000))
-    assert written(quota, 1) == [("cpu.cfs_period_us", "100000"), ("cpu.cfs_quota_us", "50000")]
+    (first,) = settings(quota, 1)
+    assert (first.file, first.value) == ("cpu.cfs_period_us", "100000")
+    assert first.alternative is not None
+    assert (first.alternative.file, first.alternative.value) == ("cpu.cfs_quota_us", "50000")
+    assert written(Resources(cpu=CPU(quota=50000)), 1) == [("cpu.cfs_quota_us", "50000")]
     assert written(quota, 2) == [("cpu.max", "50000 100000")]
 
 
@@ -58,8 +62,15 @@ def test_block_weights_span_the_scale() -> None:
     assert (io_weight(10), io_weight(1000)) == ("1", "10000")
 
 
-def test_a_pids_limit_of_zero_or_less_is_none() -> None:
-    assert written(Resources(pids=Pids(0)), 1) == written(Resources(pids=Pids(-1)), 2) == [("pids.max", "max")]
+@pytest.mark.parametrize(("limit", "value"), [(-1, "max"), (0, "1"), (1, "1"), (20, "20")])
+def test_a_pids_limit_of_zero_is_not_none(limit: int, value: str) -> None:
+    assert written(Resources(pids=Pids(limit)), 1) == written(Resources(pids=Pids(limit)), 2) == [("pids.max", value)]
+
+
+@pytest.mark.parametrize("shares", [1, 262145])
+def test_shares_that_the_kernel_would_change_are_refused(shares: int) -> None:
+    with pytest.raises(InvalidParameter, match="imum allowed cpu-shares is"):
+        settings(Resources(cpu=CPU(shares=shares)), 1)
 
 
 def test_throttles_name_the_device() -> None:

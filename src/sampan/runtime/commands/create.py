@@ -21,11 +21,11 @@ from sampan.runtime import hooks
 from sampan.runtime.cgroups import open_cgroup, prepare_cgroup
 from sampan.runtime.cli import one_id
 from sampan.runtime.commands.kill import destroy
-from sampan.runtime.compile import compile_launch
-from sampan.runtime.compile_process import ungrantable
+from sampan.runtime.compile import NET_DEVICES, compile_launch
+from sampan.runtime.compile_process import not_inherited, ungrantable
 from sampan.runtime.console import Foreground, send_console, send_pidfd
 from sampan.runtime.container import surroundings
-from sampan.runtime.error_log import warn_of_capabilities
+from sampan.runtime.error_log import warn_of_ambient, warn_of_capabilities
 from sampan.runtime.flags import Arguments, Kind, Switch, Text, parse
 from sampan.runtime.launch import StartFailed
 from sampan.runtime.plan import Plan
@@ -49,6 +49,10 @@ _CREATE: dict[str, Kind] = {
 }
 _SHORT = {"b": "bundle", "d": "detach"}
 _FIRST_PRESERVED = 3
+_NOT_STARTED = {
+    "stopped": "cannot start a container that has stopped",
+    "running": "cannot start an already running container",
+}
 
 
 def create(root: Path, words: list[str]) -> int:
@@ -67,7 +71,7 @@ def start(root: Path, words: list[str]) -> int:
         container = containers.find(container.record.id)
         status = container.status()
         if status != "created":
-            raise Conflict(f"cannot start a container in the {status} state")
+            raise Conflict(_NOT_STARTED.get(status, f"cannot start a container in the {status} state"))
         if container.spec.process is None:
             raise InvalidParameter("process: a program to run must be given")
         _go_on(container)
@@ -127,6 +131,7 @@ def _make(
     spec = load(bundle)
     check(spec)
     warn_of_capabilities(ungrantable(spec.process or Process()))
+    warn_of_ambient(not_inherited(spec.process or Process()))
     _check_console(spec, arguments, wait=wait)
     rootfs = _rootfs(bundle, spec)
     record = Record(container_id, str(bundle), rootfs, _now(), owner=_owner(), mount=mount_id(rootfs))
@@ -152,15 +157,15 @@ def _spawn(
         listener = None
         if waiting:
             listener = kept.enter_context(listen_beneath(container.directory, START_SOCKET))
-        plan = _plan(container, spec, arguments, None if listener is None else listener.fileno())
+        plan = _plan(container, spec, arguments, None if listener is None else listener.fileno(), plain=wait)
         deliver = deliver_to((spec.linux or Linux()).seccomp, container.state("creating", 0))
-        spawned = spawn(plan, lambda _name, pid: _create_runtime(container, spec, pid), deliver=deliver, wait=wait)
+        spawned = spawn(plan, lambda name, pid: _paused(container, spec, name, pid), deliver=deliver, wait=wait)
     record = msgspec.structs.replace(container.record, pid=spawned.pid, started=start_time(spawned.pid))
     return container.write(record), spawned
 
 
-def _plan(container: Container, spec: Spec, arguments: Arguments, start_socket: int | None) -> Plan:
-    """The cgroup made and the spec compiled."""
+def _plan(container: Container, spec: Spec, arguments: Arguments, start_socket: int | None, *, plain: bool) -> Plan:
+    """The cgroup made and the spec compiled; a ``plain`` terminal is one that is shown here."""
     record = container.record
     preserved = arguments.number("preserve-fds") or 0
     cgroup = prepare_cgroup(record.cgroup, (spec.linux or Linux()).resources)
@@ -172,6 +177,8 @@ def _plan(container: Container, spec: Spec, arguments: Arguments, start_socket: 
             keep=tuple(range(_FIRST_PRESERVED, _FIRST_PRESERVED + preserved)),
             environment=[f"{name}={value}" for name, value in os.environ.items()],
             state=container.state("creating", 1),
+            plain_console=plain,
+            find_program=True,
             start_socket=start_socket,
         )
         process = spec.process and with_home(spec.process, record.rootfs)
@@ -180,8 +187,13 @@ def _plan(container: Container, spec: Spec, arguments: Arguments, start_socket: 
     return plan
 
 
-def _create_runtime(container: Container, spec: Spec, pid: int) -> None:
-    """The hooks of the moment when the child has its namespaces and mounts, and waits."""
+def _paused(container: Container, spec: Spec, name: str, pid: int) -> None:
+    """The child waits: with its namespaces alone for network devices, with its mounts too for hooks."""
+    if name == NET_DEVICES:
+        from sampan.runtime.net_devices import move  # seldom needed
+
+        move((spec.linux or Linux()).net_devices, pid)
+        return
     known, state = spec.hooks or Hooks(), container.state("creating", pid)
     hooks.run("prestart", known.prestart, state)
     hooks.run("createRuntime", known.create_runtime, state)

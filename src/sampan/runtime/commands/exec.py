@@ -7,13 +7,13 @@ from pathlib import Path
 import msgspec
 
 from sampan.errors import Conflict, InvalidParameter
-from sampan.linux.cgroup2 import Cgroup2
 from sampan.oci.runtime_spec import Box, Capabilities, Linux, Process, Spec, User, decode
+from sampan.runtime import sub_cgroups
 from sampan.runtime.commands.create import write_pid
 from sampan.runtime.compile import compile_exec
 from sampan.runtime.compile_process import ungrantable
 from sampan.runtime.console import Foreground, send_console, send_pidfd
-from sampan.runtime.container import foreign_namespaces, inherit, open_tasks
+from sampan.runtime.container import foreign_namespaces, inherit
 from sampan.runtime.error_log import warn_of_capabilities
 from sampan.runtime.flags import Arguments, Kind, Switch, Text, Texts, parse
 from sampan.runtime.plan import Plan
@@ -75,8 +75,6 @@ def _check_status(container: Container, arguments: Arguments) -> None:
         raise Conflict("cannot exec in a stopped container")
     if status == "paused" and not arguments.on("ignore-paused"):
         raise Conflict("cannot exec in a paused container (use --ignore-paused to override)")
-    if arguments.texts("cgroup"):
-        raise InvalidParameter("exec --cgroup: a process runs in its container's own cgroup")
 
 
 def _check_console(process: Process, arguments: Arguments) -> None:
@@ -90,7 +88,7 @@ def _process(spec: Spec, arguments: Arguments) -> Process:
         return decode(Path(path).read_bytes(), Process, path)
     words = arguments.words[1:]
     if not words:
-        raise InvalidParameter("process args cannot be empty")
+        raise InvalidParameter("exec args cannot be empty")
     own = spec.process or Process(cwd="/")
     capabilities = own.capabilities or Capabilities()
     if more := [name.upper() for name in arguments.texts("cap")]:
@@ -99,13 +97,13 @@ def _process(spec: Spec, arguments: Arguments) -> Process:
         own,
         args=words,
         terminal=arguments.on("tty"),
-        cwd=arguments.text("cwd", own.cwd),
+        cwd=arguments.text("cwd") or own.cwd,
         env=[*own.env, *arguments.texts("env")],
         user=_user(own.user, arguments),
         capabilities=capabilities,
-        no_new_privileges=own.no_new_privileges or arguments.on("no-new-privs"),
-        apparmor_profile=arguments.text("apparmor", own.apparmor_profile),
-        selinux_label=arguments.text("process-label", own.selinux_label),
+        no_new_privileges=arguments.flag("no-new-privs", own.no_new_privileges),
+        apparmor_profile=arguments.text("apparmor") or own.apparmor_profile,
+        selinux_label=arguments.text("process-label") or own.selinux_label,
         console_size=_size() if arguments.on("tty") else None,
     )
 
@@ -120,13 +118,18 @@ def _with(had: Capabilities, more: list[str]) -> Capabilities:
 def _user(own: User, arguments: Arguments) -> User:
     """``--user uid[:gid]`` and ``--additional-gids``."""
     text = arguments.text("user")
-    gids = [int(gid) for gid in arguments.texts("additional-gids") if gid.isdecimal()]
-    if not text:
-        return msgspec.structs.replace(own, additional_gids=gids or own.additional_gids)
-    uid, _, gid = text.partition(":")
-    if not uid.isdecimal() or (gid and not gid.isdecimal()):
+    uid, colon, gid = text.partition(":")
+    if text and not (uid.isdecimal() and (gid.isdecimal() or not colon)):
         raise InvalidParameter(f'invalid user "{text}": expected uid[:gid]')
-    return User(int(uid), int(gid or 0), own.umask, gids or own.additional_gids)
+    more = arguments.texts("additional-gids")
+    if wrong := [gid for gid in more if not gid.isdecimal()]:
+        raise InvalidParameter(f"additional-gids must be a positive number {wrong[0]}")
+    return msgspec.structs.replace(
+        own,
+        uid=int(uid) if text else own.uid,
+        gid=int(gid) if colon else own.gid,
+        additional_gids=[*own.additional_gids, *map(int, more)],
+    )
 
 
 def _size() -> Box | None:
@@ -141,14 +144,12 @@ def _size() -> Box | None:
 def _plan(container: Container, spec: Spec, process: Process, arguments: Arguments) -> Plan:
     preserved = arguments.number("preserve-fds") or 0
     pid = container.record.pid
-    cgroup = container.cgroup
     with ExitStack() as opened:
         pidfd = os.pidfd_open(pid)
         opened.callback(os.close, pidfd)
-        tasks = open_tasks(cgroup, opened)
-        directory = cgroup.open() if isinstance(cgroup, Cgroup2) else None
-        if directory is not None:
-            opened.callback(os.close, directory)
+        tasks, directory = sub_cgroups.open_to_join(
+            container.cgroup, sub_cgroups.read(arguments.texts("cgroup")), pid, opened
+        )
         plan = compile_exec(
             process,
             spec.linux or Linux(),
@@ -158,6 +159,8 @@ def _plan(container: Container, spec: Spec, process: Process, arguments: Argumen
             cgroup_directory=directory,
             keep=tuple(range(3, 3 + preserved)),
             owned=[pidfd, *tasks, *([] if directory is None else [directory])],
+            plain_console=not arguments.on("detach"),
+            find_program=True,
         )
         opened.pop_all()
     return plan

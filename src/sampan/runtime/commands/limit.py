@@ -3,11 +3,12 @@
 import sys
 from pathlib import Path
 
-from sampan.errors import Conflict, EngineError, InvalidParameter
+from sampan.errors import Conflict, EngineError, InvalidParameter, Unsupported
 from sampan.linux.cgroup import Cgroup
 from sampan.oci.runtime_spec import CPU, BlockIO, Memory, Pids, Resources, decode
 from sampan.runtime.cgroups import update as apply
 from sampan.runtime.cli import one_id
+from sampan.runtime.error_log import warn
 from sampan.runtime.flags import Arguments, Kind, Text, parse
 from sampan.runtime.state import Container, Containers, locked
 
@@ -15,7 +16,7 @@ _UPDATE: dict[str, Kind] = dict.fromkeys(
     (
         "resources", "blkio-weight", "cpu-period", "cpu-quota", "cpu-burst", "cpu-share", "cpu-idle",
         "cpu-rt-period", "cpu-rt-runtime", "cpuset-cpus", "cpuset-mems", "memory", "memory-reservation",
-        "memory-swap", "kernel-memory", "kernel-memory-tcp", "pids-limit",
+        "memory-swap", "kernel-memory", "kernel-memory-tcp", "pids-limit", "l3-cache-schema", "mem-bw-schema",
     ),
     Text,
 )  # fmt: skip
@@ -36,6 +37,9 @@ def resume(root: Path, words: list[str]) -> int:
 def update(root: Path, words: list[str]) -> int:
     """``update [--resources FILE] [flags] ID``."""
     arguments = parse(words, _UPDATE, {"r": "resources", "cpu-shares": "cpu-share"}, anywhere=True)
+    _refuse_allocation(arguments)
+    if arguments.text("kernel-memory") or arguments.text("kernel-memory-tcp"):
+        warn("Kernel memory settings are ignored and will be removed")
     container_id = one_id(arguments.words, "update")
     container = Containers(root).find(container_id)
     with locked(container.directory):
@@ -44,15 +48,21 @@ def update(root: Path, words: list[str]) -> int:
     return 0
 
 
+def _refuse_allocation(arguments: Arguments) -> None:
+    if arguments.text("l3-cache-schema"):
+        raise Unsupported("Intel RDT/CAT: l3 cache schema is not enabled")
+    if arguments.text("mem-bw-schema"):
+        raise Unsupported("Intel RDT/MBA: memory bandwidth schema is not enabled")
+
+
 def _cgroup(root: Path, container_id: str, states: set[str], verb: str) -> Cgroup:
     return _of(Containers(root).find(container_id), states, verb)
 
 
 def _of(container: Container, states: set[str], verb: str) -> Cgroup:
     """The cgroup of a container in one of ``states``; raises Conflict."""
-    status = container.status()
-    if status not in states:
-        raise Conflict(f"cannot {verb} a container that is {status}")
+    if container.status() not in states:
+        raise Conflict("container not paused" if verb == "resume" else "container not running")
     cgroup = container.cgroup
     if cgroup is None:
         raise EngineError(f"container {container.record.id} has no cgroup")
@@ -64,7 +74,10 @@ def _resources(arguments: Arguments) -> Resources:
     if source := arguments.text("resources"):
         data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
         return decode(data, Resources, "resources")
-    number = arguments.number
+
+    def number(name: str) -> int | None:
+        return arguments.number(name) if arguments.text(name) else None
+
     return Resources(
         memory=Memory(
             limit=_bytes(arguments, "memory"),

@@ -16,7 +16,8 @@ _COLUMNS = ("ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER")
 def state(root: Path, words: list[str]) -> int:
     """``state ID``."""
     container = Containers(root).find(one_id(words, "state"))
-    print(json.dumps(_fields(container) | {"annotations": dict(container.spec.annotations)}, indent=2))
+    annotations = dict(container.spec.annotations)
+    print(json.dumps(_fields(container) | ({"annotations": annotations} if annotations else {}), indent=2))
     return 0
 
 
@@ -27,7 +28,7 @@ def list_(root: Path, words: list[str]) -> int:
     if arguments.on("quiet"):
         print("".join(f"{row['id']}\n" for row in rows), end="")
     elif _format(arguments.text("format", "table")) == "json":
-        print(json.dumps(rows))
+        print(json.dumps(rows, separators=(",", ":")))
     else:
         keys = [column.lower() for column in _COLUMNS]
         _table([_COLUMNS, *(tuple(str(row[key]) for key in keys) for row in rows)])
@@ -46,7 +47,7 @@ def ps(root: Path, words: list[str]) -> int:
         raise Conflict(f"container {container_id} is not running")
     pids = cgroup.pids()
     if _format(arguments.text("format", "table")) == "json":
-        print(json.dumps(pids))
+        print(json.dumps(pids, separators=(",", ":")))
         return 0
     _show_processes(options or ["-ef"], set(pids))
     return 0
@@ -91,7 +92,7 @@ def _fields(container: Container) -> dict[str, Any]:
 
 
 def _table(rows: Any) -> None:
-    """Columns as wide as their widest cell."""
-    widths = [max(len(row[index]) for row in rows) for index in range(len(_COLUMNS))]
+    """Columns of 12 and more, with three spaces behind their widest cell."""
+    widths = [max(12, *(len(row[index]) + 3 for row in rows)) for index in range(len(_COLUMNS))]
     for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        print("".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

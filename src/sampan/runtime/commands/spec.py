@@ -1,6 +1,7 @@
 """spec, features, and the commands that are refused."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from sampan.oci.runtime_spec import (
     Spec,
     encode,
 )
+from sampan.runtime.compile_process import MEMORY_FLAGS, MEMORY_MODES
 from sampan.runtime.flags import Switch, Text, parse
 from sampan.runtime.mount_options import ATTRIBUTES, MODES, PROPAGATION, SUPERBLOCK
 from sampan.runtime.seccomp import ACTIONS, FLAGS, known_architectures
@@ -47,19 +49,17 @@ _NAMESPACES = ("pid", "network", "ipc", "uts", "mount", "cgroup")
 
 def spec(_root: Path, words: list[str]) -> int:
     """``spec [--bundle DIR] [--rootless]``: write a config.json to start from."""
-    arguments = parse(words, {"bundle": Text, "rootless": Switch}, {"b": "bundle"})
+    arguments = parse(words, {"bundle": Text, "rootless": Switch}, {"b": "bundle"}, anywhere=True)
     path = Path(arguments.text("bundle", ".")) / "config.json"
     if path.exists():
-        raise Conflict(f"File {path} exists. Remove it first")
-    path.write_bytes(msgspec.json.format(encode(example(rootless=arguments.on("rootless"))), indent=2) + b"\n")
+        raise Conflict(f"File {path.name} exists. Remove it first")
+    path.write_text(json.dumps(json.loads(encode(example(rootless=arguments.on("rootless")))), indent="\t"))
     return 0
 
 
 def example(*, rootless: bool = False) -> Spec:
     """A spec that runs ``sh`` in ``rootfs``, confined as runc's example is."""
-    kinds = [*_NAMESPACES, *(["user"] if rootless else [])]
-    here = (IDMapping(0, 0, 1),) if rootless else ()
-    return Spec(
+    whole = Spec(
         process=Process(
             terminal=True,
             args=("sh",),
@@ -73,14 +73,34 @@ def example(*, rootless: bool = False) -> Spec:
         hostname="sampan",
         mounts=_MOUNTS,
         linux=Linux(
-            uid_mappings=here,
-            gid_mappings=here,
-            namespaces=tuple(Namespace(kind) for kind in kinds),
+            namespaces=tuple(Namespace(kind) for kind in _NAMESPACES),
             resources=Resources(devices=(DeviceCgroup(False, access="rwm"),)),
             masked_paths=_MASKED,
             readonly_paths=_READONLY,
         ),
     )
+    return _for_user(whole, os.geteuid(), os.getegid()) if rootless else whole
+
+
+def _for_user(whole: Spec, uid: int, gid: int) -> Spec:
+    """For a user without rights: in a user namespace of one id, on the host's network and its /sys, without limits."""
+    linux = whole.linux or Linux()
+    kept = [one for one in linux.namespaces if one.type != "network"]
+    own = {
+        "namespaces": (*kept, Namespace("user")),
+        "uid_mappings": (IDMapping(0, uid, 1),),
+        "gid_mappings": (IDMapping(0, gid, 1),),
+        "resources": None,
+    }
+    mounts = tuple(_for_user_mount(mount) for mount in whole.mounts)
+    return msgspec.structs.replace(whole, mounts=mounts, linux=msgspec.structs.replace(linux, **own))
+
+
+def _for_user_mount(mount: Mount) -> Mount:
+    if mount.destination == "/sys":
+        return Mount("/sys", "none", "/sys", ("rbind", "nosuid", "noexec", "nodev", "ro"))
+    options = tuple(option for option in mount.options if not option.startswith(("gid=", "uid=")))
+    return msgspec.structs.replace(mount, options=options)
 
 
 def features(_root: Path, _words: list[str]) -> int:
@@ -108,7 +128,8 @@ def features(_root: Path, _words: list[str]) -> int:
         "apparmor": {"enabled": False},
         "selinux": {"enabled": False},
         "intelRdt": {"enabled": False},
-        "netDevices": {"enabled": False},
+        "memoryPolicy": {"modes": sorted(MEMORY_MODES), "flags": sorted(MEMORY_FLAGS)},
+        "netDevices": {"enabled": True},
         "mountExtensions": {"idmap": {"enabled": True}},
     }
     hooks = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"]
@@ -118,8 +139,10 @@ def features(_root: Path, _words: list[str]) -> int:
         "hooks": hooks,
         "mountOptions": sorted(options),
         "linux": linux,
+        "annotations": {"org.opencontainers.runc.checkpoint.enabled": "false"},
+        "potentiallyUnsafeConfigAnnotations": [],
     }
-    print(json.dumps(told, indent=2))
+    print(json.dumps(told, indent=4))
     return 0
 
 
