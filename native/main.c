@@ -29,7 +29,8 @@ const char *__asan_default_options(void)
 int main(int count, char **arguments)
 {
     const char *mode = count > 1 ? arguments[1] : "";
-    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* while in a container's namespaces, none of its processes may trace us */
+    if (geteuid() == 0)
+        prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* while in a container's namespaces, none of its processes may trace us */
     prctl(PR_SET_NAME, "sampan-monitor", 0, 0, 0); /* else the number of the descriptor that was executed */
     fcntl(CONTROL, F_SETFD, FD_CLOEXEC);
     kernel_close_from(CONTROL + 1, 0);

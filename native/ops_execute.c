@@ -126,6 +126,26 @@ static void close_slots(struct performer *performer, int64_t keep, int64_t liste
     replace_fd(&performer->empty, -1);
 }
 
+static const int ending[] = {SIGHUP, SIGINT, SIGQUIT, SIGABRT, SIGTERM};
+#define ENDING (sizeof ending / sizeof *ending)
+
+static void end_by(int number)
+{
+    _exit(128 + number);
+}
+
+/* The first process of a pid namespace has no default actions: what would end any other must end it while it waits. */
+static int accept_start(int listener)
+{
+    struct sigaction end = {.sa_handler = end_by}, before[ENDING];
+    for (size_t i = 0; i < ENDING; i++)
+        sigaction(ending[i], &end, &before[i]);
+    int link = checked(accept4(listener, NULL, NULL, SOCK_CLOEXEC));
+    for (size_t i = 0; i < ENDING; i++)
+        sigaction(ending[i], &before[i], NULL);
+    return link;
+}
+
 /* Report "created" to the parent, which leaves; from here on whoever starts us is the parent. */
 int perform_wait_start(struct performer *performer, const struct operation *operation)
 {
@@ -137,7 +157,7 @@ int perform_wait_start(struct performer *performer, const struct operation *oper
     int result = note_send(performer->link, &note, -1);
     if (result < 0)
         return result;
-    int link = checked(accept4(listener, NULL, NULL, SOCK_CLOEXEC));
+    int link = accept_start(listener);
     if (link < 0)
         return link;
     replace_fd(&performer->link, link);

@@ -16,7 +16,7 @@ from sampan.linux.cgroup import Cgroup, hierarchies
 from sampan.linux.cgroup1 import Cgroup1
 from sampan.linux.cgroup2 import Cgroup2
 from sampan.linux.device_filter import DeviceRule
-from sampan.oci.runtime_spec import DeviceCgroup, Resources
+from sampan.oci.runtime_spec import DeviceCgroup, Linux, Resources, Spec
 from sampan.runtime import resources1, resources2
 from sampan.runtime.resources import Setting, write, write_each
 
@@ -45,6 +45,12 @@ def cgroup_path(container_id: str, parent: str = "") -> str:
     ``..`` in ``parent`` stays below the root.
     """
     return normpath(f"/{parent or DEFAULT_PARENT}/{container_id}").replace("//", "/")
+
+
+def cgroup_of(spec: Spec, container_id: str) -> str:
+    """The path that a bundle's container has: the spec's, from the root of the hierarchy, or ``/<id>`` as with runc."""
+    wanted = (spec.linux or Linux()).cgroups_path
+    return normpath(f"/{wanted or container_id}").replace("//", "/")
 
 
 def open_cgroup(path: str) -> Cgroup:

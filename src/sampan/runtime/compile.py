@@ -31,6 +31,9 @@ CREATE_RUNTIME = "createRuntime"
 NET_DEVICES = "netDevices"
 """Name of the pause at which the runtime moves network devices into the child's namespace."""
 
+MAP_IDS = "mapIds"
+"""Name of the pause at which newuidmap and newgidmap give the child its ids."""
+
 _LATE = ("cgroup", "time")
 """Namespaces clone does not make: the one comes after joining the cgroup, the other before the clone."""
 
@@ -43,8 +46,10 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     user namespaces of idmapped mounts, by destination; ``trees`` detached mounts that binds show, by destination
     (in place of their sources); ``start_socket`` where the child waits for ``start``; ``init`` puts the engine's init
     first; ``plain_console`` makes a terminal that adds no carriage returns; ``find_program`` looks for the program
-    before the last step, so that what is missing and what cannot be executed are told apart; ``keep`` stay open as 3,
-    4, …; ``state`` is what hooks in the container read, and ``environment`` what those before the pivot inherit.
+    before the last step, so that what is missing and what cannot be executed are told apart; not ``privileged`` is a
+    runtime that has rights in the new user namespace alone, and ``helped`` one whose ids others map (at ``MAP_IDS``);
+    ``keep`` stay open as 3, 4, …; ``state`` is what hooks in the container read, and ``environment`` what those before
+    the pivot inherit.
     """
 
     container_id: str
@@ -62,6 +67,8 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     pivot: bool = True
     plain_console: bool = False
     find_program: bool = False
+    privileged: bool = True
+    helped: bool = False
     keep: Sequence[int] = ()
     die_with_parent: bool = False
     state: State | None = None
@@ -89,6 +96,7 @@ class _Launch:
         self.new = {one.type for one in self.linux.namespaces if one.type not in around.namespaces}
         self.private = "mount" in self.new
         self.other_user = "user" in self.new or "user" in self.joined
+        self.early = self.other_user and around.privileged
         bundled = around.rootfs is None
         self.root_slot = self.slots.take() if bundled else self.rootfs
         self.mounts = compile_mounts.read(spec.mounts, self.slots, self._binds)
@@ -114,7 +122,7 @@ class _Launch:
         return Plan(operations, tuple(self.slots.fds), tuple(self.around.owned))
 
     def _stage(self) -> Iterator[Operation]:
-        if self.other_user:
+        if self.early:
             yield from compile_process.own_stdio(self.process, self.linux.uid_mappings)
             yield from self._take()
         yield from self._join(in_stage=True)
@@ -133,7 +141,11 @@ class _Launch:
     def _child(self) -> Iterator[Operation]:
         if "user" in self.new:
             maps = (self.linux.uid_mappings, self.linux.gid_mappings)
-            yield plan.MapIds(map_text(list(maps[0])), map_text(list(maps[1])), "allow")
+            if self.around.helped:
+                yield plan.Pause(MAP_IDS)
+            else:
+                allow = "allow" if self.around.privileged else "deny"
+                yield plan.MapIds(map_text(list(maps[0])), map_text(list(maps[1])), allow)
         if self.other_user:
             yield plan.SetIds(0, 0)  # the runtime's own ids mean nobody in there, and nobody owns no file
         yield from self._join(in_stage=False)
@@ -178,7 +190,7 @@ class _Launch:
             trees=self.around.trees,
             userns=self.userns,
             propagation=0 if wanted == kernel.MS_SHARED else wanted,
-            early=self.other_user,
+            early=self.early,
         )
 
     def _file_systems(self) -> Iterator[Operation]:
@@ -186,7 +198,7 @@ class _Launch:
 
         In a mount namespace that others are in too it is mounted at the root's path, as this process's root alone.
         """
-        if not self.other_user:
+        if not self.early:
             yield from self._take()
         if self.private:
             yield plan.SetPropagation("/", kernel.MS_SLAVE)  # of the host: what is bound below may stay so

@@ -20,6 +20,8 @@ def sentence(error: StartFailed) -> str:
         case "change_directory":
             failed = f'chdir to cwd ("{error.object}") set in config.json failed: {reason}'
             return f"unable to start container process: error during container init: {failed}"
+        case "set_scheduler" if error.errno == errno.EPERM:
+            return f"set_scheduler: {reason} (process scheduler can't be used together with AllowedCPUs)"
         case _:
             return str(error)
 

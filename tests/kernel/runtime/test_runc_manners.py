@@ -112,6 +112,51 @@ def test_what_a_state_forbids_is_told_in_runcs_words(runtime: Runtime) -> None:
         assert "container not running" in runtime.call(command, "one").stderr
 
 
+@pytest.mark.parametrize("signal", ["TERM", "INT", "HUP"])
+def test_what_ends_a_program_ends_one_that_is_only_created(runtime: Runtime, signal: str) -> None:
+    write(runtime, {}, SLEEP)
+    assert runtime.try_create("one") == (0, "")
+    assert runtime.call("kill", "one", signal).returncode == 0
+    deadline = time.monotonic() + 10
+    while runtime.status("one") != "stopped":
+        assert time.monotonic() < deadline
+
+
+def test_a_program_started_has_the_actions_of_signals_it_should(runtime: Runtime) -> None:
+    started(runtime, script="grep SigCgt /proc/self/status; exec sleep 1000")
+    deadline = time.monotonic() + 10
+    while "SigCgt:\t0000000000000000" not in (runtime.directory / "one.out").read_text():
+        assert time.monotonic() < deadline
+
+
+def test_processes_of_what_has_stopped_are_none(runtime: Runtime) -> None:
+    started(runtime, script="true")
+    deadline = time.monotonic() + 10
+    while runtime.status("one") != "stopped":
+        assert time.monotonic() < deadline
+    assert runtime.call("ps", "--format", "json", "one").stdout == "[]\n"
+    assert len(runtime.call("ps", "one").stdout.splitlines()) == 1
+
+
+def test_a_root_that_is_not_there_cannot_be_listed(runtime: Runtime) -> None:
+    done = runtime.call("list")
+    assert done.returncode == 1
+    assert "no such file or directory" in done.stderr
+
+
+def test_activated_sockets_come_before_preserved_descriptors(runtime: Runtime, tmp_path: Path) -> None:
+    write(runtime, {}, "echo $LISTEN_FDS $LISTEN_PID; cat <&3; cat <&4")
+    (tmp_path / "three").write_text("three\n")
+    (tmp_path / "four").write_text("four\n")
+    command = " ".join(runtime.command("run", "--preserve-fds", "1", "--bundle", str(tmp_path), "one"))
+    script = f"export LISTEN_FDS=1 LISTEN_PID=$$; exec {command} 3<{tmp_path}/three 4<{tmp_path}/four"
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout == "1 1\nthree\nfour\n", done.stderr
+    missing = runtime.call("run", "--preserve-fds", "7", "--bundle", str(tmp_path), "one")
+    assert missing.returncode == 1
+    assert "unable to stat preserved-fd" in missing.stderr
+
+
 def test_events_are_compact_and_tell_of_want_of_memory(runtime: Runtime) -> None:
     started(runtime, {"linux.resources": {"memory": {"limit": 16 << 20, "swap": 16 << 20}}})
     told = runtime.call("events", "--stats", "one").stdout

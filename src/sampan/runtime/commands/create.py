@@ -8,6 +8,7 @@ run      both at once; in the foreground it waits, gives the exit status and del
 import os
 import pwd
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -17,11 +18,11 @@ from sampan.errors import Conflict, EngineError, InvalidParameter
 from sampan.linux.pidfd import start_time
 from sampan.linux.unix_socket import listen_beneath
 from sampan.oci.runtime_spec import Hooks, Linux, Process, Spec, Versioned, decode
-from sampan.runtime import hooks
-from sampan.runtime.cgroups import open_cgroup, prepare_cgroup
+from sampan.runtime import hooks, kept, rootless
+from sampan.runtime.cgroups import cgroup_of, open_cgroup, prepare_cgroup
 from sampan.runtime.cli import one_id
 from sampan.runtime.commands.kill import destroy
-from sampan.runtime.compile import NET_DEVICES, compile_launch
+from sampan.runtime.compile import MAP_IDS, NET_DEVICES, compile_launch
 from sampan.runtime.compile_process import not_inherited, ungrantable
 from sampan.runtime.console import Foreground, send_console, send_pidfd
 from sampan.runtime.container import surroundings
@@ -48,7 +49,6 @@ _CREATE: dict[str, Kind] = {
     "no-subreaper": Switch,
 }
 _SHORT = {"b": "bundle", "d": "detach"}
-_FIRST_PRESERVED = 3
 _NOT_STARTED = {
     "stopped": "cannot start a container that has stopped",
     "running": "cannot start an already running container",
@@ -127,9 +127,11 @@ def _make(
     root: Path, arguments: Arguments, container_id: str, *, waiting: bool, wait: bool
 ) -> tuple[Container, Spawned]:
     """Make the container up to its process; if anything fails nothing of it stays."""
+    keep = kept.descriptors(kept.listening(), arguments.number("preserve-fds") or 0)
     bundle = Path(arguments.text("bundle", ".")).absolute()
     spec = load(bundle)
     check(spec)
+    rootless.check(spec)
     warn_of_capabilities(ungrantable(spec.process or Process()))
     warn_of_ambient(not_inherited(spec.process or Process()))
     _check_console(spec, arguments, wait=wait)
@@ -138,10 +140,10 @@ def _make(
     container = Containers(root).new(record, spec)
     with ExitStack() as undo, locked(container.directory):
         undo.callback(lambda: destroy(Containers(root).find(container_id)))
-        cgroup = cgroup_of(spec, container_id)
-        found = open_cgroup(cgroup).exists()
+        cgroup = "" if rootless.goes_without_cgroup(spec, container_id) else cgroup_of(spec, container_id)
+        found = bool(cgroup) and open_cgroup(cgroup).exists()
         container = container.write(msgspec.structs.replace(record, cgroup=cgroup, cgroup_found=found))
-        container, spawned = _spawn(container, spec, arguments, waiting=waiting, wait=wait)
+        container, spawned = _spawn(container, spec, arguments, keep, waiting=waiting, wait=wait)
         if pid_file := arguments.text("pid-file"):
             write_pid(Path(pid_file), spawned.pid)
         send_pidfd(arguments.text("pidfd-socket"), b"standard", spawned.pid)
@@ -150,38 +152,48 @@ def _make(
 
 
 def _spawn(
-    container: Container, spec: Spec, arguments: Arguments, *, waiting: bool, wait: bool
+    container: Container, spec: Spec, arguments: Arguments, keep: Sequence[int], *, waiting: bool, wait: bool
 ) -> tuple[Container, Spawned]:
     """Compile and perform; ``spawn`` closes what the plan owns, this the socket the child listens on."""
-    with ExitStack() as kept:
+    with ExitStack() as opened:
         listener = None
         if waiting:
-            listener = kept.enter_context(listen_beneath(container.directory, START_SOCKET))
-        plan = _plan(container, spec, arguments, None if listener is None else listener.fileno(), plain=wait)
+            listener = opened.enter_context(listen_beneath(container.directory, START_SOCKET))
+        plan = _plan(container, spec, arguments, keep, None if listener is None else listener.fileno(), plain=wait)
         deliver = deliver_to((spec.linux or Linux()).seccomp, container.state("creating", 0))
         spawned = spawn(plan, lambda name, pid: _paused(container, spec, name, pid), deliver=deliver, wait=wait)
     record = msgspec.structs.replace(container.record, pid=spawned.pid, started=start_time(spawned.pid))
     return container.write(record), spawned
 
 
-def _plan(container: Container, spec: Spec, arguments: Arguments, start_socket: int | None, *, plain: bool) -> Plan:
+def _plan(
+    container: Container,
+    spec: Spec,
+    arguments: Arguments,
+    keep: Sequence[int],
+    start_socket: int | None,
+    *,
+    plain: bool,
+) -> Plan:
     """The cgroup made and the spec compiled; a ``plain`` terminal is one that is shown here."""
     record = container.record
-    preserved = arguments.number("preserve-fds") or 0
-    cgroup = prepare_cgroup(record.cgroup, (spec.linux or Linux()).resources)
+    cgroup = prepare_cgroup(record.cgroup, (spec.linux or Linux()).resources) if record.cgroup else None
     with ExitStack() as opened:
         around = msgspec.structs.replace(
             surroundings(spec, record.id, cgroup, opened, bundle=Path(record.bundle)),
             keyring=not arguments.on("no-new-keyring"),
             pivot=not arguments.on("no-pivot"),
-            keep=tuple(range(_FIRST_PRESERVED, _FIRST_PRESERVED + preserved)),
+            keep=keep,
             environment=[f"{name}={value}" for name, value in os.environ.items()],
             state=container.state("creating", 1),
             plain_console=plain,
             find_program=True,
+            privileged=os.geteuid() == 0,
+            helped=rootless.needs_help(spec),
             start_socket=start_socket,
         )
         process = spec.process and with_home(spec.process, record.rootfs)
+        process = process and msgspec.structs.replace(process, env=[*process.env, *kept.environment(kept.listening())])
         plan = compile_launch(msgspec.structs.replace(spec, process=process), around)
         opened.pop_all()
     return plan
@@ -189,6 +201,9 @@ def _plan(container: Container, spec: Spec, arguments: Arguments, start_socket: 
 
 def _paused(container: Container, spec: Spec, name: str, pid: int) -> None:
     """The child waits: with its namespaces alone for network devices, with its mounts too for hooks."""
+    if name == MAP_IDS:
+        rootless.map_ids(spec, pid)
+        return
     if name == NET_DEVICES:
         from sampan.runtime.net_devices import move  # seldom needed
 
@@ -209,12 +224,6 @@ def load(bundle: Path) -> Spec:
         raise InvalidParameter(f"bundle {bundle} is not a directory") from None
     decode(data, Versioned)
     return decode(data, Spec)
-
-
-def cgroup_of(spec: Spec, container_id: str) -> str:
-    """The cgroup's path: the spec's, taken from the root of the hierarchy, or ``/<id>`` as runc has it."""
-    wanted = (spec.linux or Linux()).cgroups_path
-    return os.path.normpath(f"/{wanted or container_id}").replace("//", "/")
 
 
 def write_pid(path: Path, pid: int) -> None:

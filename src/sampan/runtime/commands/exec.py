@@ -1,6 +1,7 @@
 """exec: another process in a running container."""
 
 import os
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import msgspec
 
 from sampan.errors import Conflict, InvalidParameter
 from sampan.oci.runtime_spec import Box, Capabilities, Linux, Process, Spec, User, decode
-from sampan.runtime import sub_cgroups
+from sampan.runtime import kept, sub_cgroups
 from sampan.runtime.commands.create import write_pid
 from sampan.runtime.compile import compile_exec
 from sampan.runtime.compile_process import ungrantable
@@ -50,6 +51,7 @@ def exec_(root: Path, words: list[str]) -> int:
     arguments = parse(words, _EXEC, _SHORT)
     if not arguments.words:
         raise InvalidParameter('sampan-runtime: "exec" requires a minimum of 1 argument')
+    keep = kept.descriptors(0, arguments.number("preserve-fds") or 0)
     container = Containers(root).find(arguments.words[0])
     _check_status(container, arguments)
     spec = container.spec
@@ -58,7 +60,7 @@ def exec_(root: Path, words: list[str]) -> int:
     _check_console(process, arguments)
     detach = arguments.on("detach")
     deliver = deliver_to((spec.linux or Linux()).seccomp, container.state())
-    spawned = spawn(_plan(container, spec, process, arguments), deliver=deliver, wait=not detach)
+    spawned = spawn(_plan(container, spec, process, arguments, keep), deliver=deliver, wait=not detach)
     if pid_file := arguments.text("pid-file"):
         write_pid(Path(pid_file), spawned.pid)
     send_pidfd(arguments.text("pidfd-socket"), b"setns", spawned.pid)
@@ -141,8 +143,7 @@ def _size() -> Box | None:
     return Box(size.lines, size.columns)
 
 
-def _plan(container: Container, spec: Spec, process: Process, arguments: Arguments) -> Plan:
-    preserved = arguments.number("preserve-fds") or 0
+def _plan(container: Container, spec: Spec, process: Process, arguments: Arguments, keep: Sequence[int]) -> Plan:
     pid = container.record.pid
     with ExitStack() as opened:
         pidfd = os.pidfd_open(pid)
@@ -157,7 +158,7 @@ def _plan(container: Container, spec: Spec, process: Process, arguments: Argumen
             flags=foreign_namespaces(pid),
             cgroup_tasks=tasks,
             cgroup_directory=directory,
-            keep=tuple(range(3, 3 + preserved)),
+            keep=keep,
             owned=[pidfd, *tasks, *([] if directory is None else [directory])],
             plain_console=not arguments.on("detach"),
             find_program=True,

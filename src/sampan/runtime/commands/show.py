@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from sampan.errors import Conflict, InvalidParameter
+from sampan.errors import Conflict, InvalidParameter, NotFound
 from sampan.oci.runtime_spec import VERSION
-from sampan.runtime.cli import one_id
+from sampan.runtime.cli import default_root, one_id
 from sampan.runtime.flags import Switch, Text, parse
 from sampan.runtime.state import Container, Containers
 
@@ -24,6 +24,8 @@ def state(root: Path, words: list[str]) -> int:
 def list_(root: Path, words: list[str]) -> int:
     """``list [--format table|json] [--quiet]``."""
     arguments = parse(words, {"format": Text, "quiet": Switch}, {"f": "format", "q": "quiet"})
+    if not root.is_dir() and str(root) != default_root():
+        raise NotFound(f"open {root}: no such file or directory")
     rows = [_fields(container) for container in Containers(root)]
     if arguments.on("quiet"):
         print("".join(f"{row['id']}\n" for row in rows), end="")
@@ -43,9 +45,9 @@ def ps(root: Path, words: list[str]) -> int:
     container_id, *options = arguments.words
     container = Containers(root).find(container_id)
     cgroup = container.cgroup
-    if cgroup is None or container.status() == "stopped":
-        raise Conflict(f"container {container_id} is not running")
-    pids = cgroup.pids()
+    if cgroup is None:
+        raise Conflict(f"container {container_id} has no cgroup")
+    pids = cgroup.pids() if cgroup.exists() else []
     if _format(arguments.text("format", "table")) == "json":
         print(json.dumps(pids, separators=(",", ":")))
         return 0
