@@ -340,3 +340,56 @@ def test_a_subpath_that_is_not_there_is_not_found(client: docker.DockerClient) -
 def test_labels_and_profiles_mean_nothing_without_the_kernels_part(client: docker.DockerClient) -> None:
     options = ["label=level:s0:c100,c200", "apparmor=docker-default"]
     client.containers.create("busybox", "true", network_mode="none", security_opt=options).remove()
+
+
+SWARM_QUERIES = (
+    ("POST", "/swarm/update", 400, "invalid swarm version '': strconv.ParseUint: parsing \"\": invalid syntax"),
+    ("POST", "/nodes/x/update?version=a", 400, "invalid node version 'a': strconv.ParseUint: parsing \"a\": invalid"),
+    ("POST", "/services/x/update", 400, "invalid service version ''"),
+    ("POST", "/secrets/x/update", 400, "invalid secret version"),
+    ("POST", "/configs/x/update", 400, "invalid config version"),
+    ("GET", "/services?filters=bad", 400, "invalid filter"),
+    ("GET", '/services?filters={"bogus":["x"]}', 400, "invalid filter 'bogus'"),
+    ("GET", "/services/x/logs", 400, "must specify at least one of 'stdout' or 'stderr'"),
+    ("POST", "/swarm/update?version=1", 503, "This node is not a swarm manager."),
+    ("GET", "/services/x/logs?stdout=1", 503, "This node is not a swarm manager."),
+    ("POST", "/swarm/unlock", 503, "This node is not a swarm manager."),
+)
+
+
+@pytest.mark.parametrize(("method", "path", "status", "sentence"), SWARM_QUERIES)
+def test_a_wrong_query_is_refused_before_the_swarm_is_missed(
+    client: docker.DockerClient, method: str, path: str, status: int, sentence: str
+) -> None:
+    code, told = asked(client, method, path, None)
+    assert (code, sentence in told) == (status, True), told
+
+
+def test_an_exec_is_forgotten_with_its_container(client: docker.DockerClient, run: Callable[..., Container]) -> None:
+    container = run()
+    made = client.api.exec_create(container.id, "true")["Id"]
+    client.api.exec_start(made)
+    container.remove(force=True)
+    assert asked(client, "GET", f"/exec/{made}/json", None) == (404, f"No such exec instance: {made}")
+
+
+def test_keys_that_are_none_are_refused_where_they_are_given(
+    client: docker.DockerClient, run: Callable[..., Container]
+) -> None:
+    container = run()
+    body = json.dumps({"Cmd": ["true"], "DetachKeys": "bogus"}).encode()
+    path = f"/containers/{container.id}"
+    assert asked(client, "POST", f"{path}/exec", body) == (500, "Invalid escape keys (bogus) provided")
+    answer = client.api.request("POST", f"{client.api.base_url}/v1.52{path}/attach?detachKeys=bogus", timeout=10)
+    assert (answer.status_code, answer.text) == (400, "Invalid detach keys (bogus) provided\r\n")
+
+
+def test_a_file_is_no_directory(client: docker.DockerClient, run: Callable[..., Container]) -> None:
+    path = f"/containers/{run().id}/archive?path=/etc/passwd/"
+    assert asked(client, "GET", path, None) == (400, "lstat /etc/passwd/: not a directory")
+
+
+def test_a_push_of_nothing_ends_in_its_own_stream(client: docker.DockerClient) -> None:
+    status, *rest = client.api.push("nothing", stream=True, decode=True)
+    assert "The push refers to repository" in status["status"]
+    assert rest[0]["error"] == "An image does not exist locally with the tag: nothing"

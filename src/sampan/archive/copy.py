@@ -252,5 +252,5 @@ def _open(root: int, path: str, flags: int = 0) -> int:
         raise NotFound(f"Could not find the file {path} in container") from None
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENAMETOOLONG) or (error.errno == errno.ENOTDIR and not flags):
-            raise InvalidParameter(f"{path}: {error.strerror}") from error
+            raise InvalidParameter(f"lstat {path}: {os.strerror(error.errno).lower()}") from error
         raise

@@ -17,7 +17,7 @@ from sampan.engine.container import Container
 from sampan.engine.context import Context
 from sampan.engine.detach_keys import parse_detach_keys
 from sampan.engine.logs import Logs
-from sampan.errors import InvalidParameter
+from sampan.errors import EngineError, InvalidParameter
 from sampan.runtime.launch import AtEnd, AttachedStream, Ending, MonitorGone
 
 DETACH_KEYS = b"\x10\x11"
@@ -90,7 +90,7 @@ def detach_keys(options: AttachOptions) -> bytes:
         return DETACH_KEYS
     try:
         return parse_detach_keys(options.detach_keys)
-    except InvalidParameter:
+    except EngineError:
         raise InvalidParameter(f"Invalid detach keys ({options.detach_keys}) provided") from None
 
 

@@ -303,8 +303,12 @@ class Execs:
             self._ended(process, end.status)
 
     async def inspect(self, exec_id: str) -> ExecInspect:
-        """State and exit status."""
+        """State and exit status; raises NoSuchExec once its container is removed, too."""
         process = self._find(exec_id)
+        try:
+            self._catalog.find(process.container.id)
+        except NoSuchContainer:
+            raise NoSuchExec(exec_id) from None
         self._hear(process)
         request = process.request
         program, *arguments = request.cmd or [""]

@@ -95,10 +95,10 @@ class Registries:
             wanted = [name.with_tag(tag or DEFAULT_TAG)]
         else:
             wanted = [reference for reference, _ in self._storage.images.references(name.name) if reference.tag]
-        if not wanted:
-            raise NotFound(f"An image does not exist locally with the tag: {name.familiar_name}")
         remote = self._remote(name, options.auth)
         await progress.send(status(f"The push refers to repository [{name.name}]"))
+        if not wanted:
+            raise NotFound(f"An image does not exist locally with the tag: {name.familiar_name}")
         for reference in wanted:
             await self._pusher.push(remote, reference, _platform(options.platform), progress)
             named = self._storage.images.target(reference)

@@ -194,6 +194,8 @@ class Networks:
         name = request_.config_from.network if request_.config_from else ""
         if not name:
             return None
+        if request_.config_only:
+            request.check_template(request_)
         request.check_dependent(request_)
         found = self._by_name(name)
         if found is None or not found.summary.config_only:

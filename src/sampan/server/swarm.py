@@ -7,7 +7,8 @@ from typing import NoReturn
 
 from aiohttp import web
 
-from sampan.errors import Unavailable, Unsupported
+from sampan.api import json
+from sampan.errors import InvalidParameter, Unavailable, Unsupported
 from sampan.server.call import Call
 from sampan.server.routes import Handler, Route, reads
 
@@ -47,13 +48,53 @@ MANAGER_ONLY = (
     ("POST", "/configs/{id}/update", "config_update"),
 )
 
+VERSIONED = {
+    "swarm_update": "swarm",
+    "node_update": "node",
+    "service_update": "service",
+    "secret_update": "secret",
+    "config_update": "config",
+}
+"""Operations that name the version of the object they change, and what they call it."""
+
+WITHOUT_REASON = frozenset({"secret", "config"})
+"""Objects whose wrong version is refused without saying why."""
+
+LISTS = frozenset({"node_list", "service_list", "task_list", "secret_list", "config_list"})
+
+SERVICE_FILTERS = ("name", "id", "label", "mode", "runtime")
+
+LOGS = frozenset({"service_logs", "task_logs"})
+
 
 def _refusing(operation: str) -> Handler:
     async def handler(call: Call) -> NoReturn:
+        _check(operation, call)
         raise Unavailable(NOT_A_MANAGER)
 
     handler.__name__ = operation
     return handler
+
+
+def _check(operation: str, call: Call) -> None:
+    """Raises InvalidParameter for a query that dockerd refuses before it looks for its swarm."""
+    if operation in VERSIONED:
+        _check_version(VERSIONED[operation], call.text("version"))
+    if operation in LISTS:
+        asked = call.filters()
+        if operation == "service_list":
+            asked.validate(SERVICE_FILTERS)
+    if operation in LOGS and not call.flag("stdout") and not call.flag("stderr"):
+        raise InvalidParameter("must specify at least one of 'stdout' or 'stderr'")
+
+
+def _check_version(what: str, text: str) -> None:
+    if text.isascii() and text.isdecimal():
+        return
+    if what in WITHOUT_REASON:
+        raise InvalidParameter(f"invalid {what} version")
+    why = f"strconv.ParseUint: parsing {json.quote(text)}: invalid syntax"
+    raise InvalidParameter(f"invalid {what} version '{text}': {why}")
 
 
 async def swarm_init(call: Call) -> web.StreamResponse:
@@ -69,7 +110,7 @@ async def swarm_leave(call: Call) -> web.StreamResponse:
 
 
 async def swarm_unlock(call: Call) -> web.StreamResponse:
-    raise Unavailable(NOT_IN_A_SWARM)
+    raise Unavailable(NOT_A_MANAGER)
 
 
 ROUTES: tuple[Route, ...] = (
