@@ -172,3 +172,16 @@ def test_tmpfs_and_read_only_root(run: Run, shell: Shell) -> None:
     assert container.exec_run("touch /no").exit_code != 0
     shell(container, "touch /scratch/yes")
     assert "size=1024k" in shell(container, "grep /scratch /proc/mounts")
+
+
+def test_a_read_only_root_takes_copies_into_its_writable_volumes_alone(client: docker.DockerClient, run: Run) -> None:
+    binds = {"kept": {"bind": "/kept", "mode": "rw"}, "sealed": {"bind": "/sealed", "mode": "ro"}}
+    container = run("sleep 60", read_only=True, volumes=binds)
+    assert container.put_archive("/kept", archive(a=b"one"))
+    for place, said in (("/tmp", "container rootfs is marked read-only"), ("/sealed", "mounted volume is marked")):
+        with pytest.raises(APIError, match=said) as refused:
+            container.put_archive(place, archive(a=b"one"))
+        assert refused.value.status_code == 400
+    container.remove(force=True)
+    for name in binds:
+        client.volumes.get(name).remove()

@@ -27,7 +27,7 @@ from sampan.engine.context import Context
 from sampan.engine.hosts_files import PLACES
 from sampan.engine.mounts import id_maps
 from sampan.engine.starting import make_directory
-from sampan.errors import Forbidden, InvalidParameter, NotFound, NotRunning, Unsupported
+from sampan.errors import InvalidParameter, NotFound, NotRunning, Unsupported
 from sampan.linux import userns
 from sampan.linux.idmap import IdMap, acting_as_root, of_process
 from sampan.linux.mount import clone_mount, idmap, move_mount
@@ -127,9 +127,9 @@ class Files:
         """Refuse to write where the container itself may not."""
         point = deepest_mount(container, path)
         if point is not None and not point.rw:
-            raise Forbidden("mounted volume is marked read-only")
+            raise InvalidParameter("mounted volume is marked read-only")
         if point is None and container.record.host_config.readonly_rootfs:
-            raise Forbidden("container rootfs is marked read-only")
+            raise InvalidParameter("container rootfs is marked read-only")
 
     @contextmanager
     def root(self, container: Container) -> Iterator[tuple[int, IdMap | None]]:
@@ -224,7 +224,7 @@ def attach(root: int, point: MountPoint, remap: Mapped | None, namespace: int | 
 
 def deepest_mount(container: Container, path: str) -> MountPoint | None:
     """The mount of the user that ``path`` is on."""
-    clean = posixpath.normpath("/" + path)
+    clean = posixpath.normpath("/" + path.lstrip("/"))
     points = [record.point for record in container.record.mounts]
     above = [point for point in points if (clean + "/").startswith(point.destination.rstrip("/") + "/")]
     return max(above, key=lambda point: len(point.destination), default=None)
