@@ -114,14 +114,11 @@ def _network(network: NetworkResources) -> Iterator[Setting]:
 def device_writes(rules: Sequence[DeviceCgroup]) -> Iterator[tuple[str, list[str]]]:
     """The device rules in order: each is one write to ``devices.allow`` or ``devices.deny``, runs of one file together.
 
-    After a rule for everything that allows it the list stays the parent's.
+    Where everything is allowed, more that is allowed beside it is not written: it changes nothing.
     """
     for allow, alike in groupby(rules, key=attrgetter("allow")):
         values = [_device(rule) for rule in alike]
-        if allow and EVERYTHING in values:
-            yield "devices.allow", values[: values.index(EVERYTHING) + 1]
-            return
-        yield "devices.allow" if allow else "devices.deny", values
+        yield "devices.allow" if allow else "devices.deny", [EVERYTHING] if EVERYTHING in values else values
 
 
 EVERYTHING = "a"

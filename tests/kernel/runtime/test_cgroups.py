@@ -130,6 +130,17 @@ def test_devices_of_the_list_are_allowed_and_no_others() -> None:
     assert "Operation not permitted" in output
 
 
+@pytest.mark.parametrize("denied", [False, True])
+def test_what_is_denied_after_everything_was_allowed_is_denied(denied: bool) -> None:
+    rules = [DeviceCgroup(True), DeviceCgroup(False, "c", 1, 11)][: 2 if denied else 1]
+    made = prepare_cgroup(f"{PARENT}/most", Resources(devices=rules))
+    process = inside(made, "sh", "-c", "head -c 1 /dev/kmsg")
+    output = process.communicate(b"go\n", timeout=30)[0].decode()
+    made.remove()
+    open_cgroup(PARENT).remove()
+    assert ("Operation not permitted" in output) == denied
+
+
 def test_the_program_of_version_2_decides_by_type_number_and_access() -> None:
     unified = hierarchies().unified
     assert unified, "no cgroup2 is mounted: the device program cannot be tried"

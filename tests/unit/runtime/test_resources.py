@@ -107,5 +107,6 @@ def test_device_rules_of_one_kind_are_written_together_in_order() -> None:
     ]
 
 
-def test_nothing_is_written_after_everything_was_allowed() -> None:
-    assert list(device_writes((DeviceCgroup(True), DeviceCgroup(True, "c", 1, 3)))) == [("devices.allow", ["a"])]
+def test_where_everything_is_allowed_only_what_is_denied_is_written_beside_it() -> None:
+    rules = (DeviceCgroup(True), DeviceCgroup(True, "c", 1, 3), DeviceCgroup(False, "c", 1, 11))
+    assert list(device_writes(rules)) == [("devices.allow", ["a"]), ("devices.deny", ["c 1:11 rwm"])]
