@@ -1,8 +1,12 @@
 """Garbage collection beside pushes."""
 
+import asyncio
+import logging
 import time
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from sampan.registry.server import records
 from sampan.registry.server.config import GC
@@ -89,3 +93,28 @@ async def test_forgotten_uploads_are_thrown_away(client: Any) -> None:
     done = await client.registry.collector.collect(time.time() + 25 * 3600)
     assert done.uploads == 1
     assert (await client("GET", location)).status == 404
+
+
+class Warned(logging.Handler):
+    """Tells a test that the collector has warned."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.said = asyncio.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        assert record.getMessage().startswith("the clock was set")
+        self.said.set()
+
+
+@pytest.mark.parametrize("jump", [365 * 86400, -365 * 86400])
+async def test_a_clock_that_was_set_makes_no_lease_old(serve: Any, monkeypatch: pytest.MonkeyPatch, jump: int) -> None:
+    client = await serve(gc=GC(interval="0s", grace="1h"))
+    await client.push_blob("a/b", b"{}")
+    told, warned, log = time.time, Warned(), logging.getLogger("sampan.registry.server.collector")
+    log.addHandler(warned)
+    monkeypatch.setattr(time, "time", lambda: told() + jump)
+    async with asyncio.timeout(20):
+        await warned.said.wait()
+    log.removeHandler(warned)
+    assert (await client.push_manifest("a/b", "1", client.manifest_of(b"{}"))).status == 201

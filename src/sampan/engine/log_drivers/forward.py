@@ -20,7 +20,7 @@ from sampan.engine.log_drivers.journald import Journald
 from sampan.engine.log_drivers.message import Entry, Source, check_tag
 from sampan.engine.log_drivers.options import check, duration
 from sampan.engine.log_drivers.syslog import Syslog
-from sampan.engine.log_drivers.values import size
+from sampan.engine.log_drivers.values import boolean, size
 
 log = logging.getLogger("sampan.logs")
 
@@ -83,7 +83,12 @@ def patience_of(driver: str, options: Mapping[str, str]) -> Patience:
 
 
 def room_of(options: Mapping[str, str]) -> int:
-    """Bytes that may wait in memory for a receiver before entries are dropped; 0 where none is dropped."""
+    """Bytes that may wait in memory for a receiver before entries are dropped; 0 where none is dropped.
+
+    fluentd bounds what waits by an option of its own once it is asynchronous.
+    """
+    if boolean(options.get("fluentd-async") or "false") and options.get("fluentd-buffer-limit"):
+        return size(options["fluentd-buffer-limit"])
     if options.get("mode", "") != "non-blocking":
         return 0
     return size(options.get("max-buffer-size", "")) if options.get("max-buffer-size") else DEFAULT_BUFFER

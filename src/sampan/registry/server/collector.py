@@ -29,6 +29,8 @@ from sampan.registry.server.uploads import Uploads
 _log = logging.getLogger(__name__)
 _BATCH = 200
 _STALE_UPLOADS = 24
+_SET = 60.0
+"""Seconds between the time of day and the time that passed, from which on the clock was set."""
 
 
 @dataclass
@@ -53,6 +55,7 @@ class Collector:
         self._uploads = uploads
         self._metrics = metrics
         self._task: asyncio.Task[None] | None = None
+        self._offset, self._steady_from = time.time() - time.monotonic(), 0.0
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.get_running_loop().create_task(self._run(), name="registry-gc")
@@ -67,10 +70,20 @@ class Collector:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(seconds(self._config.interval))
+            if not self._clock_is_steady():
+                _log.warning("the clock was set: nothing is collected until all leases are of the new time")
+                continue
             try:
                 _log.info("collected %s", await self.collect(time.time() - seconds(self._config.grace)))
             except (EngineError, OSError) as error:
                 _log.warning("garbage collection gave up, and will try again: %s", error)
+
+    def _clock_is_steady(self) -> bool:
+        """Whether the time of day has gone on evenly for a grace: only then do ages of leases say anything."""
+        offset, now = time.time() - time.monotonic(), time.monotonic()
+        if abs(offset - self._offset) > _SET:
+            self._offset, self._steady_from = offset, now + seconds(self._config.grace)
+        return now >= self._steady_from
 
     async def collect(self, before: float) -> Collected:
         """Remove garbage that nobody touched since ``before`` (seconds since 1970)."""

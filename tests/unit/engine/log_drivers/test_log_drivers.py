@@ -222,3 +222,18 @@ async def test_fluentd_waits_for_the_receipt_it_asks_for(tmp_path: Path) -> None
         with pytest.raises(OSError, match="another message"):
             await driver.send(OUT)
         await driver.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "room"),
+    [
+        ({}, 0),
+        ({"mode": "non-blocking"}, 1 << 20),
+        ({"mode": "non-blocking", "max-buffer-size": "4m"}, 4 << 20),
+        ({"fluentd-buffer-limit": "2m"}, 0),
+        ({"fluentd-async": "true"}, 0),
+        ({"fluentd-async": "true", "fluentd-buffer-limit": "2m"}, 2 << 20),
+    ],
+)
+def test_what_may_wait_for_a_receiver_is_bounded_where_options_say_so(options: dict[str, str], room: int) -> None:
+    assert forward.room_of(options) == room
