@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -239,3 +240,41 @@ def test_networks_without_interfaces_show_their_containers_too(run: Run, client:
         assert shown["EndpointID"] == one.attrs["NetworkSettings"]["Networks"][name]["EndpointID"] != ""
         one.remove(force=True)
         assert one.id not in client.networks.get(name).attrs["Containers"]
+
+
+def test_a_containers_networks_may_change_all_at_once(run: Run, shell: Shell, client: Any, network: Any) -> None:
+    networks = [network(f"net{number}", enable_ipv6=number % 2 == 0) for number in range(5)]
+    one = run(network_mode="bridge", ports={"80/tcp": None})
+    with ThreadPoolExecutor(5) as pool:
+        for _ in range(3):
+            list(pool.map(lambda each: each.connect(one), networks))
+            assert attached(one) == {"bridge", *(each.name for each in networks)}
+            assert shell(one, "ip link | grep -c ': eth'") == "6"
+            addresses = {each["IPAddress"] for each in one.attrs["NetworkSettings"]["Networks"].values()}
+            assert addresses <= set(shell(one, "cat /etc/hosts").split())
+            list(pool.map(lambda each: each.disconnect(one), networks))
+            assert attached(one) == {"bridge"}
+            assert shell(one, "ip link | grep -c ': eth'") == "1"
+        refusals = list(pool.map(lambda _: refusal(lambda: networks[0].connect(one)), range(4)))
+    assert sorted(refusals)[1:] == [403, 403, 403]
+    assert one.attrs["NetworkSettings"]["Ports"]["80/tcp"]
+
+
+def refusal(work: Callable[[], object]) -> int:
+    """The status with which ``work`` is refused, 0 if it is not."""
+    try:
+        work()
+    except APIError as error:
+        return int(error.status_code)
+    return 0
+
+
+def test_who_shares_a_restarted_containers_namespace_finds_the_new_one(run: Run, shell: Shell) -> None:
+    one = run(name="one", network_mode="bridge")
+    two = run(network_mode="container:one")
+    one.restart(timeout=0)
+    two.restart(timeout=0)
+    assert shell(one, "readlink /proc/1/ns/net") == shell(two, "readlink /proc/1/ns/net")
+    assert shell(one, "cat /etc/hosts") == shell(two, "cat /etc/hosts")
+    one.stop(timeout=0)
+    refused(409, "cannot join network namespace of a non running container", lambda: two.restart(timeout=0))

@@ -3,6 +3,7 @@
 ``Live`` owns every descriptor of it; ``close`` lets go of them all.
 """
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from ipaddress import ip_address, ip_network
@@ -39,6 +40,8 @@ class Live:
         self.held: list[Held] = []
         self.published: list[Published] = []
         self.proxies: dict[tuple[Held, Address], Proxy] = {}
+        self.changing = asyncio.Lock()
+        """Held by whoever changes it: starts, connections, publications and the end come one after the other."""
         self._defaults: dict[int, Address] = {}
 
     @property

@@ -322,22 +322,27 @@ class Networks:
         network = self._find(reference)
         asked = request_.endpoint_config or n.EndpointSettings()
         self._check_connectable(network, member, asked)
-        settings = asked
-        if live := self._sandboxes.live.get(member.container_id):
-            if network.id in live.plugged:
-                name = member.name.removeprefix("/")
-                raise Forbidden(f"endpoint with name {name} already exists in network {network.name}")
-            if network.name in LINKLESS:
-                live.sandbox.endpoints[network.name] = self._linkless_endpoint(network.name, member.container_id)
-            else:
-                await self._sandboxes.connect(live, network, asked)
-            settings = recorded(live.sandbox.endpoints[network.name], asked)
-            self._tell("connect", network, member.container_id)
-        elif network.name in member.endpoints:
-            return
+        async with self._sandboxes.changing(member.container_id) as live:
+            settings = await self._connect(live, member, network, asked)
+            if settings:
+                await self.directory.set_endpoint(member.container_id, network.name, settings)
+
+    async def _connect(
+        self, live: Live | None, member: Member, network: Network, asked: n.EndpointSettings
+    ) -> n.EndpointSettings | None:
+        """The endpoint to record: made, if the container runs; None if it is recorded already."""
+        if live is None:
+            asked.dns_names = network.dns_names(member, asked) or None
+            return None if network.name in member.endpoints else asked
+        if network.id in live.plugged:
+            name = member.name.removeprefix("/")
+            raise Forbidden(f"endpoint with name {name} already exists in network {network.name}")
+        if network.name in LINKLESS:
+            live.sandbox.endpoints[network.name] = self._linkless_endpoint(network.name, member.container_id)
         else:
-            settings.dns_names = network.dns_names(member, asked) or None
-        await self.directory.set_endpoint(member.container_id, network.name, settings)
+            await self._sandboxes.connect(live, network, asked)
+        self._tell("connect", network, member.container_id)
+        return recorded(live.sandbox.endpoints[network.name], asked)
 
     def _check_connectable(self, network: Network, member: Member, asked: n.EndpointSettings) -> None:
         if member.network_mode.startswith("container:") or (member.network_mode == "host" != network.name):
@@ -361,11 +366,15 @@ class Networks:
                 raise NotFound(f"endpoint {request_.container} not found") from None
             raise
         network = self._find(reference)
-        live = self._sandboxes.live.get(member.container_id)
         if network.name == "host" and member.container_id in self._hosts:
             raise InvalidParameter(
                 "cannot disconnect container from host network - container was created in host network mode"
             )
+        async with self._sandboxes.changing(member.container_id) as live:
+            await self._disconnect(live, member, network)
+            await self.directory.set_endpoint(member.container_id, network.name, None)
+
+    async def _disconnect(self, live: Live | None, member: Member, network: Network) -> None:
         if live and network.id in live.plugged:
             await self._sandboxes.disconnect(live, network)
             self._tell("disconnect", network, member.container_id)
@@ -374,7 +383,6 @@ class Networks:
         elif live or not {network.name, network.id} & self._connected_to(member):
             the = "" if live else "the "
             raise EngineError(f"container {member.container_id} is not connected to {the}network {network.name}")
-        await self.directory.set_endpoint(member.container_id, network.name, None)
 
     @staticmethod
     def _connected_to(member: Member) -> set[str]:
@@ -503,8 +511,10 @@ class Networks:
 
     async def publish(self, container_id: str, ports: PortMap) -> Sandbox:
         """Make ``ports`` the published ports of a running container: the live counterpart of ``-p``."""
-        live = self._live(container_id)
-        return await self._sandboxes.publish(live, ports)
+        async with self._sandboxes.changing(container_id) as live:
+            if live is None:
+                raise NotRunning(container_id)
+            return await self._sandboxes.publish(live, ports)
 
     def rename(self, member: Member) -> None:
         """A container has another name: while it runs, its networks know it by that."""
@@ -515,12 +525,6 @@ class Networks:
         """The sandbox of a running container, for those that share it (``--network container:``)."""
         live = self._sandboxes.live.get(container_id)
         return live.sandbox if live else None
-
-    def _live(self, container_id: str) -> Live:
-        live = self._sandboxes.live.get(container_id)
-        if live is None:
-            raise NotRunning(container_id)
-        return live
 
     # the table of networks
 

@@ -11,8 +11,8 @@ import dataclasses
 import logging
 import os
 import socket
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -73,29 +73,47 @@ class Sandboxes:
         sandbox.userns = prepared.userns
         live = Live(member, prepared, sandbox)
         self.live[member.container_id] = live
-        try:
-            for network, asked in wishes:
-                await self._plug(live, network, asked)
-            live.route()
-            await self._publisher.settle(live)
-            self._serve_names(live)
-            self._check_links(live)
-            self._describe(live)
-            self._path(live).write_bytes(msgspec.json.encode(live.record()))  # half of it is like none: nothing runs
-        except OSError as error:
-            await self.leave(member.container_id)
-            raise EngineError(str(error)) from error
-        except BaseException:
-            await self.leave(member.container_id)
-            raise
+        async with live.changing:
+            try:
+                await self._furnish(live, wishes)
+            except OSError as error:
+                await self._give_back(live)
+                raise EngineError(str(error)) from error
+            except BaseException:
+                await self._give_back(live)
+                raise
         return live.sandbox
+
+    async def _furnish(self, live: Live, wishes: Sequence[Wish]) -> None:
+        for network, asked in wishes:
+            await self._plug(live, network, asked)
+        live.route()
+        await self._publisher.settle(live)
+        self._serve_names(live)
+        self._check_links(live)
+        self._describe(live)
+        self._path(live).write_bytes(msgspec.json.encode(live.record()))  # half of it is like none: nothing runs
+
+    @asynccontextmanager
+    async def changing(self, container_id: str) -> AsyncIterator[Live | None]:
+        """The sandbox for a change of it, while nobody else changes it; None if the container does not run."""
+        while live := self.live.get(container_id):
+            async with live.changing:
+                if self.live.get(container_id) is live:
+                    yield live
+                    return
+        yield None
 
     async def leave(self, container_id: str) -> None:
         """Give everything back; idempotent."""
-        live = self.live.pop(container_id, None)
         (self._records / f"{container_id}.json").unlink(missing_ok=True)
-        if live is None:
-            return
+        async with self.changing(container_id) as live:
+            if live:
+                await self._give_back(live)
+
+    async def _give_back(self, live: Live) -> None:
+        del self.live[live.member.container_id]
+        self._path(live).unlink(missing_ok=True)
         try:
             await self._publisher.withdraw(live)
         finally:
