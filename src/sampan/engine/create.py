@@ -230,9 +230,9 @@ class Creation:
             for mount in mounts:
                 if not is_directory(root, mount.point.destination):
                     continue
-                await self._context.volumes.acquire(mount.point.name, record.id)
+                directory = await self._context.volumes.acquire(mount.point.name, record.id)
                 try:
-                    await self._context.volumes.populate(mount.point.name, root, mount.point.destination)
+                    await self._context.volumes.populate(directory, root, mount.point.destination)
                 finally:
                     await self._context.volumes.release(mount.point.name, record.id, quiet=True)
         finally:

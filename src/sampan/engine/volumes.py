@@ -14,6 +14,7 @@ import secrets
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -297,13 +298,13 @@ class Volumes:
         finally:
             os.close(root)
 
-    async def populate(self, name: str, root: int, path: str) -> None:
-        """Copy what the image has at ``path`` (in the file system ``root``) into the volume, if that is empty.
+    @staticmethod
+    async def populate(directory: Path, root: int, path: str) -> None:
+        """Copy what the image has at ``path`` (in the file system ``root``) into an acquired volume, if that is empty.
 
         Owners, modes, times, links and attributes are kept; the volume's own directory takes those of ``path``.
         """
-        if self._find(name).driver == "local":
-            await apart(self._with_directory, name, partial(fill, root, path))
+        await apart(fill, root, path, directory)
 
     # beyond Docker
 
@@ -489,15 +490,16 @@ def wants_all(filters: Filters) -> bool:
     return bool(values) and BOOLEANS[values[0].lower()]
 
 
-def fill(root: int, path: str, volume: int) -> None:
-    """Copy the directory ``path`` of ``root`` into the directory ``volume``, if that is empty."""
-    if not is_empty(volume):
-        return
-    try:
-        source = open_in_root(root, path.lstrip("/") or ".", os.O_RDONLY | os.O_DIRECTORY)
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    try:
+def fill(root: int, path: str, directory: Path) -> None:
+    """Copy the directory ``path`` of ``root`` into the host's ``directory``, if that is empty."""
+    with ExitStack() as held:
+        volume = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        held.callback(os.close, volume)
+        if not is_empty(volume):
+            return
+        try:
+            source = open_in_root(root, path.lstrip("/") or ".", os.O_RDONLY | os.O_DIRECTORY)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        held.callback(os.close, source)
         copy_tree(source, volume)
-    finally:
-        os.close(source)

@@ -190,7 +190,7 @@ async def test_an_empty_volume_takes_the_image_content_with_all_its_properties(
 ) -> None:
     root = root_fd(image_tree(tmp_path / "image"))
     made = Path((await volumes.create(request("data"))).mountpoint)
-    await volumes.populate("data", root, "/srv")
+    await volumes.populate(made, root, "/srv")
     os.close(root)
     assert (made / "file").read_text() == "content"
     assert (made / "file").stat().st_mode & 0o7777 == 0o4711
@@ -206,7 +206,7 @@ async def test_a_volume_with_content_is_not_filled(volumes: Volumes, tmp_path: P
     root = root_fd(image_tree(tmp_path / "image"))
     made = Path((await volumes.create(request("data"))).mountpoint)
     (made / "mine").write_text("x")
-    await volumes.populate("data", root, "/srv")
+    await volumes.populate(made, root, "/srv")
     os.close(root)
     assert entries(made) == ["mine"]
 
