@@ -45,8 +45,11 @@ def write_network_files(container: Container, sandbox: Sandbox) -> None:
 
 def write(path: str, text: str) -> None:
     """Replace the contents, keeping the file."""
-    with open(path, "wb", buffering=0) as file:
-        file.write(text.encode())
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
 
 
 def file_mounts(owner: Container, taken: set[str], *, read_only: bool, mapped: bool = False) -> list[oci.Mount]:

@@ -415,8 +415,8 @@ class Monitor:
             _resolve(done, Ending(message.v[1]))
 
     def _lost(self) -> None:
-        """The monitor is gone: what it left on disk is the truth, or it was killed and took the container along."""
-        exit_ = read_exit(self._state_dir, self._run_dir) or Exit(_KILLED, time.time(), False, signal.SIGKILL)
+        """The monitor is gone: what it told or left on disk counts, or it was killed and took the container along."""
+        killed = Exit(_KILLED, time.time(), False, signal.SIGKILL)
         _resolve(self._process, None)
         _resolve(self._greeted, None)
         for start in self._starts.values():
@@ -424,9 +424,10 @@ class Monitor:
                 start.started.set_exception(StartFailed("monitor", errno.EPIPE, "sampan-monitor"))
         for done in self._streams.values():
             _resolve(done, Ending.LOST)
-        _resolve(self._exited, exit_)
+        if not self._exited.done():
+            self._exited.set_result(read_exit(self._state_dir, self._run_dir) or killed)
         for handle in self._handles.values():
-            _resolve(handle.exited, Exit(_KILLED, exit_.finished_at, False, signal.SIGKILL))
+            _resolve(handle.exited, killed)
         self._streams.clear()
         self._handles.clear()
 
