@@ -11,7 +11,7 @@ from pathlib import Path
 SUITES = {
     "engine": (
         "the API: starts, containers a second, memory, 500 containers at once",
-        ("--quick", "--containers", "40"),
+        ("--quick", "--containers", "20"),
     ),
     "containers": ("the docker command line: run --rm, exec, commit, ps, 200 MB through exec", ("--rounds", "3")),
     "logs": ("much output, a slow reader, statistics of 100 containers", ("--megabytes", "50", "--containers", "20")),

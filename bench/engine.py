@@ -37,7 +37,7 @@ class Amount:
     looks: int = 9
 
 
-QUICK = Amount(starts=8, calls=20, lives=40, batch=8, batches=3, looks=3)
+QUICK = Amount(starts=5, calls=20, lives=20, batch=8, batches=3, looks=3)
 """Two minutes for three peers, of which dockerd and podman take most."""
 
 Session = aiohttp.ClientSession
