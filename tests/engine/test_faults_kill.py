@@ -2,8 +2,8 @@
 
 For each operation the steps are counted in a run that is left alone; then it is done again and killed, at steps spread
 evenly over it (``SAMPAN_FAULTS`` of them, 5 by default; ``SAMPAN_FAULTS=all`` takes each). After each kill the daemon
-starts again, and what the host holds is compared with what the API says; the data root has no damage, and once all is
-removed and pruned it holds what it held before. The counts are printed at the end.
+starts again, and what the host holds is compared with what the API says; once all is removed and pruned, the data root
+holds what it held before and has no damage. The counts are printed at the end.
 """
 
 import os
@@ -169,9 +169,9 @@ def chosen(total: int) -> list[int]:
 
 
 def inject(daemon: Mortal, operation: Operation, step: int, at_rest: set[str]) -> bool:
-    """Kill at ``step``, look for damage, start again, compare; False when the operation took fewer steps this time.
+    """Kill at ``step``, start again, compare; False when the operation took fewer steps this time.
 
-    When all is removed and pruned, what is stored is ``at_rest`` again.
+    When all is removed and pruned, what is stored is ``at_rest`` again, and has no damage.
     """
     acknowledged, done = False, None
     with closing(daemon.client()) as client:
@@ -185,9 +185,7 @@ def inject(daemon: Mortal, operation: Operation, step: int, at_rest: set[str]) -
     killed = daemon.ended(0.3 if acknowledged else 5)
     if killed:
         daemon.stop()
-        damage = [one.problem for one in check(daemon.root / "data", RECORDS) if one.damage]
         daemon.start()
-        assert not damage, damage
     daemon.steps.arm(0)
     with closing(daemon.client()) as client:
         if acknowledged:
@@ -198,4 +196,6 @@ def inject(daemon: Mortal, operation: Operation, step: int, at_rest: set[str]) -
         client.images.prune()
         wait_for_clean(daemon, client)
     assert stored(daemon) == at_rest, "something stays for ever"
+    damage = [one.problem for one in check(daemon.root / "data", RECORDS) if one.damage]
+    assert not damage, damage
     return killed
