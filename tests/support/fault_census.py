@@ -1,5 +1,6 @@
 """What the host holds of a daemon, compared with what its API says: nothing half-made, nothing left."""
 
+import json
 import sqlite3
 import subprocess
 import time
@@ -36,10 +37,15 @@ def wait_for_clean(daemon: Mortal, client: docker.DockerClient) -> None:
 
 
 def stored(daemon: Mortal) -> set[str]:
-    """Names of all blobs, partial downloads and unpacked layers."""
+    """Names of all blobs, partial downloads and unpacked layers, but for those that the history of builds keeps."""
     data = daemon.root / "data"
     places = (data / "content" / "blobs" / "sha256", data / "content" / "ingest", data / "snapshots")
-    return {path.name for place in places for path in place.iterdir()}
+    with closing(sqlite3.connect(f"file:{data}/engine.db?mode=ro", uri=True)) as database:
+        pins = [
+            json.loads(value)["digests"] for (value,) in database.execute("SELECT value FROM records WHERE kind='pin'")
+        ]
+    kept = {digest.partition(":")[2] for digests in pins for digest in digests}
+    return {path.name for place in places for path in place.iterdir()} - kept
 
 
 def half_made(daemon: Mortal, client: docker.DockerClient) -> list[str]:
