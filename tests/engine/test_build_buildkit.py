@@ -75,7 +75,11 @@ async def test_a_failure_reaches_both_calls(daemon: Any, client: docker.DockerCl
     ("dockerfile", "line", "words"),
     [
         ("FROM busybox\n\nRUN exit 5\n", 3, 'process "/bin/sh -c exit 5" did not complete successfully: exit code: 5'),
-        ("FROM busybox\nCOPY nope /\n", 2, 'failed to calculate checksum of ref: "/nope": not found'),
+        (
+            "FROM busybox\nCOPY nope /\n",
+            2,
+            'failed to compute cache key: failed to calculate checksum of ref: "/nope": not found',
+        ),
         ("FORM x\n", 1, "dockerfile parse error on line 1: unknown instruction: FORM (did you mean FROM?)"),
         ("FROM busybox\nENV A=${B?c}\n", 2, 'dockerfile parse error on line 2: failed to process "${B?c}": B: c'),
     ],
@@ -93,11 +97,19 @@ async def test_an_error_says_where_in_the_dockerfile(
     assert base64.b64decode(said["info"]["data"]).decode() == dockerfile
 
 
+async def test_a_base_that_cannot_be_had_is_named(daemon: Any, context: Path) -> None:
+    (context / "Dockerfile").write_text("FROM 127.0.0.1:9/nope\n")
+    with pytest.raises(GRPCError) as caught:
+        await build(daemon.socket, Client(context), {}, "never")
+    said = "127.0.0.1:9/nope: failed to resolve source metadata for 127.0.0.1:9/nope:latest: "
+    assert (caught.value.message or "").startswith(said)
+
+
 async def test_an_agent_that_the_client_lacks_is_no_error_unless_it_is_required(daemon: Any, context: Path) -> None:
     (context / "Dockerfile").write_text("FROM busybox\nRUN --mount=type=ssh echo without $SSH_AUTH_SOCK\n")
     await build(daemon.socket, Client(context), {}, "")
     (context / "Dockerfile").write_text("FROM busybox\nRUN --mount=type=ssh,required true\n")
-    with pytest.raises(GRPCError, match='no SSH key "default" forwarded from the client'):
+    with pytest.raises(GRPCError, match=r'^(?s:.*UNKNOWN.*no SSH key "default" forwarded from the client)'):
         await build(daemon.socket, Client(context), {}, "")
 
 

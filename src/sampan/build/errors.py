@@ -34,7 +34,8 @@ class SourceMissing(CopyFailed):
     def __init__(self, keyword: str, name: str, context: str) -> None:
         reason = f"file not found in build context or excluded by .dockerignore: stat {name}: file does not exist"
         super().__init__(keyword, f'stat {name}: file does not exist in "{context}"' if context else reason)
-        self.buildkit_message = f'failed to calculate checksum of ref: "/{name}": not found'
+        missing = f'failed to calculate checksum of ref: "/{name}": not found'
+        self.buildkit_message = f"failed to compute cache key: {missing}"
 
 
 def told_to_buildkit(error: EngineError) -> str:

@@ -23,7 +23,7 @@ from sampan.dockerfile.changes import DEFAULT_PATH, environment, with_shell
 from sampan.dockerfile.expand import expand
 from sampan.dockerfile.heredoc import parse_heredoc
 from sampan.dockerfile.mounts import RunMount, parse_mount
-from sampan.errors import Forbidden, InvalidParameter, NotFound
+from sampan.errors import EngineError, Forbidden, InvalidParameter, NotFound
 from sampan.linux.openat2 import open_in_root
 
 PIPES = "/dev/pipes"
@@ -151,9 +151,9 @@ async def _agent(scope: Scope, mount: RunMount, prepared: Prepared, held: AsyncE
     path = directory / "agent"
     try:
         await held.enter_async_context(scope.build.request.agents.forward(_agent_id(mount), path))
-    except NotFound:
+    except NotFound as error:
         if mount.required:
-            raise
+            raise EngineError(error.message) from error  # clients would say its status in front of it
         return
     os.chown(path, mount.uid or 0, mount.gid or 0)
     path.chmod(0o600 if mount.mode is None else mount.mode)

@@ -237,8 +237,12 @@ class ToldImages:
 
     async def image(self, name: str, platform: Platform, *, pull: bool) -> Image:
         """See ``build.request.ImageSource``."""
-        async with self.log.vertex(f"[internal] load metadata for {full_name(name)}"):
-            return await self.images.image(name, platform, pull=pull)
+        full = full_name(name)
+        async with self.log.vertex(f"[internal] load metadata for {full}"):
+            try:
+                return await self.images.image(name, platform, pull=pull)
+            except EngineError as error:
+                raise error.within(f"{name}: failed to resolve source metadata for {full}") from error
 
 
 async def refuse(stream: Any) -> None:
