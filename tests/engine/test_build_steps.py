@@ -276,6 +276,19 @@ def test_a_file_is_fetched_and_must_be_the_one_that_was_meant(
     assert said == f"digest mismatch {digest}: {wrong}"
 
 
+def test_what_is_fetched_is_taken_apart_only_if_that_is_asked_for(
+    client: docker.DockerClient, web: tuple[str, str]
+) -> None:
+    image, _ = build(
+        client,
+        f"FROM busybox\nADD {web[0]}/context.tar /whole/\nADD --unpack=true {web[0]}/context.tar /apart/\n"
+        f"ADD --unpack=true {web[0]}/file.txt /file/\n",
+    )
+    assert shown(client, image, "ls /whole /apart /file; cat /apart/x") == (
+        "/apart:\nDockerfile\nx\n\n/file:\nfile.txt\n\n/whole:\ncontext.tar\ntarred"
+    )
+
+
 def test_add_takes_a_repository(client: docker.DockerClient, web: tuple[str, str]) -> None:
     address, first = web
     image, _ = build(

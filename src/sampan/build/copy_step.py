@@ -7,10 +7,12 @@ import secrets
 import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from typing import BinaryIO
 
-from sampan.archive.compression import decompressed, detect
+from sampan.archive.compression import decompressed
 from sampan.archive.copy import unpack
 from sampan.build import errors, stages
+from sampan.build.context import is_tar
 from sampan.build.copying import DIRECTORY, Copier, Placement, Selection, SourceMissing, clean, fingerprint, select
 from sampan.build.git import Remote, check_out, is_git, parse_remote
 from sampan.build.layer import layer_step, linked_step
@@ -27,8 +29,6 @@ from sampan.dockerfile.match import has_wildcards
 from sampan.dockerfile.modes import parse_mode
 from sampan.errors import InvalidParameter
 from sampan.linux.openat2 import open_in_root, open_regular
-
-TAR_MAGIC_AT = 257
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,8 +226,11 @@ def _place_all(rootfs: int, step: ins.Copy, sources: Sources, placement: Placeme
             for checkout in sources.checkouts:
                 copier.copy(checkout.root, Selection("", True), target, into=True)
             for download in sources.downloads:
-                path = posixpath.join(target, download.name) if into else target
                 with download.path.open("rb") as file:
+                    if isinstance(step, ins.Add) and step.unpack and is_tar(file):
+                        _extract(rootfs, copier, file, target)
+                        continue
+                    path = posixpath.join(target, download.name) if into else target
                     copier.write_file(path, file, download.mtime_ns, 0o600)
             for name, data in sources.inline:
                 copier.write_file(posixpath.join(target, name) if into else target, io.BytesIO(data))
@@ -240,7 +243,8 @@ def _place_selection(
     copier: Copier, rootfs: int, step: ins.Copy, root: int, selection: Selection, target: str, *, into: bool
 ) -> None:
     if _unpacks(step, root, selection):
-        _extract(rootfs, copier, root, selection, target)
+        with os.fdopen(open_regular(root, selection.path), "rb") as file:
+            _extract(rootfs, copier, file, target)
     elif step.parents:
         copier.copy(root, selection, posixpath.join(target, _parent_below_pivot(step, selection)), into=True)
     else:
@@ -271,19 +275,10 @@ def _unpacks(step: ins.Copy, root: int, selection: Selection) -> bool:
     if not isinstance(step, ins.Add) or selection.is_directory or step.unpack is False:
         return False
     with os.fdopen(open_regular(root, selection.path), "rb") as file:
-        head = file.read(512)
-        if detect(head) is None:
-            return head[TAR_MAGIC_AT : TAR_MAGIC_AT + 5] == b"ustar"
-        file.seek(0)
-        try:
-            head = decompressed(file).read(512)
-        except InvalidParameter:
-            return False
-    return head[TAR_MAGIC_AT : TAR_MAGIC_AT + 5] == b"ustar"
+        return is_tar(file)
 
 
-def _extract(rootfs: int, copier: Copier, root: int, selection: Selection, target: str) -> None:
+def _extract(rootfs: int, copier: Copier, file: BinaryIO, target: str) -> None:
     copier.make_directory(target)
-    with os.fdopen(open_regular(root, selection.path), "rb") as file:
-        owner = copier.placement.owner if copier.placement.owner != (0, 0) else None
-        unpack(decompressed(file), rootfs, "/" + target, owner=owner)
+    owner = copier.placement.owner if copier.placement.owner != (0, 0) else None
+    unpack(decompressed(file), rootfs, "/" + target, owner=owner)

@@ -1,0 +1,5 @@
+#include <stdio.h>
+
+int main(void) {
+    return puts("hello from C") < 0;
+}
