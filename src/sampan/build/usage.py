@@ -16,6 +16,7 @@ from sampan.build.kept import Kept, drop, kept_in
 from sampan.storage.store import Storage
 
 SHOWN = 25
+TYPES = ("regular", "exec.cachemount", "source.local")
 
 
 @dataclass(frozen=True, slots=True)

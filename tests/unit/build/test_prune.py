@@ -3,7 +3,9 @@
 import pytest
 
 from sampan.api.build import BuildPruneOptions
+from sampan.build.buildkit.records import filters_of
 from sampan.build.prune import kept_bytes
+from sampan.errors import Unsupported
 
 TOTAL, FREE = 100, 50
 
@@ -26,3 +28,21 @@ TOTAL, FREE = 100, 50
 def test_what_is_kept(reserved: int, most: int, least_free: int, kept: int | None) -> None:
     options = BuildPruneOptions(reserved_space=reserved, max_used_space=most, min_free_space=least_free)
     assert kept_bytes(TOTAL, FREE, options) == kept
+
+
+@pytest.mark.parametrize(
+    ("condition", "terms"),
+    [
+        ("type==regular", {"type": ["regular"]}),
+        ("type!=regular", {"type": ["exec.cachemount", "source.local"]}),
+        ("description~=apt,shared", {"description": ["apt"], "shared": ["true"]}),
+    ],
+)
+def test_conditions_of_buildkits_are_filters(condition: str, terms: dict[str, list[str]]) -> None:
+    assert filters_of([condition], 0).terms == terms
+
+
+@pytest.mark.parametrize("condition", ["type~=reg", "description!=apt", "size>1"])
+def test_a_condition_that_cannot_be_had_is_refused(condition: str) -> None:
+    with pytest.raises(Unsupported, match="is not supported"):
+        filters_of([condition], 0)

@@ -1,6 +1,6 @@
 """The build cache as ``buildx du`` and ``buildx prune`` have it: records, and the words of a prune.
 
-filter   ``id~=abc,type==regular,shared``   conditions that all hold; a bare name is true
+filter   ``id~=abc,type!=regular,shared``   conditions that all hold; a bare name is true
 """
 
 import re
@@ -14,14 +14,14 @@ from sampan.api.system import BuildCache
 from sampan.api.times import parse_time
 from sampan.build.buildkit import messages as m
 from sampan.build.prune import prune
-from sampan.build.usage import items
+from sampan.build.usage import TYPES, items
 from sampan.errors import Unsupported
 from sampan.storage.store import Storage
 
 SECOND = 1_000_000_000
-_CONDITION = re.compile(r"([a-z-]+)(?:(==|~=)(.*))?")
-PARTIAL = ("id", "description")
-"""What a prune compares by its beginning or a part of it, so that ``~=`` can be had."""
+_CONDITION = re.compile(r"([a-z-]+)(?:(==|~=|!=)(.*))?")
+OPERANDS = {"~=": {"id", "description"}, "!=": {"type"}}
+"""What can be compared so: a prune looks at the beginning or a part of the first two; there are few types."""
 
 
 def records(storage: Storage, data_root: Path) -> list[Any]:
@@ -37,22 +37,23 @@ def pruned(storage: Storage, data_root: Path, request: Any) -> list[Any]:
         reserved_space=request.reservedSpace,
         max_used_space=request.maxUsedSpace,
         min_free_space=request.minFreeSpace,
-        filters=_filters(request.filter, request.keepDuration),
+        filters=filters_of(request.filter, request.keepDuration),
     )
     report = prune(storage, data_root, options)
     return [_record(known[id]) for id in report.caches_deleted or () if id in known]
 
 
-def _filters(conditions: Iterable[str], keep: int) -> Filters:
+def filters_of(conditions: Iterable[str], keep: int) -> Filters:
     """``keep`` in nanoseconds. Raises Unsupported for an operator that is not understood."""
     terms: dict[str, list[str]] = {"until": [f"{keep // SECOND}s"]} if keep else {}
     for condition in ",".join(conditions).split(","):
         if not condition:
             continue
         match = _CONDITION.fullmatch(condition)
-        if match is None or (match[2] == "~=" and match[1] not in PARTIAL):
+        if match is None or match[1] not in OPERANDS.get(match[2], {match[1]}):
             raise Unsupported(f"prune filter {condition!r} is not supported")
-        terms.setdefault(match[1], []).append(match[3] or "true")
+        others = [kind for kind in TYPES if kind != match[3]]
+        terms.setdefault(match[1], []).extend(others if match[2] == "!=" else [match[3] or "true"])
     return Filters(terms)
 
 
