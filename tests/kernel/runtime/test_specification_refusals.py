@@ -136,7 +136,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "a device is not put over another file": (device(path="/bin/busybox"), "/bin/busybox"),
     "a rule's type must be known": ({"linux.resources": {"devices": [{"allow": True, "type": "q"}]}}, "type"),
     "a rule's access must be known": (
-        {"linux.resources": {"devices": [{"allow": True, "type": "c", "access": "rwx"}]}},
+        {"linux.resources": {"devices": [{"allow": True, "type": "c", "access": "xy"}]}},
         "access",
     ),
     # config-linux.md "Control groups"
