@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 
 setup: $(STAMP)
 
-$(STAMP): pyproject.toml native/build_hook.py
+$(STAMP): pyproject.toml $(wildcard native/*)
 	./setup.sh $(VENV)
 	touch $@
 

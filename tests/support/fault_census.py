@@ -55,7 +55,7 @@ def half_made(daemon: Mortal, client: docker.DockerClient) -> list[str]:
     live = {each.id for each in containers if each.status in ("running", "paused")}
     pairs: dict[str, tuple[set[str], set[str]]] = {
         "container directories": (entries(daemon.root / "data" / "containers"), known),
-        "run directories": (entries(daemon.root / "run" / "containers"), live),
+        "run directories": (entries(daemon.root / "run" / "containers") - (known - live), live),
         "cgroups": (cgroups(daemon), live),
         "monitors": (monitors(daemon), live),
         "volumes": (volumes(daemon), {each.name for each in client.volumes.list()}),
