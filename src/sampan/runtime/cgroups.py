@@ -62,7 +62,7 @@ def prepare_cgroup(path: str, resources: Resources | None = None) -> Cgroup:
     """Make the cgroup ``path`` and apply ``resources`` and the device list; on failure nothing of it stays.
 
     Raises InvalidParameter for a value the kernel refuses (naming file, value and reason) and for a limit
-    whose controller this host lacks; EngineError where the cgroup itself cannot be made.
+    whose controller this host lacks; EngineError where the cgroup itself cannot be made, or is there and frozen.
     """
     cgroup = open_cgroup(path)
     if cgroup.path == "/":
@@ -70,6 +70,8 @@ def prepare_cgroup(path: str, resources: Resources | None = None) -> Cgroup:
     with ExitStack() as undo:
         if not cgroup.exists():
             undo.callback(cgroup.remove)
+        elif cgroup.frozen():
+            raise EngineError(f"container's cgroup unexpectedly frozen: {path}; thaw it, or name another")
         try:
             cgroup.create()
         except OSError as error:

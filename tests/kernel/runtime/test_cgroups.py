@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sampan.errors import InvalidParameter
+from sampan.errors import EngineError, InvalidParameter
 from sampan.linux import device_filter
 from sampan.linux.cgroup import Cgroup, hierarchies
 from sampan.linux.device_filter import DeviceRule
@@ -128,6 +128,16 @@ def test_devices_of_the_list_are_allowed_and_no_others() -> None:
     open_cgroup(PARENT).remove()
     assert output.startswith("null")
     assert "Operation not permitted" in output
+
+
+def test_a_cgroup_that_is_there_and_frozen_is_refused() -> None:
+    made = prepare_cgroup(f"{PARENT}/cold")
+    made.freeze()
+    with pytest.raises(EngineError, match="unexpectedly frozen"):
+        prepare_cgroup(f"{PARENT}/cold")
+    made.thaw()
+    made.remove()
+    open_cgroup(PARENT).remove()
 
 
 @pytest.mark.parametrize("denied", [False, True])
