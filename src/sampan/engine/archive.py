@@ -27,7 +27,8 @@ from sampan.engine.context import Context
 from sampan.engine.hosts_files import PLACES
 from sampan.engine.mounts import id_maps
 from sampan.engine.starting import make_directory
-from sampan.errors import InvalidParameter, NotFound, NotRunning, Unsupported
+from sampan.engine.states import Status
+from sampan.errors import InvalidParameter, NoSuchContainer, NotFound, NotRunning, Unsupported
 from sampan.linux import userns
 from sampan.linux.idmap import IdMap, acting_as_root, of_process
 from sampan.linux.mount import clone_mount, idmap, move_mount
@@ -113,7 +114,8 @@ class Files:
 
     async def changes(self, container: Container) -> Sequence[FilesystemChange]:
         """Paths that differ from the image, but for those that every start makes."""
-        found = await self._run(lambda: self._context.storage.snapshots.changes(container.id, PLACES))
+        with unless_removed(container):
+            found = await self._run(lambda: self._context.storage.snapshots.changes(container.id, PLACES))
         return [FilesystemChange(kind=int(change.kind), path=change.path) for change in found]
 
     async def _run(self, work: Callable[[], T]) -> T:
@@ -152,7 +154,8 @@ class Files:
 
     def _stopped_root(self, container: Container, remap: Mapped | None) -> int:
         """The root of a container that does not run, its volumes and binds attached."""
-        root = self._context.storage.snapshots.mount(container.id, mapped=remap)
+        with unless_removed(container):
+            root = self._context.storage.snapshots.mount(container.id, mapped=remap)
         try:
             for record in sorted(container.record.mounts, key=lambda each: each.point.destination.count("/")):
                 if record.point.type in ("volume", "bind"):
@@ -237,6 +240,17 @@ def not_found(container: Container, path: str) -> Iterator[None]:
         yield
     except (NotFound, FileNotFoundError):
         raise NotFound(f"Could not find the file {path} in container {container.name}") from None
+
+
+@contextmanager
+def unless_removed(container: Container) -> Iterator[None]:
+    """Files that are missing because the container was removed meanwhile: raises NoSuchContainer."""
+    try:
+        yield
+    except FileNotFoundError:
+        if container.status in (Status.REMOVING, Status.DEAD):
+            raise NoSuchContainer(container.name) from None
+        raise
 
 
 def wire(found: copy.PathStat) -> PathStat:

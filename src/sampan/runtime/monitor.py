@@ -136,6 +136,7 @@ class Monitor:
         self._handles: dict[int, ExecHandle] = {}  # by the monitor's number
         self._exited: asyncio.Future[Exit] = loop.create_future()
         self._starts: dict[int, _Start] = {}
+        self._stillborn: StartFailed | None = None  # why it did not come up, told before it got anything to launch
         self._streams: dict[int, asyncio.Future[Ending]] = {}
         self._numbers = itertools.count(time.monotonic_ns() // 1000 % (1 << 31) + 1)
         self._greeted: asyncio.Future[None] = loop.create_future()
@@ -174,6 +175,8 @@ class Monitor:
             started = await self._start_first(launch, paused)
         except BaseException as error:
             await self._abandon(isinstance(error, StartFailed) and error.step != _REFUSED)
+            if isinstance(error, MonitorGone) and self._stillborn is not None:
+                raise self._stillborn from None
             raise
         finally:
             _close(launch.plan)
@@ -382,8 +385,11 @@ class Monitor:
     def _failed(self, message: Message) -> None:
         start = self._starts.get(message.process)
         step, object_ = (*message.strings, "", "")[:2]
-        if start and not start.started.done():
-            start.started.set_exception(StartFailed(step, message.v[1], object_))
+        failure = StartFailed(step, message.v[1], object_)
+        if start is None:
+            self._stillborn = failure
+        elif not start.started.done():
+            start.started.set_exception(failure)
 
     def _paused(self, message: Message) -> None:
         if start := self._starts.get(message.process):
