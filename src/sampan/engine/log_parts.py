@@ -4,7 +4,8 @@
     <log>.1, .2 …      rotated, newest first; with the option ``compress`` each becomes .1.gz … soon afterwards
 
 A compressed file keeps the inode number of the one it was made from in its gzip header, so that readers who stand in
-that file know their place. The monitor renames while it holds a lock on the live file, and so does the compressor.
+that file know their place. The number is free from then on: a newer file of the log may have it again. The monitor
+renames while it holds a lock on the live file, and so does the compressor.
 
     1f 8b 08 04  time (4)  00 ff  0c 00  "LI" 08 00 inode (8)  deflated data  crc32 (4)  size (4)      RFC 1952
 """
@@ -14,10 +15,10 @@ import gzip
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 HEADER = struct.Struct("<4sIBBH2sHQ")
 MAGIC = b"\x1f\x8b\x08\x04"
@@ -37,13 +38,32 @@ def rotated(log: Path) -> list[Path]:
     return [found[number] for number in sorted(found, reverse=True) if number]
 
 
-def stored(log: Path) -> list[tuple[Path, int]]:
-    """All files of a log with the inode numbers they were written under, oldest first."""
+class Part(NamedTuple):
+    """A file of a log: the inode number it was written under, and its own, which differs once it is compressed."""
+
+    path: Path
+    inode: int
+    own: int
+
+
+def stored(log: Path) -> list[Part]:
+    """All files of a log, oldest first."""
     files = []
     for path in (*rotated(log), log):
         with suppress(FileNotFoundError), path.open("rb") as file:
-            files.append((path, inode_of(file)))
+            files.append(Part(path, inode_of(file), os.fstat(file.fileno()).st_ino))
     return files
+
+
+def place_of(file: IO[bytes], parts: Sequence[Part]) -> int:
+    """Which of ``parts`` an open file is, by itself or compressed meanwhile; -1 if it is none of them.
+
+    While it is open nobody else gets its number: of files written under that number the newest was made from it.
+    """
+    own, inode = os.fstat(file.fileno()).st_ino, inode_of(file)
+    places = {part.inode: place for place, part in enumerate(parts)}
+    itself = {part.own: place for place, part in enumerate(parts)}
+    return itself.get(own, places.get(inode, -1))
 
 
 def inode_of(file: IO[bytes]) -> int:

@@ -26,7 +26,7 @@ from sampan.api.times import parse_time
 from sampan.engine.container import Container
 from sampan.engine.context import Context
 from sampan.engine.log_files import readable
-from sampan.engine.log_parts import inode_of, open_part, rotated, stored
+from sampan.engine.log_parts import inode_of, open_part, place_of, rotated, stored
 from sampan.errors import InvalidParameter, Unsupported
 from sampan.linux.inotify import watch_modified
 
@@ -184,10 +184,9 @@ class Follower:
     def _successor(self) -> Path | None:
         """The file that was begun when ours was full; the oldest if ours is gone; None while ours is the live one."""
         assert self._file is not None
-        files = stored(self._path)
-        ours = inode_of(self._file)
-        place = next((number for number, (_, inode) in enumerate(files) if inode == ours), -1)
-        return files[place + 1][0] if place + 1 < len(files) else None
+        parts = stored(self._path)
+        place = place_of(self._file, parts)
+        return parts[place + 1].path if place + 1 < len(parts) else None
 
     def _take(self, path: Path) -> None:
         """Read ``path`` from its beginning."""
@@ -204,8 +203,9 @@ class Follower:
 
     def resume(self, position: "Position") -> None:
         """Open the log at ``position``: at the oldest line that is left if its file is gone."""
-        files = stored(self._path) or [(self._path, 0)]
-        path = next((path for path, inode in files if inode == position.inode), files[0][0])
+        parts = stored(self._path)
+        oldest = parts[0].path if parts else self._path
+        path = next((part.path for part in parts if part.inode == position.inode), oldest)
         with suppress(FileNotFoundError):
             self._take(path)
         if self._file is not None and self.position.inode == position.inode:

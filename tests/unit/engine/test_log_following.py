@@ -1,5 +1,6 @@
 """A reader of a log goes on over rotation and from a place it once noted."""
 
+import io
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from sampan.api.containers import ContainerConfig
 from sampan.api.host_config import HostConfig
 from sampan.engine.container import Container, Record
 from sampan.engine.log_drivers.follow import Mark, entry_of, read_mark, write_mark
+from sampan.engine.log_parts import write_compressed
 from sampan.engine.logs import Follower, Line, Position
 
 LINE = '{"log":"%s\\n","stream":"stdout","time":"2026-01-01T00:00:00.5Z"}\n'
@@ -46,6 +48,37 @@ def test_no_line_is_missed_when_the_log_was_rotated_twice(container: Container) 
     rotate(path)
     write(path, "four")
     assert [word for _ in range(3) for word in words(follower)] == ["two", "three", "four"]
+    follower.close()
+
+
+def test_a_file_that_has_the_number_of_a_compressed_one_is_not_taken_for_it(container: Container) -> None:
+    """The file system gives the number of a file that was compressed, and so removed, to the next that is made."""
+    path = container.log_path
+    write(path, "one")
+    rotate(path)
+    write(path, "two")
+    older = path.with_name(path.name + ".1")
+    with older.open("rb") as source, path.with_name(older.name + ".gz").open("wb") as target:
+        write_compressed(source, target, path.stat().st_ino)
+    older.unlink()
+    follower = Follower(container)
+    assert [line.log for line in follower.open(-1)] == ["one\n"]
+    assert [words(follower) for _ in range(2)] == [["two"], []]
+    follower.close()
+
+
+def test_a_reader_of_a_file_that_was_compressed_goes_on_behind_the_newest_of_its_number(container: Container) -> None:
+    path = container.log_path
+    write(path, "one")
+    follower = Follower(container)
+    follower.resume(Position())
+    assert words(follower) == ["one"]
+    for number, word in ((2, "older"), (1, "one")):
+        with io.BytesIO((LINE % word).encode()) as source, path.with_name(f"{path.name}.{number}.gz").open("wb") as gz:
+            write_compressed(source, gz, path.stat().st_ino)
+    path.unlink()
+    write(path, "two")
+    assert words(follower) == ["two"]
     follower.close()
 
 

@@ -21,10 +21,10 @@ def test_compressed_files_keep_their_order_their_bytes_and_their_number(log: Pat
     before = stored(log)
     compress_rotated(log)
     assert [path.name for path in rotated(log)] == ["x.log.2.gz", "x.log.1.gz"]
-    assert [inode for _, inode in stored(log)] == [inode for _, inode in before]
+    assert [part.inode for part in stored(log)] == [part.inode for part in before]
     assert gzip.decompress((log.parent / "x.log.1.gz").read_bytes()) == b"x.log.1" * 1000
     with open_part(log.parent / "x.log.2.gz") as file:
-        assert (inode_of(file), file.read()) == (before[0][1], b"x.log.2" * 1000)
+        assert (inode_of(file), file.read()) == (before[0].inode, b"x.log.2" * 1000)
     assert sorted(path.name for path in log.parent.iterdir()) == ["x.log", "x.log.1.gz", "x.log.2.gz"]
 
 
