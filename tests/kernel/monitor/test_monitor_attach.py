@@ -141,7 +141,7 @@ async def test_a_terminal_is_one_of_the_containers_own(box: Any, start: Any) -> 
 
 
 async def test_a_terminal_takes_keys_and_signals(box: Any, start: Any) -> None:
-    client = box.client(stdin=True)
+    client = box.client(stdin=True, framed=False)
     monitor = await start(
         box.launch("sh", "-c", "trap 'exit 5' INT; echo ready; while true; do sleep 0.05; done", terminal=True,
                    open_stdin=True, attached=[client.stream])
@@ -152,7 +152,7 @@ async def test_a_terminal_takes_keys_and_signals(box: Any, start: Any) -> None:
 
 
 async def test_a_terminal_is_resized(box: Any, start: Any) -> None:
-    client = box.client(stdin=True)
+    client = box.client(stdin=True, framed=False)
     script = "echo ready; while true; do read x || true; stty size; done"
     monitor = await start(box.launch("sh", "-c", script, terminal=True, open_stdin=True, attached=[client.stream]))
     await client.read_until(b"ready")
@@ -173,7 +173,7 @@ async def test_the_detach_keys_let_a_client_go(box: Any, start: Any, pieces: lis
 
 
 async def test_half_a_detach_sequence_is_input(box: Any, start: Any) -> None:
-    client = box.client(stdin=True, detach_keys=b"aab", at_end=AtEnd.NOTHING)
+    client = box.client(stdin=True, framed=False, detach_keys=b"aab", at_end=AtEnd.NOTHING)
     plan = box.plan(["sh", "-c", "stty raw -echo; echo ready; head -c 4; echo; echo end"], terminal=True)
     await start(box.launch(plan=plan, terminal=True, open_stdin=True, attached=[client.stream]))
     await client.read_until(b"ready")

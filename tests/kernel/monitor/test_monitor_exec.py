@@ -39,7 +39,7 @@ async def test_an_execs_input_ends_with_the_clients(box: Any, running: Any) -> N
 
 
 async def test_an_exec_may_have_a_terminal(box: Any, running: Any) -> None:
-    client = box.client(stdin=True)
+    client = box.client(stdin=True, framed=False)
     launch = box.exec(running.pid, "sh", "-c", "tty; read x; stty size", terminal=True, open_stdin=True,
                       attached=[client.stream])  # fmt: skip
     handle = await running.exec(launch)
