@@ -8,18 +8,18 @@ import pytest
 
 from sampan.api.volumes import VolumeCreateRequest
 from sampan.engine.volumes import Volumes
-from sampan.engine.volumes_local import mount_points
 from sampan.errors import EngineError
+from sampan.linux.mountinfo import mounts
 from sampan.storage.database import Database
 
 
 @pytest.fixture
 async def volumes(tmp_path: Path) -> AsyncIterator[Volumes]:
     database = Database(tmp_path / "engine.db")
-    before = mount_points()
+    before = mounts()
     yield Volumes(tmp_path, database, lambda *_: None)
     database.close()
-    assert mount_points() == before
+    assert mounts() == before
 
 
 async def made(volumes: Volumes, **options: str) -> Path:

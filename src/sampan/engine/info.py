@@ -11,6 +11,7 @@ from sampan.config import OWN_RUNTIMES, Config
 from sampan.engine.context import Context
 from sampan.engine.host import Host
 from sampan.linux.cgroup import hierarchies
+from sampan.linux.mountinfo import mounts
 
 
 def security_options(context: Context) -> list[str]:
@@ -101,11 +102,9 @@ def backing_filesystem(root: Path) -> str:
     """The file system that ``root`` lies on."""
     device = root.stat().st_dev
     wanted = f"{os.major(device)}:{os.minor(device)}"
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        fields = line.split()
-        if fields[2] == wanted:
-            kind = fields[fields.index("-") + 1]
-            return FILESYSTEMS.get(kind, kind)
+    for mount in mounts():
+        if mount.device == wanted:
+            return FILESYSTEMS.get(mount.type, mount.type)
     return "unknown"
 
 

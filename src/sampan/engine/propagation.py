@@ -4,19 +4,23 @@
     slave, rslave           the mount that the source lies on is shared, or itself the slave of one
     shared, rshared         it is shared
 
-Source: mount_namespaces(7), "Shared subtrees"; the optional fields of proc_pid_mountinfo(5).
+Source: mount_namespaces(7), "Shared subtrees".
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from sampan.errors import EngineError
+from sampan.linux.mountinfo import Mount, mounts
 
-MOUNTINFO = Path("/proc/self/mountinfo")
 NEEDS = {
     "shared": (("shared:",), "shared"),
     "slave": (("shared:", "master:"), "shared or slave"),
 }
 """By propagation: the optional fields of which the source's mount must have one, and their name in the error."""
+
+UNLISTED = Mount(device="", point="/", optional=(), type="")
+"""What stands for a root that is no mount, as in a chroot."""
 
 
 def check_source(source: str, propagation: str) -> None:
@@ -24,17 +28,16 @@ def check_source(source: str, propagation: str) -> None:
     needed, name = NEEDS.get(propagation.removeprefix("r"), ((), ""))
     if not needed:
         return
-    point, fields = mount_of(Path(source).resolve(), MOUNTINFO.read_text())
-    if not any(field.startswith(needed) for field in fields):
-        raise EngineError(f"path {source} is mounted on {point} but it is not a {name} mount")
+    mount = mount_of(Path(source).resolve(), mounts())
+    if not any(field.startswith(needed) for field in mount.optional):
+        raise EngineError(f"path {source} is mounted on {mount.point} but it is not a {name} mount")
 
 
-def mount_of(path: Path, mountinfo: str) -> tuple[str, list[str]]:
-    """The mount that ``path`` lies on: where it is, and its optional fields."""
-    best: tuple[str, list[str]] = ("/", [])
-    for line in mountinfo.splitlines():
-        fields = line.split()
-        point = fields[4].encode().decode("unicode_escape")
-        if len(point) >= len(best[0]) and path.is_relative_to(point):
-            best = point, fields[6 : fields.index("-", 6)]
-    return best
+def mount_of(path: Path, mounted: Iterable[Mount]) -> Mount:
+    """The mount that ``path`` lies on: of those at one place the last."""
+    above = [mount for mount in mounted if path.is_relative_to(mount.point)]
+    return max(reversed(above), key=_depth, default=UNLISTED)
+
+
+def _depth(mount: Mount) -> int:
+    return len(mount.point)

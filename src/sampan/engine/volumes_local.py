@@ -20,6 +20,7 @@ from pathlib import Path
 from sampan.engine.defaults import parse_size
 from sampan.errors import EngineError, InvalidParameter
 from sampan.linux import mount
+from sampan.linux.mountinfo import mounts
 from sampan.storage.quota import Quotas
 
 OPTIONS = frozenset({"type", "device", "o", "size"})
@@ -126,7 +127,7 @@ class LocalDriver:
 
     def is_mounted(self, name: str) -> bool:
         """Whether something is mounted at the volume's path (a bind of the same file system counts)."""
-        return str(self.path(name).resolve()) in mount_points()
+        return str(self.path(name).resolve()) in {mounted.point for mounted in mounts()}
 
 
 def temporary() -> str:
@@ -140,12 +141,6 @@ def mount_failed(path: Path, options: Mapping[str, str], error: OSError) -> Engi
     return EngineError(
         f"error while mounting volume '{path}': failed to mount local volume: mount {said}: {error.strerror}"
     )
-
-
-def mount_points() -> set[str]:
-    """All mount points of this mount namespace (proc_pid_mountinfo(5))."""
-    lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    return {line.split()[4].encode().decode("unicode_escape") for line in lines}
 
 
 def needs_mount(options: Mapping[str, str]) -> bool:

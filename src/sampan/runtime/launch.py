@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from enum import IntEnum
+from errno import ENOENT
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,11 +23,21 @@ class StartFailed(EngineError):
     """
 
     def __init__(self, step: str, errno: int, object_: str, message: str = "") -> None:
-        from os import strerror
-
-        told = f"error running {object_}" if step == "run_hook" else f"{step}: {object_}: {strerror(errno).lower()}"
-        super().__init__(message or told)
+        super().__init__(message or _told(step, errno, object_))
         self.step, self.errno, self.object = step, errno, object_
+
+
+def _told(step: str, number: int, object_: str) -> str:
+    """The sentence for a step that failed: runc's, where clients look for it."""
+    from os import strerror
+
+    reason = strerror(number).lower()
+    if step == "run_hook":
+        return f"error running {object_}"
+    if step == "write_sysctl":
+        key = object_.replace("/", ".")
+        return f"open sysctl {key} file: {reason}" if number == ENOENT else f"failed to write sysctl {key}: {reason}"
+    return f"{step}: {object_}: {reason}"
 
 
 class MonitorGone(EngineError):

@@ -1,14 +1,11 @@
 """Mounts as asked for: what ``--volume`` and ``--mount`` mean, and what is refused."""
 
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sampan.api.mounts import BindOptions, Mount, TmpfsOptions, VolumeOptions
 from sampan.engine.mount_points import parse_bind, parse_mount, parse_volumes_from
-from sampan.engine.propagation import mount_of
 from sampan.errors import InvalidParameter
 
 
@@ -29,28 +26,6 @@ def test_a_volume_without_a_mode_shows_one_and_a_bind_does_not() -> None:
     assert parse_bind("data:/data:ro").point.mode == "ro"
     assert parse_bind("/tmp:/data").point.mode == ""
     assert parse_mount(Mount(type="volume", target="/data")).point.mode == "z"
-
-
-MOUNTINFO = """\
-27 1 254:0 / / rw,relatime - ext4 /dev/root rw
-31 27 0:29 / /srv rw shared:3 - tmpfs tmpfs rw
-32 31 0:30 / /srv/with\\040space rw master:3 - tmpfs tmpfs rw
-33 27 0:31 / /srvother rw - tmpfs tmpfs rw
-"""
-
-
-@pytest.mark.parametrize(
-    ("path", "point", "fields"),
-    [
-        ("/etc", "/", []),
-        ("/srv", "/srv", ["shared:3"]),
-        ("/srv/a/b", "/srv", ["shared:3"]),
-        ("/srv/with space/x", "/srv/with space", ["master:3"]),
-        ("/srvother", "/srvother", []),
-    ],
-)
-def test_a_path_lies_on_the_innermost_mount(path: str, point: str, fields: list[str]) -> None:
-    assert mount_of(Path(path), MOUNTINFO) == (point, fields)
 
 
 def test_a_bare_path_is_an_anonymous_volume() -> None:

@@ -27,7 +27,7 @@ from sampan.runtime.launch import StartFailed
         (
             ("write_sysctl", errno.ENOENT, "net/ipv4/nosuch"),
             "true",
-            "write_sysctl: net/ipv4/nosuch: no such file or directory: unknown",
+            "open sysctl net.ipv4.nosuch file: no such file or directory: unknown",
             127,
         ),
     ],
@@ -40,7 +40,7 @@ def test_a_start_fails_in_runcs_words(failure: tuple[str, int, str], program: st
 
 def test_what_no_client_looks_for_is_the_servers_own_error() -> None:
     error = explain_start(StartFailed("write_sysctl", errno.EINVAL, "kernel/msgmax"), "true")
-    assert error.message == f"{IN_INIT}write_sysctl: kernel/msgmax: invalid argument: unknown"
+    assert error.message == f"{IN_INIT}failed to write sysctl kernel.msgmax: invalid argument: unknown"
     assert (exit_code_of(error), status_of(error)) == (128, 500)
 
 
