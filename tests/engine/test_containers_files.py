@@ -92,6 +92,15 @@ def test_what_a_start_leaves_is_no_change(client: docker.DockerClient, run: Run)
     client.images.remove(image.id)
 
 
+def test_what_the_engine_gives_may_be_removed_and_its_directories_written_to(run: Run) -> None:
+    container = run("sh -c 'rm /.dockerenv && rm /etc/mtab && echo x > /etc/new'")
+    assert container.wait()["StatusCode"] == 0
+    assert [each["Path"] for each in container.diff()] == ["/etc", "/etc/new"]
+    assert not {".dockerenv", "etc/mtab"} & set(names(container.export()))
+    container.start()
+    assert container.wait()["StatusCode"] == 1  # they stay removed
+
+
 def test_a_commit_is_one_event_that_names_both(client: docker.DockerClient, run: Run) -> None:
     container = run()
     since = container.attrs["Created"]

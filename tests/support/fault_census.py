@@ -12,6 +12,8 @@ import docker
 from engine_daemon import IMAGE
 from fault_daemon import Mortal
 
+from sampan.storage.snapshots import BESIDE_LAYERS
+
 
 def clear(client: docker.DockerClient) -> None:
     """Remove everything but the busybox image."""
@@ -108,7 +110,7 @@ def volumes(daemon: Mortal) -> set[str]:
 
 def layers(daemon: Mortal) -> tuple[set[str], set[str]]:
     """Layers on disk, and in the database."""
-    there = {name for name in entries(daemon.root / "data" / "snapshots") if name != ".empty"}
+    there = {name for name in entries(daemon.root / "data" / "snapshots") if name not in BESIDE_LAYERS}
     with closing(sqlite3.connect(f"file:{daemon.root}/data/engine.db?mode=ro", uri=True)) as database:
         known = {chain.partition(":")[2] for (chain,) in database.execute("SELECT chain FROM layers")}
         (verdict,) = database.execute("PRAGMA integrity_check").fetchone()

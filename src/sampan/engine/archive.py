@@ -98,7 +98,11 @@ class Files:
         container.allow("export")
 
         def pack(sink: Sink) -> None:
-            fd = self._context.storage.snapshots.mount(container.id) if not container.live else running_root(container)
+            fd = (
+                self._context.storage.snapshots.mount(container.id, grounded=True)
+                if not container.live
+                else running_root(container)
+            )
             try:
                 owners = of_process(container.pid) if container.live else None
                 tree = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd)
@@ -155,7 +159,7 @@ class Files:
     def _stopped_root(self, container: Container, remap: Mapped | None) -> int:
         """The root of a container that does not run, its volumes and binds attached."""
         with unless_removed(container):
-            root = self._context.storage.snapshots.mount(container.id, mapped=remap)
+            root = self._context.storage.snapshots.mount(container.id, grounded=True, mapped=remap)
         try:
             for record in sorted(container.record.mounts, key=lambda each: each.point.destination.count("/")):
                 if record.point.type in ("volume", "bind"):

@@ -6,33 +6,21 @@ file. A container that shares another's network shares its files.
 """
 
 import os
-from contextlib import ExitStack, suppress
 
 from sampan.engine.container import Container
-from sampan.linux.openat2 import open_in_root
 from sampan.network.member import Sandbox
 from sampan.oci import runtime_spec as oci
+from sampan.storage import ground
 
 FILES = {"resolv.conf": "/etc/resolv.conf", "hostname": "/etc/hostname", "hosts": "/etc/hosts"}
 
 
-# What a start leaves in the writable layer, by the engine (MARKER, MTAB) or as places to mount on. No user made these.
-MARKER, MTAB = ".dockerenv", "etc/mtab"
+# What a start may leave in the writable layer: places to mount on that neither the image nor the ground has, and
+# what earlier versions left. No user made these.
 PLACES = (
-    MARKER, MTAB, *(target.lstrip("/") for target in FILES.values()),
+    ground.MARKER, ground.MTAB, *(target.lstrip("/") for target in FILES.values()),
     "dev/console", "dev/mqueue", "dev/pts", "dev/shm", "dev", "proc", "sys",
 )  # fmt: skip
-
-
-def leave_marks(root: int) -> None:
-    """Make what programs look for in any container: ``/.dockerenv``, and ``/etc/mtab`` where there is an /etc."""
-    with suppress(OSError):  # an image may have something else there, which is left alone
-        os.close(open_in_root(root, MARKER, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o755))
-    with suppress(OSError), ExitStack() as opened:
-        above, name = MTAB.split("/")  # an image's /etc may be a link, to a place of the host's even
-        directory = open_in_root(root, above, os.O_PATH | os.O_DIRECTORY)
-        opened.callback(os.close, directory)
-        os.symlink("/proc/mounts", name, dir_fd=directory)
 
 
 def write_network_files(container: Container, sandbox: Sandbox) -> None:

@@ -20,7 +20,7 @@ from sampan.engine.catalog import Catalog
 from sampan.engine.container import Container
 from sampan.engine.context import Context
 from sampan.engine.device_requests import with_devices
-from sampan.engine.hosts_files import file_mounts, leave_marks, write_network_files
+from sampan.engine.hosts_files import file_mounts, write_network_files
 from sampan.engine.log_files import log_file_of
 from sampan.engine.membership import member_of, record_endpoints, shares_network
 from sampan.engine.mounts import Mounter, Taken
@@ -90,7 +90,7 @@ class Starter:
             check_remapped(host_config)
         if snapshots.held.lingers(container.id):
             await asyncio.get_running_loop().run_in_executor(self._context.threads, snapshots.held.drop, container.id)
-        fd = snapshots.mount(container.id, volatile=host_config.auto_remove, mapped=remap)
+        fd = snapshots.mount(container.id, grounded=True, volatile=host_config.auto_remove, mapped=remap)
         snapshots.held.hold(container.id, fd)
         undo.callback(snapshots.held.let_go, container.id)
         return fd
@@ -139,7 +139,6 @@ class Starter:
         maps = remap.maps if remap else None
         with acting_as_root(maps):
             make_directory(rootfs, record.config.working_dir, host_ids(maps, identity.uid, identity.gid))
-            leave_marks(rootfs)
         mounts = taken.mounts
         covered = {mount.destination for mount in mounts}
         owner = self._catalog.find(shares_network(record)) if shares_network(record) else container

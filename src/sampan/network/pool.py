@@ -39,8 +39,8 @@ PLUG = "eth0"
 """The name of the prepared pair's inner end."""
 SPARE = "plug0"
 """The name of an inner end, until it gets its real one, where ``PLUG`` may be another's."""
-REFILL_AFTER = 0.01
-"""Seconds from the taking of a namespace to the making of another: about what a start takes."""
+REFILL_AFTER = 0.02
+"""Seconds from the last taking of a namespace to the making of others: more than a start takes."""
 
 # Inherited by every link that comes to the namespace later. A new owner of an address tells its neighbours at once.
 SYSCTLS = {"ipv4/conf/default/arp_notify": "1", "ipv6/conf/default/disable_ipv6": "1"}
@@ -185,8 +185,9 @@ class Pool:
         if owner != self._usual or not pair:
             return await self._make(owner, pair=pair)
         prepared = self._ready.popleft() if self._ready else await self._make(owner)
-        if self._due is None:
-            self._due = asyncio.get_running_loop().call_later(REFILL_AFTER, self._start_refill)
+        if self._due is not None:
+            self._due.cancel()
+        self._due = asyncio.get_running_loop().call_later(REFILL_AFTER if self._ready else 0, self._start_refill)
         return prepared
 
     async def _make(self, owner: str, *, pair: bool = True) -> Prepared:

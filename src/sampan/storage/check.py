@@ -27,11 +27,10 @@ from sampan.storage.backup import lost_place, record_in_copy, salvage
 from sampan.storage.content import ContentStore
 from sampan.storage.database import Database
 from sampan.storage.records import DAMAGED
-from sampan.storage.snapshots import remove_path
+from sampan.storage.snapshots import BESIDE_LAYERS, remove_path
 from sampan.storage.store import FORMAT, format_of
 
 CHUNK = 1 << 20
-EMPTY = ".empty"
 
 
 @dataclass(frozen=True)
@@ -339,7 +338,7 @@ class Check:
 
     def _leftovers(self) -> Iterator[Finding]:
         rows = {digests.encoded(ChainID(chain)) for chain in self._layers}
-        unknown = names_in(self._root / "snapshots") - rows - {EMPTY}
+        unknown = names_in(self._root / "snapshots") - rows - BESIDE_LAYERS
         paths = [self._root / "snapshots" / name for name in sorted(unknown)]
         paths += [self._root / "tmp" / name for name in sorted(names_in(self._root / "tmp"))]
         ingests = self._root / "content" / "ingest"

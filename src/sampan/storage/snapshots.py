@@ -4,6 +4,7 @@
     snapshots/.new-<random>/fs        one being unpacked
     snapshots/.gone-<random>/fs       one being deleted
     snapshots/.empty/1, 2             stand in where overlayfs wants more layers than there are
+    snapshots/.ground                 what any container finds below its image
     containers/<key>/upper, work      an active (writable) layer
 
 A layer appears by rename and is then written into the database with its size; what a crash leaves in between is
@@ -39,6 +40,7 @@ from sampan.linux.userns import Mapped
 from sampan.oci import digest as digests
 from sampan.oci.digest import ChainID, DiffID
 from sampan.storage.database import Database
+from sampan.storage.ground import lay_ground
 from sampan.storage.held_mounts import HeldMounts
 from sampan.storage.leases import Leases
 from sampan.storage.quota import Quotas
@@ -46,6 +48,9 @@ from sampan.storage.quota import Quotas
 _NEW = ".new-"
 _GONE = ".gone-"
 _EMPTY = ".empty"
+_GROUND = ".ground"
+BESIDE_LAYERS = frozenset({_EMPTY, _GROUND})
+"""What ``snapshots`` holds that is no image's layer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,8 @@ class Snapshots:
         self._empty = (self._layers / _EMPTY / "1", self._layers / _EMPTY / "2")
         for directory in (*self._empty, self._actives):
             directory.mkdir(parents=True, exist_ok=True, mode=0o755)
+        self._ground = self._layers / _GROUND
+        lay_ground(self._ground)
         self.quotas = Quotas(self._actives)
 
     # Committed layers.
@@ -245,9 +252,10 @@ class Snapshots:
         """The directory that holds what was written."""
         return self._actives / key / "upper"
 
-    def mount(self, key: str, *, volatile: bool = False, mapped: Mapped | None = None) -> int:
+    def mount(self, key: str, *, grounded: bool = False, volatile: bool = False, mapped: Mapped | None = None) -> int:
         """The writable layer on its parents, as the fd of a detached mount.
 
+        ``grounded`` for containers: below the image lies what any container finds (storage/ground.py).
         ``volatile`` for what is thrown away after a crash anyway (``--rm``, build steps): fsync does nothing, and the
         mount goes without syncing the disk. ``mapped`` shows it to a user namespace. A mount of the layer that was
         held and let go of is closed first, which may take as long as the disk needs.
@@ -257,7 +265,8 @@ class Snapshots:
         directory = self._actives / key
         _forget_volatile(directory / "work")
         writable = Writable(directory, volatile)
-        return mount_overlay(self._lowers(active.parent) or self._empty[:1], writable, mapped=mapped)
+        lowers = [*self._lowers(active.parent), *([self._ground] if grounded else [])]
+        return mount_overlay(lowers or self._empty[:1], writable, mapped=mapped)
 
     def view(self, chain_id: ChainID | None, *, mapped: Mapped | None = None) -> int:
         """A committed stack (None: an empty tree), read-only, as the fd of a detached mount."""
@@ -341,7 +350,7 @@ class Snapshots:
             self.remove_layer(chain_id)
         known = {digests.encoded(layer.chain_id): layer for layer in self.layers()}
         present = {entry.name for entry in os.scandir(self._layers)}
-        for name in present - known.keys() - {_EMPTY}:
+        for name in present - known.keys() - BESIDE_LAYERS:
             remove_path(self._layers / name)
         for name in known.keys() - present:
             self._database.execute("DELETE FROM layers WHERE chain=?", known[name].chain_id)
