@@ -34,6 +34,7 @@ from sampan.archive.reader import Source
 from sampan.archive.stream import Hashing, ReadAhead, Sink
 from sampan.archive.tree import remove_tree
 from sampan.errors import Conflict, DataLoss, NotFound
+from sampan.linux.inode_flags import spread_children
 from sampan.linux.overlay import Writable, mount_overlay
 from sampan.linux.syncfs import syncfs
 from sampan.linux.userns import Mapped
@@ -88,6 +89,7 @@ class Snapshots:
         self._empty = (self._layers / _EMPTY / "1", self._layers / _EMPTY / "2")
         for directory in (*self._empty, self._actives):
             directory.mkdir(parents=True, exist_ok=True, mode=0o755)
+        spread_children(self._actives)
         self._ground = self._layers / _GROUND
         lay_ground(self._ground)
         self.quotas = Quotas(self._actives)
