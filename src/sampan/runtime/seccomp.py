@@ -13,6 +13,8 @@ import errno
 import os
 import platform
 import struct
+import subprocess
+import sys
 from collections import Counter
 from functools import lru_cache
 
@@ -48,6 +50,8 @@ _SENDS = "sendmsg"
 _WITH_ERRNO = {"SCMP_ACT_ERRNO", "SCMP_ACT_TRACE"}
 _AUDIT_ARCHITECTURE = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7, "riscv64": 0xC00000F3}
 _X32_BIT = 0x40000000
+_PATIENCE = 5
+"""Seconds for a section whose filter may never be done."""
 
 
 class Program(msgspec.Struct, frozen=True):
@@ -90,6 +94,11 @@ def _known(content: bytes) -> _Known:
 def _compiled(content: bytes) -> Program:
     section = decode(content, Seccomp, "linux.seccomp")
     _check(section)
+    code = _compiled_apart(content) if _may_never_end(section) else _code(section)
+    return Program(_flags(section), code)
+
+
+def _code(section: Seccomp) -> bytes:
     default = _action(section.default_action, section.default_errno_ret)
     with kernel.Filter(default) as built:
         _prepare(built, section)
@@ -98,7 +107,43 @@ def _compiled(content: bytes) -> Program:
         code = built.export()
     if section.default_action == "SCMP_ACT_ERRNO":
         code = _newer_is_missing(_newest(section)) + code
-    return Program(_flags(section), code)
+    return code
+
+
+def _may_never_end(section: Seccomp) -> bool:
+    """Whether some call has several rules with conditions, one of them with two or more.
+
+    libseccomp joins such rules in one tree of comparisons, and with some it never gets done (2.5.4).
+    """
+    conditions: dict[str, list[int]] = {}
+    for rule in section.syscalls:
+        for name in rule.names:
+            conditions.setdefault(name, []).append(len({argument.index for argument in rule.args}))
+    return any(sum(map(bool, counts)) > 1 and max(counts) > 1 for counts in conditions.values())
+
+
+def _compiled_apart(content: bytes) -> bytes:
+    """The code of a section by a process of its own, which may be ended. Raises InvalidParameter."""
+    command = (sys.executable, "-m", "sampan.runtime.seccomp")
+    try:
+        done = subprocess.run(command, input=content, capture_output=True, timeout=_PATIENCE, check=False)
+    except subprocess.TimeoutExpired:
+        raise InvalidParameter(
+            f"linux.seccomp: libseccomp made no filter of these rules within {_PATIENCE} s: "
+            "give fewer conditions to the rules of one system call"
+        ) from None
+    if done.returncode:
+        raise InvalidParameter(done.stderr.decode(errors="replace").strip())
+    return done.stdout
+
+
+def main() -> None:
+    """Compile the section on the standard input to the standard output; what is wrong with it is an error's text."""
+    try:
+        code = _code(decode(sys.stdin.buffer.read(), Seccomp, "linux.seccomp"))
+    except InvalidParameter as error:
+        sys.exit(error.message)
+    sys.stdout.buffer.write(code)
 
 
 def _check(section: Seccomp) -> None:
@@ -239,3 +284,6 @@ _ARCHITECTURES = {
     "ppc64le": ("SCMP_ARCH_PPC64LE",),
     "loongarch64": ("SCMP_ARCH_LOONGARCH64",),
 }
+
+if __name__ == "__main__":
+    main()

@@ -4,7 +4,8 @@ import pytest
 
 from sampan.errors import InvalidParameter
 from sampan.oci.runtime_spec import Seccomp, SeccompArg, SeccompSyscall
-from sampan.runtime.seccomp import compile_filter
+from sampan.runtime import seccomp
+from sampan.runtime.seccomp import compile_filter, native_architectures
 from sampan.runtime.seccomp_default import default_profile
 
 
@@ -55,3 +56,29 @@ def test_a_filter_that_notifies_asks_for_its_listener() -> None:
     rule = SeccompSyscall(["mkdir"], "SCMP_ACT_NOTIFY")
     assert compile_filter(Seccomp("SCMP_ACT_ALLOW", listener_path="/x", syscalls=[rule])).flags & 8
     assert not compile_filter(Seccomp("SCMP_ACT_ALLOW", listener_path="/x")).flags & 8
+
+
+def getpid(action: str, *arguments: SeccompArg) -> SeccompSyscall:
+    return SeccompSyscall(["getpid"], action, None, list(arguments))
+
+
+def test_rules_on_which_the_library_never_ends_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seccomp, "_PATIENCE", 2)
+    ne, gt = "SCMP_CMP_NE", "SCMP_CMP_GT"
+    endless = [
+        getpid("SCMP_ACT_LOG", SeccompArg(0, 1 << 33, 255, gt), SeccompArg(1, 127, 1, "SCMP_CMP_MASKED_EQ")),
+        getpid("SCMP_ACT_ALLOW", SeccompArg(2, 127, 1, "SCMP_CMP_EQ"), SeccompArg(1, 1 << 33, 255, ne)),
+        getpid("SCMP_ACT_ALLOW", SeccompArg(3, 1 << 31, 0, ne), SeccompArg(1, 1 << 33, 255, ne)),
+    ]
+    with pytest.raises(InvalidParameter, match="fewer conditions"):
+        compile_filter(Seccomp("SCMP_ACT_ERRNO", architectures=native_architectures(), syscalls=endless))
+
+
+def test_a_section_compiled_apart_is_as_any_other() -> None:
+    pair = (SeccompArg(0, 1, 0, "SCMP_CMP_EQ"), SeccompArg(1, 2, 0, "SCMP_CMP_EQ"))
+    section = Seccomp("SCMP_ACT_ERRNO", syscalls=[getpid("SCMP_ACT_ALLOW", pair[0]), getpid("SCMP_ACT_LOG", *pair)])
+    assert seccomp._may_never_end(section)
+    assert seccomp._compiled_apart(seccomp.encode(section)) == seccomp._code(section)
+    wrong = Seccomp("SCMP_ACT_ERRNO", syscalls=[*section.syscalls, getpid("SCMP_ACT_ODD")])
+    with pytest.raises(InvalidParameter, match='action "SCMP_ACT_ODD" is not known'):
+        compile_filter(wrong)
