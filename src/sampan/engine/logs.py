@@ -202,7 +202,11 @@ class Follower:
         return Position(inode_of(self._file), self._file.tell() - len(self._partial))
 
     def resume(self, position: "Position") -> None:
-        """Open the log at ``position``: at the oldest line that is left if its file is gone."""
+        """Open the log at ``position``: at the oldest line that is left if its file is gone.
+
+        A number may have come back while nobody had the file open. The oldest file of it is taken: rather lines twice
+        than lines lost.
+        """
         parts = stored(self._path)
         oldest = parts[0].path if parts else self._path
         path = next((part.path for part in parts if part.inode == position.inode), oldest)
