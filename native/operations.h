@@ -51,7 +51,7 @@
     X(43, find_program, "sl")          \
     X(44, reap, "")                    \
     X(45, execute, "sllnnb")           \
-    X(46, change_root, "")             \
+    X(46, change_root, "l")            \
     X(47, set_time_offsets, "s")       \
     X(48, raise_loopback, "")          \
     X(49, own_stdio, "n")              \

@@ -174,11 +174,26 @@ int perform_pivot_root(struct performer *performer, const struct operation *oper
     return enter_new_root(performer);
 }
 
+/* What is locked in this user namespace is covered. What lay on a mount that is gone is gone with it. */
+static int take_away(const char *point)
+{
+    if (umount2(point, MNT_DETACH) == 0 || errno == ENOENT)
+        return 0;
+    if (errno != EINVAL && errno != EPERM)
+        return -errno;
+    return checked(mount("tmpfs", point, "tmpfs", MS_RDONLY, NULL));
+}
+
 int perform_change_root(struct performer *performer, const struct operation *operation)
 {
-    (void)operation;
+    const struct argument *points = &operation->a[0];
     if (performer->root < 0)
         return -EINVAL;
+    for (const char *point = points->text; point < points->text + points->size; point += strlen(point) + 1) {
+        int result = take_away(point);
+        if (result < 0)
+            return result;
+    }
     if (fchdir(performer->root) < 0 || chroot(".") < 0)
         return -errno;
     return enter_new_root(performer);

@@ -19,7 +19,7 @@ NEEDS = {
 }
 """By propagation: the optional fields of which the source's mount must have one, and their name in the error."""
 
-UNLISTED = Mount(device="", point="/", optional=(), type="")
+UNLISTED = Mount(device="", root="/", point="/", optional=(), type="")
 """What stands for a root that is no mount, as in a chroot."""
 
 

@@ -48,8 +48,8 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     first; ``plain_console`` makes a terminal that adds no carriage returns; ``find_program`` looks for the program
     before the last step, so that what is missing and what cannot be executed are told apart; not ``privileged`` is a
     runtime that has rights in the new user namespace alone, and ``helped`` one whose ids others map (at ``MAP_IDS``);
-    ``keep`` stay open as 3, 4, …; ``state`` is what hooks in the container read, and ``environment`` what those before
-    the pivot inherit.
+    without ``pivot`` the mounts ``away`` of the host are taken away; ``keep`` stay open as 3, 4, …; ``state`` is what
+    hooks in the container read, and ``environment`` what those before the pivot inherit.
     """
 
     container_id: str
@@ -65,6 +65,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     init: bool = False
     keyring: bool = True
     pivot: bool = True
+    away: Sequence[str] = ()
     plain_console: bool = False
     find_program: bool = False
     privileged: bool = True
@@ -220,9 +221,15 @@ class _Launch:
         if self._root.readonly:
             yield plan.MakeReadonly("/")
         yield from self._hooks_before_pivot()
-        yield plan.PivotRoot() if self.around.pivot and self.private else plan.ChangeRoot()
+        yield self._enter_root()
         if self.linux.rootfs_propagation:
             yield plan.SetPropagation("/", *map(int, PROPAGATION[self.linux.rootfs_propagation]))
+
+    def _enter_root(self) -> Operation:
+        """Into the new root: by a pivot, or by chroot where nothing may be pivoted."""
+        if not self.private:
+            return plan.ChangeRoot()
+        return plan.PivotRoot() if self.around.pivot else plan.ChangeRoot(tuple(self.around.away))
 
     @property
     def _place(self) -> str:

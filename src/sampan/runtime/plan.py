@@ -458,9 +458,13 @@ class Execute(Operation, frozen=True):
 
 
 class ChangeRoot(Operation, frozen=True):
-    """chroot(2) into the new root in place of PivotRoot (runc's --no-pivot, for a root on initramfs)."""
+    """chroot(2) into the new root in place of PivotRoot (runc's --no-pivot, for a root on initramfs).
+
+    The old root stays below. Of it the mounts ``away`` are taken away first, or covered where that is not allowed.
+    """
 
     CODE: ClassVar[int] = 46
+    away: tuple[str, ...] = ()
 
 
 class SetTimeOffsets(Operation, frozen=True):

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from sampan.linux.cgroup import hierarchies
-from sampan.oci.runtime_spec import IDMapping, Memory, Mount, Namespace, Pids, Seccomp, SeccompSyscall
+from sampan.oci.runtime_spec import IDMapping, Memory, Mount, Namespace, Pids, Seccomp, SeccompSyscall, User
 from sampan.runtime.commands.spec import example
 from sampan.runtime.seccomp_default import default_profile
 
@@ -124,3 +124,13 @@ def test_recursive_read_only_reaches_mounts_below(runtime: Runtime, tmp_path: Pa
 
 def test_no_descriptor_of_the_runtime_reaches_the_program(runtime: Runtime) -> None:
     assert runtime.run("ls /proc/self/fd").stdout.split() == ["0", "1", "2", "3"]  # 3 is that of ls itself
+
+
+@pytest.mark.parametrize("options", [[], ["--no-pivot"]], ids=str)
+def test_no_unmasked_proc_can_be_mounted_in_a_namespace_of_ones_own(runtime: Runtime, options: list[str]) -> None:
+    script = "mkdir /dev/shm/proc; unshare -Urmpf mount -t proc proc /dev/shm/proc; echo $?"
+    runtime.write(confined(["sh", "-c", script], process={"user": User(1000, 1000)}))
+    runtime.made.add("one")
+    done = runtime.call("run", *options, "--bundle", str(runtime.directory), "one")
+    assert "permission denied (are you root?)" in done.stderr
+    assert done.stdout.strip() != "0"

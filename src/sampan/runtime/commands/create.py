@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from sampan.errors import Conflict, EngineError, InvalidParameter
+from sampan.linux.mountinfo import places_of_whole
 from sampan.linux.pidfd import start_time
 from sampan.linux.unix_socket import listen_beneath
 from sampan.oci.runtime_spec import Hooks, Linux, Process, Spec, Versioned, decode
@@ -49,6 +50,8 @@ _CREATE: dict[str, Kind] = {
     "no-subreaper": Switch,
 }
 _SHORT = {"b": "bundle", "d": "detach"}
+_REVEALING = ("proc", "sysfs")
+"""Types of which a whole mount left in the namespace allows a user who is root there to mount another, unmasked."""
 _NOT_STARTED = {
     "stopped": "cannot start a container that has stopped",
     "running": "cannot start an already running container",
@@ -183,6 +186,7 @@ def _plan(
             surroundings(spec, record.id, cgroup, opened, bundle=Path(record.bundle)),
             keyring=not arguments.on("no-new-keyring"),
             pivot=not arguments.on("no-pivot"),
+            away=places_of_whole(*_REVEALING) if arguments.on("no-pivot") else (),
             keep=keep,
             environment=[f"{name}={value}" for name, value in os.environ.items()],
             state=container.state("creating", 1),
