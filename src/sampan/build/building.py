@@ -18,6 +18,7 @@ from sampan.build.request import ImageSource, Observer, Request, Step
 from sampan.build.state import State, from_image
 from sampan.build.threads import in_thread
 from sampan.dockerfile import instructions as ins
+from sampan.linux.inode_flags import make_home_of_trees
 from sampan.oci.platform import Platform, host
 from sampan.storage.leases import Lease
 from sampan.storage.store import Storage
@@ -45,7 +46,7 @@ class Workshop:
     def make(self) -> None:
         """Make the directories."""
         for directory in (self.scratch, self.private, self.cache_mounts):
-            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_home_of_trees(directory, 0o700)
 
 
 def platform_arguments(target: Platform) -> dict[str, str]:

@@ -20,6 +20,7 @@ from pathlib import Path
 from sampan.engine.defaults import parse_size
 from sampan.errors import EngineError, InvalidParameter
 from sampan.linux import mount
+from sampan.linux.inode_flags import make_home_of_trees
 from sampan.linux.mountinfo import mounts
 from sampan.storage.quota import Quotas
 
@@ -49,7 +50,7 @@ class LocalDriver:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        root.mkdir(mode=0o711, parents=True, exist_ok=True)
+        make_home_of_trees(root, 0o711)
         self._quotas = Quotas(root)
         for left in root.glob(f"{TEMPORARY}*"):
             shutil.rmtree(left, ignore_errors=True)

@@ -1,4 +1,8 @@
-"""Flags of a directory on ext4 that say where its content is to lie.
+"""Directories of trees that have nothing to do with one another, and how ext4 is told so.
+
+ext4 puts what lies below one directory side by side. Where trees come and go there, each new file is looked for past
+all that were deleted in the last minutes: to make 20,000 files took twelve times as long after a few rounds. Told
+that the children are unrelated, it gives each a place of its own.
 
 Source: ioctl_iflags(2), chattr(1) (attribute T).
 """
@@ -15,12 +19,12 @@ _TOPDIR = 0x20000
 _FLAGS = struct.Struct("=q")
 
 
-def spread_children(directory: Path) -> None:
-    """Tell the file system that what lies below one child of ``directory`` has nothing to do with the next.
+def make_home_of_trees(directory: Path, mode: int) -> None:
+    """Make ``directory`` with ``mode`` and those above it, if missing, and have its children spread.
 
-    ext4 then gives each a place of its own. Side by side, where many come and go, each new file is looked for past
-    all that were deleted there in the last minutes. Other file systems know no such flag, and nothing happens.
+    Other file systems know no such flag; there it is a directory as any other.
     """
+    directory.mkdir(parents=True, exist_ok=True, mode=mode)
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with suppress(OSError):

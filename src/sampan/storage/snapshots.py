@@ -34,7 +34,7 @@ from sampan.archive.reader import Source
 from sampan.archive.stream import Hashing, ReadAhead, Sink
 from sampan.archive.tree import remove_tree
 from sampan.errors import Conflict, DataLoss, NotFound
-from sampan.linux.inode_flags import spread_children
+from sampan.linux.inode_flags import make_home_of_trees
 from sampan.linux.overlay import Writable, mount_overlay
 from sampan.linux.syncfs import syncfs
 from sampan.linux.userns import Mapped
@@ -87,9 +87,10 @@ class Snapshots:
         self._purging = threading.Lock()
         self.held = HeldMounts()
         self._empty = (self._layers / _EMPTY / "1", self._layers / _EMPTY / "2")
-        for directory in (*self._empty, self._actives):
+        for directory in (self._layers, self._actives):
+            make_home_of_trees(directory, 0o755)
+        for directory in self._empty:
             directory.mkdir(parents=True, exist_ok=True, mode=0o755)
-        spread_children(self._actives)
         self._ground = self._layers / _GROUND
         lay_ground(self._ground)
         self.quotas = Quotas(self._actives)

@@ -21,6 +21,7 @@ from sampan.build.copying import DIRECTORY
 from sampan.build.kept import hold, label
 from sampan.build.threads import in_thread
 from sampan.errors import EngineError
+from sampan.linux.inode_flags import make_home_of_trees
 
 SESSION = "local-sessionid:"
 """Options that begin so name the session that has a directory: builds of one client may share one."""
@@ -60,6 +61,7 @@ class Locals:
     """Clients' directories below ``root``."""
 
     def __init__(self, root: Path) -> None:
+        make_home_of_trees(root, 0o700)
         self._root = root
         self._shared: dict[Key, Shared] = {}
 
