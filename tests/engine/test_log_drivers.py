@@ -12,7 +12,7 @@ import pytest
 from docker.errors import APIError
 from docker.models.containers import Container
 from docker.types import LogConfig
-from engine_daemon import wait_for
+from engine_daemon import IMAGE, Daemon, wait_for
 
 Run = Callable[..., Container]
 
@@ -47,7 +47,7 @@ def test_syslog_gets_each_line_and_logs_reads_them_too(daemon, client: docker.Do
     assert ran.returncode == 0, ran.stderr
     got = sorted(datagrams.recv(4096) for _ in range(2))
     assert got[0].startswith(b"<27>")
-    assert got[0].endswith(b": err")
+    assert got[0].endswith(b": err\n")
     assert got[1].startswith(b"<30>")
     assert b" told[" in got[1]
     assert sorted(daemon.cli("logs", "told").stdout.split()) == [b"out"]
@@ -63,20 +63,25 @@ def test_gelf_gets_the_chosen_labels(run: Run, datagrams: socket.socket) -> None
     assert (message["short_message"], message["_team"], message["_container_id"]) == ("hi", "blue", container.id)
 
 
-def test_fluentd_away_at_first_gets_everything_in_order(run: Run) -> None:
+def test_fluentd_away_at_first_gets_everything_in_order_where_it_is_not_waited_for(run: Run) -> None:
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
-        options = {"fluentd-address": f"127.0.0.1:{port(reserved)}"}
+        options = {"fluentd-address": f"127.0.0.1:{port(reserved)}", "fluentd-async": "true"}
         run("seq 3", log_config=LogConfig(type="fluentd", config=options)).wait()
         reserved.listen()
         reserved.settimeout(5)
         connection, _ = reserved.accept()
     with closing(connection):
-        connection.settimeout(5)
-        data = b""
-        while block := connection.recv(65536):
-            data += block
-    assert [record["log"] for record in messages(data)] == ["1", "2", "3"]
+        assert [record["log"] for record in messages(everything(connection))] == ["1", "2", "3"]
+
+
+def everything(connection: socket.socket) -> bytes:
+    """What comes until the sender ends."""
+    connection.settimeout(5)
+    data = b""
+    while block := connection.recv(65536):
+        data += block
+    return data
 
 
 def messages(data: bytes) -> list[dict[str, str]]:
@@ -88,13 +93,13 @@ def test_a_daemon_that_starts_again_forwards_what_was_written_meanwhile(daemon, 
     options = {"syslog-address": f"udp://127.0.0.1:{port(datagrams)}"}
     script = "echo before; while [ ! -e /tmp/go ]; do sleep 0.05; done; echo after; sleep 60"
     container = run(["sh", "-c", script], log_config=LogConfig(type="syslog", config=options))
-    assert datagrams.recv(4096).endswith(b": before")
+    assert datagrams.recv(4096).endswith(b": before\n")
     pid = container.client.api.inspect_container(container.id)["State"]["Pid"]
     daemon.stop()
     with open(f"/proc/{pid}/root/tmp/go", "w"):
         pass
     daemon.start()
-    assert datagrams.recv(4096).endswith(b": after")
+    assert datagrams.recv(4096).endswith(b": after\n")
 
 
 @pytest.mark.parametrize(
@@ -146,17 +151,149 @@ def test_details_show_what_the_options_choose(daemon, run: Run) -> None:  # type
 def test_a_driver_without_a_cache_cannot_be_read(run: Run, datagrams: socket.socket) -> None:
     options = {"syslog-address": f"udp://127.0.0.1:{port(datagrams)}", "cache-disabled": "true"}
     container = run("echo sent", log_config=LogConfig(type="syslog", config=options))
-    assert datagrams.recv(4096).endswith(b": sent")
+    assert datagrams.recv(4096).endswith(b": sent\n")
     with pytest.raises(APIError, match="configured logging driver does not support reading"):
         container.logs()
 
 
-@pytest.mark.parametrize("driver", ["syslog", "fluentd"])
-def test_a_receiver_that_is_gone_stops_no_program_and_loses_no_line(run: Run, driver: str) -> None:
-    options = {f"{driver}-address": "tcp://127.0.0.1:9", "mode": "non-blocking", "max-buffer-size": "4k"}
-    container = run("seq 20000", log_config=LogConfig(type=driver, config=options))
+REFUSED = "connect: connection refused"
+ABSENT: dict[str, tuple[str, dict[str, str], str, int]] = {
+    # driver, options, why it does not start, exit status of docker run
+    "fluentd": ("fluentd", {"fluentd-address": "127.0.0.1:9"}, f"dial tcp 127.0.0.1:9: {REFUSED}", 125),
+    "fluentd by tls": ("fluentd", {"fluentd-address": "tls://127.0.0.1:9"}, f"dial tcp 127.0.0.1:9: {REFUSED}", 125),
+    "fluentd at a path": (
+        "fluentd",
+        {"fluentd-address": "unix:///tmp/absent"},
+        "dial unix /tmp/absent: connect: no such file or directory",
+        127,
+    ),
+    "fluentd non-blocking": (
+        "fluentd",
+        {"fluentd-address": "127.0.0.1:9", "mode": "non-blocking"},
+        f"dial tcp 127.0.0.1:9: {REFUSED}",
+        125,
+    ),
+    "syslog by tcp": ("syslog", {"syslog-address": "tcp://127.0.0.1:9"}, f"dial tcp 127.0.0.1:9: {REFUSED}", 125),
+    "syslog by tls": ("syslog", {"syslog-address": "tcp+tls://127.0.0.1:9"}, f"dial tcp 127.0.0.1:9: {REFUSED}", 125),
+    "syslog at a file": (
+        "syslog",
+        {"syslog-address": "unix:///etc/passwd"},
+        f"dial unix /etc/passwd: {REFUSED}",
+        125,
+    ),
+    "syslog at a file of datagrams": (
+        "syslog",
+        {"syslog-address": "unixgram:///etc/passwd"},
+        f"dial unixgram /etc/passwd: {REFUSED}",
+        125,
+    ),
+    "syslog with an absent authority": (
+        "syslog",
+        {"syslog-address": "tcp+tls://127.0.0.1:9", "syslog-tls-ca-cert": "/tmp/absent"},
+        'could not read CA certificate "/tmp/absent": open /tmp/absent: no such file or directory',
+        127,
+    ),
+    "gelf by tcp": (
+        "gelf",
+        {"gelf-address": "tcp://127.0.0.1:9", "gelf-tcp-max-reconnect": "3"},
+        f"gelf: cannot connect to GELF endpoint: 127.0.0.1:9 dial tcp 127.0.0.1:9: {REFUSED}",
+        125,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ABSENT)
+def test_a_container_whose_receiver_is_absent_is_not_started(
+    daemon: Daemon, client: docker.DockerClient, case: str
+) -> None:
+    driver, options, why, status = ABSENT[case]
+    told = f"failed to create task for container: failed to initialize logging driver: {why}"
+    given = [word for name, value in options.items() for word in ("--log-opt", f"{name}={value}")]
+    ran = daemon.cli("run", "--name", "absent", "--network", "none", "--log-driver", driver, *given, IMAGE, "true")
+    assert (ran.returncode, ran.stdout) == (status, b"")
+    assert f"Error response from daemon: {told}" in ran.stderr.decode()
+    state = client.containers.get("absent").attrs["State"]
+    assert (state["Status"], state["Error"], state["Pid"]) == ("created", told, 0)
+    assert state["ExitCode"] == (127 if status == 127 else 128)
+
+
+@pytest.mark.parametrize(
+    ("driver", "options"),
+    [
+        ("syslog", {"syslog-address": "udp://127.0.0.1:9"}),
+        ("gelf", {"gelf-address": "udp://127.0.0.1:9"}),
+        ("fluentd", {"fluentd-address": "127.0.0.1:9", "fluentd-async": "true"}),
+    ],
+)
+def test_a_receiver_that_is_not_waited_for_may_be_absent(run: Run, driver: str, options: dict[str, str]) -> None:
+    container = run("echo hi", log_config=LogConfig(type=driver, config=options))
+    assert container.wait(timeout=20)["StatusCode"] == 0
+    assert container.logs() == b"hi\n"
+
+
+@pytest.mark.parametrize("driver", ["syslog", "fluentd", "gelf"])
+def test_a_receiver_that_goes_stops_no_program_and_loses_no_line(
+    run: Run, listener: socket.socket, driver: str
+) -> None:
+    options = {f"{driver}-address": f"tcp://127.0.0.1:{port(listener)}", "mode": "non-blocking"}
+    script = "while [ ! -e /tmp/go ]; do sleep 0.05; done; seq 20000"
+    container = run(["sh", "-c", script], log_config=LogConfig(type=driver, config=options | {"max-buffer-size": "4k"}))
+    connection, _ = listener.accept()
+    connection.close()
+    listener.close()
+    container.exec_run("touch /tmp/go")
     assert container.wait(timeout=20)["StatusCode"] == 0
     assert container.logs().split() == [b"%d" % number for number in range(1, 20001)]
+
+
+@pytest.mark.parametrize(
+    ("driver", "options", "end"), [("syslog", {}, b"\n"), ("gelf", {"gelf-tcp-max-reconnect": "20"}, b"\0")]
+)
+def test_a_receiver_that_comes_back_gets_what_was_written_meanwhile(
+    run: Run, listener: socket.socket, driver: str, options: dict[str, str], end: bytes
+) -> None:
+    options = options | {f"{driver}-address": f"tcp://127.0.0.1:{port(listener)}"}
+    script = "echo first; while [ ! -e /tmp/go ]; do sleep 0.05; done; seq 100 199"
+    container = run(["sh", "-c", script], log_config=LogConfig(type=driver, config=options))
+    connection, _ = listener.accept()
+    with closing(connection):
+        assert b"first" in connection.recv(4096)
+    address = listener.getsockname()
+    listener.close()
+    container.exec_run("touch /tmp/go")
+    container.wait()
+    with socket.create_server(address) as again:
+        again.settimeout(20)
+        connection, _ = again.accept()
+        with closing(connection):
+            got = everything(connection).split(end)[:-1]
+    assert len(got) == 100
+    assert all(b"%d" % number in line for number, line in zip(range(100, 200), got, strict=True))
+
+
+def test_a_restart_whose_receiver_is_absent_is_the_last(
+    daemon: Daemon, run: Run, listener: socket.socket, eventually: Callable[..., None]
+) -> None:
+    options = {"syslog-address": f"tcp://127.0.0.1:{port(listener)}"}
+    script = "while [ ! -e /tmp/go ]; do sleep 0.05; done; exit 3"
+    container = run(
+        ["sh", "-c", script],
+        log_config=LogConfig(type="syslog", config=options),
+        restart_policy={"Name": "always"},
+    )
+    listener.close()
+    container.exec_run("touch /tmp/go")
+    told = (
+        f"failed to initialize logging driver: dial tcp 127.0.0.1:{options['syslog-address'].split(':')[2]}: {REFUSED}"
+    )
+    eventually(lambda: told in client_state(container)["Error"])
+    assert client_state(container)["Status"] == "exited"
+
+
+def client_state(container: Container) -> dict[str, object]:
+    """The state as it is now."""
+    container.reload()
+    return dict(container.attrs["State"])
 
 
 def test_a_line_longer_than_16_kb_is_stored_in_parts_and_shown_whole(run: Run, client: docker.DockerClient) -> None:

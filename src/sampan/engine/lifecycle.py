@@ -52,9 +52,9 @@ class Lifecycle:
         self._context = context
         self._catalog = catalog
         self._execs = execs
-        self._starter = Starter(context, catalog)
-        self._health = Health(context, catalog, execs, self._reactions())
         self._forwarding = Forwarding(context)
+        self._starter = Starter(context, catalog, self._forwarding)
+        self._health = Health(context, catalog, execs, self._reactions())
         self._compression = Compression(context)
         self.closing = False
 

@@ -21,6 +21,7 @@ from sampan.errors import CommandNotExecutable, CommandNotFound, EngineError
 from sampan.runtime.launch import StartFailed
 
 START = "failed to create task for container: failed to create shim task: "
+LOGGER = "failed to create task for container: failed to initialize logging driver: "
 CREATE = f"{START}OCI runtime create failed: runc create failed: unable to start container process: "
 IN_INIT = f"{CREATE}error during container init: "
 EXEC = "OCI runtime exec failed: exec failed: unable to start container process: "

@@ -21,6 +21,7 @@ from sampan.engine.container import Container
 from sampan.engine.context import Context
 from sampan.engine.device_requests import with_devices
 from sampan.engine.hosts_files import file_mounts, write_network_files
+from sampan.engine.log_drivers.follow import Forwarding
 from sampan.engine.log_files import log_file_of
 from sampan.engine.membership import member_of, record_endpoints, shares_network
 from sampan.engine.mounts import Mounter, Taken
@@ -56,9 +57,10 @@ JOINABLE = (("pid_mode", "pid"), ("ipc_mode", "ipc"))
 class Starter:
     """Makes processes of created containers."""
 
-    def __init__(self, context: Context, catalog: Catalog) -> None:
+    def __init__(self, context: Context, catalog: Catalog, forwarding: Forwarding) -> None:
         self._context = context
         self._catalog = catalog
+        self._forwarding = forwarding
         self.mounter = Mounter(context.volumes, context.storage.images, context.storage.snapshots)
 
     async def launch(self, container: Container, trace: Trace) -> None:
@@ -78,6 +80,8 @@ class Starter:
                 trace.mark("cgroup")
                 launch = self._launch(container, spec, rootfs, taken.trees)
                 trace.mark("plan")
+                undo.push_async_callback(self._forwarding.withdraw, container)
+                await self._forwarding.open(container)
                 await self._run(container, monitor, launch)
                 trace.mark("monitor")
             undo.pop_all()

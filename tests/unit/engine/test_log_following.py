@@ -8,7 +8,7 @@ import pytest
 from sampan.api.containers import ContainerConfig
 from sampan.api.host_config import HostConfig
 from sampan.engine.container import Container, Record
-from sampan.engine.log_drivers.follow import Mark, entry_of, read_mark, write_mark
+from sampan.engine.log_drivers.follow import Lines, Mark, read_mark, write_mark
 from sampan.engine.log_parts import write_compressed
 from sampan.engine.logs import Follower, Line, Position
 
@@ -126,5 +126,15 @@ def test_a_mark_is_read_back_and_none_is_the_beginning(tmp_path: Path) -> None:
 
 
 def test_a_line_s_end_is_not_sent() -> None:
-    assert entry_of(Line("x\n", "stderr", "1970-01-01T00:00:01Z")).line == b"x"
-    assert entry_of(Line("x", "stderr", "1970-01-01T00:00:01Z")).partial
+    entry = Lines().entry(Line("x\n", "stderr", "1970-01-01T00:00:01Z"))
+    assert (entry.line, entry.part) == (b"x", None)
+
+
+def test_parts_of_a_long_line_are_told_from_those_of_another_stream() -> None:
+    lines, when = Lines(), "1970-01-01T00:00:01Z"
+    given = (("a", "stdout"), ("x", "stderr"), ("b", "stdout"), ("c\n", "stdout"), ("y\n", "stderr"), ("d\n", "stdout"))
+    parts = [lines.entry(Line(text, stream, when)).part for text, stream in given]
+    assert [part and (part.ordinal, part.last) for part in parts] == [
+        (1, False), (1, False), (2, False), (3, True), (2, True), None,
+    ]  # fmt: skip
+    assert [part.id for part in parts[:5] if part] == [parts[i].id for i in (0, 1, 0, 0, 1)]  # type: ignore[union-attr]

@@ -39,6 +39,8 @@ class Fluentd:
             patience=duration(options.get("fluentd-read-timeout", ""), "") or TIMEOUT,
         )
         self.precise = boolean(options.get("fluentd-sub-second-precision") or "false")
+        self.asynchronous = boolean(options.get("fluentd-async") or "false")
+        self.reconnects = duration(options.get("fluentd-async-reconnect-interval", ""), "") if self.asynchronous else 0
         self.acknowledged = boolean(options.get("fluentd-request-ack") or "false")
         self.tag = tag(options, source)
         self.fields = {
@@ -50,13 +52,25 @@ class Fluentd:
     def encode(self, entry: Entry, chunk: str = "") -> bytes:
         """One message of the protocol; the receiver answers with the name of its ``chunk``."""
         record = {**self.fields, "source": entry.stream, "log": entry.text}
-        if entry.partial:
-            record["partial_message"] = "true"
+        if entry.part:
+            record |= {
+                "partial_message": "true",
+                "partial_id": entry.part.id,
+                "partial_ordinal": str(entry.part.ordinal),
+                "partial_last": "true" if entry.part.last else "false",
+            }
         message = [self.tag, event_time(entry.time, self.precise), record]
         return msgspec.msgpack.encode([*message, {"chunk": chunk}] if chunk else message)
 
+    async def open(self) -> None:
+        """Connect, unless ``fluentd-async`` says that this is not waited for; raises OSError."""
+        if not self.asynchronous:
+            await self.transport.connect()
+
     async def send(self, entry: Entry) -> None:
         """Deliver one entry; raises OSError, also where a receipt was asked for and does not come."""
+        if self.reconnects and self.transport.age > self.reconnects:
+            await self.transport.close()
         if not self.acknowledged:
             await self.transport.send(self.encode(entry))
             return

@@ -3,14 +3,17 @@
     <id>-json.log(.n) ─ Follower ─▶ batch of lines ─▶ Entry ─▶ Forwarder ─▶ receiver
     <id>-forwarded     where the batch begins, and how many of its lines were sent
 
-It begins with the container, or when a daemon that starts finds the container running, and ends after the last line.
-What a receiver that was away has not got then is sent before the next run's output.
+The receiver is connected to before the container's program runs: where that fails, and the driver was not told to do
+without, the container is not started. The task begins with the container, or when a daemon that starts finds the
+container running, and ends after the last line. What a receiver that was away has not got then is sent before the
+next run's output.
 """
 
 import asyncio
 import os
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -18,11 +21,13 @@ import msgspec
 from sampan.api.times import parse_time
 from sampan.engine.container import Container
 from sampan.engine.context import Context
-from sampan.engine.log_drivers.forward import FIRST_PAUSE, LONGEST_PAUSE, Forwarder, log, make, patience_of, room_of
-from sampan.engine.log_drivers.message import Entry
+from sampan.engine.log_drivers.forward import Forwarder, Sink, make, patience_of, room_of
+from sampan.engine.log_drivers.message import Entry, Part
 from sampan.engine.log_drivers.options import FORWARDING
 from sampan.engine.log_files import source_of
 from sampan.engine.logs import Follower, Line, Position
+from sampan.engine.start_errors import LOGGER, classified
+from sampan.errors import InvalidParameter
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -33,10 +38,35 @@ class Mark(msgspec.Struct, frozen=True):
 
 
 class Forwarding:
-    """Begins the tasks of all containers whose driver sends elsewhere."""
+    """The receivers of all containers whose driver sends elsewhere, and the tasks that feed them."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._opened: dict[str, Sink] = {}
+
+    async def open(self, container: Container) -> None:
+        """Have the receiver, which a start needs; raises EngineError in dockerd's words.
+
+        ``begin`` takes it over, or ``withdraw`` lets go of it.
+        """
+        if container.record.host_config.log_config.type not in FORWARDING:
+            return
+        try:
+            sink = self._opened[container.id] = await self._made(container)
+            await sink.open()
+        except (OSError, InvalidParameter) as error:
+            raise classified(f"{LOGGER}{error}") from error
+
+    async def withdraw(self, container: Container) -> None:
+        """The start failed: let go of the receiver."""
+        if container.id in self._opened:
+            await self._opened.pop(container.id).close()
+
+    async def _made(self, container: Container) -> Sink:
+        """The container's driver, not connected; raises InvalidParameter for files of TLS that cannot be used."""
+        wanted, threads = container.record.host_config.log_config, self._context.threads
+        work = partial(make, wanted.type, wanted.config, source_of(container))
+        return await asyncio.get_running_loop().run_in_executor(threads, work)
 
     def begin(self, container: Container) -> None:
         """The container runs: forward its output from now on, after what an earlier run has left."""
@@ -46,33 +76,18 @@ class Forwarding:
             )
 
     async def _forward(self, container: Container, before: "asyncio.Task[None] | None") -> None:
+        wanted = container.record.host_config.log_config
+        sink = self._opened.pop(container.id, None) or await self._made(container)
+        forwarder = Forwarder(sink, room=room_of(wanted.config), patience=patience_of(wanted.type, wanted.config))
         if before is not None:
             await asyncio.wait([before])
-        forwarder = await self._forwarder(container)
         async with aclosing(self._entries(container)) as entries:
             await forwarder.run(entries)
-
-    async def _forwarder(self, container: Container) -> Forwarder:
-        """The container's driver; tried again while its receiver's name is not known."""
-        wanted = container.record.host_config.log_config
-        loop, pause = asyncio.get_running_loop(), FIRST_PAUSE
-        while True:
-            try:
-                sink = await loop.run_in_executor(
-                    self._context.threads, make, wanted.type, wanted.config, source_of(container)
-                )
-            except OSError as error:
-                log.warning("log receiver of %s: %s; again in %.1f s", container.id[:12], error, pause)
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, LONGEST_PAUSE)
-            else:
-                options = wanted.config
-                return Forwarder(sink, room=room_of(options), patience=patience_of(wanted.type, options))
 
     async def _entries(self, container: Container) -> AsyncGenerator[Entry, None]:
         """Entries after the last one sent, until the container has ended; each noted once it is sent."""
         loop, path = asyncio.get_running_loop(), mark_path(container)
-        follower, mark = Follower(container), read_mark(path)
+        follower, lines, mark = Follower(container), Lines(), read_mark(path)
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             await loop.run_in_executor(self._context.threads, follower.resume, mark.position)
@@ -80,9 +95,10 @@ class Forwarding:
                 start = follower.position
                 sent = mark.sent if start == mark.position else 0
                 batch = await loop.run_in_executor(self._context.threads, follower.more)
-                for number, line in enumerate(batch[sent:], sent + 1):
-                    yield entry_of(line)
-                    write_mark(fd, Mark(start, number))
+                for number, entry in enumerate(map(lines.entry, batch), 1):
+                    if number > sent:
+                        yield entry
+                        write_mark(fd, Mark(start, number))
                 if not batch and not await follower.changed():
                     return
         finally:
@@ -107,8 +123,23 @@ def write_mark(fd: int, mark: Mark) -> None:
     os.pwrite(fd, msgspec.json.encode(mark).ljust(128), 0)
 
 
-def entry_of(line: Line) -> Entry:
-    """A line of the log as drivers take it."""
-    text = line.log.removesuffix("\n")
-    data = text.encode(errors="surrogatepass")
-    return Entry(parse_time(line.time), line.stream, data, partial=not line.log.endswith("\n"))
+class Lines:
+    """Makes entries of lines, and knows which of them are parts of one line of output."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, Part] = {}
+
+    def entry(self, line: Line) -> Entry:
+        """A line of the log as drivers take it."""
+        text = line.log.removesuffix("\n")
+        data = text.encode(errors="surrogatepass")
+        return Entry(parse_time(line.time), line.stream, data, self._part(line.stream, text is line.log))
+
+    def _part(self, stream: str, goes_on: bool) -> Part | None:
+        before = self._open.pop(stream, None)
+        if before is None and not goes_on:
+            return None
+        part = Part(before.id if before else os.urandom(32).hex(), before.ordinal + 1 if before else 1, not goes_on)
+        if goes_on:
+            self._open[stream] = part
+        return part

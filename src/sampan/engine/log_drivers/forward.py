@@ -24,12 +24,14 @@ from sampan.engine.log_drivers.values import boolean, size
 
 log = logging.getLogger("sampan.logs")
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds between attempts
 DEFAULT_BUFFER = 1 << 20  # moby daemon/logger/ring.go
 
 
 class Sink(Protocol):
     """A driver that is ready to send."""
+
+    async def open(self) -> None:
+        """Have the receiver, as a container's start wants it; raises OSError with the reason for who starts it."""
 
     async def send(self, entry: Entry) -> None:
         """Deliver one entry; raises OSError when the receiver cannot be had now."""
@@ -57,7 +59,7 @@ def check_driver(driver: str, options: Mapping[str, str]) -> None:
 
 
 def make(driver: str, options: Mapping[str, str], source: Source) -> Sink:
-    """The driver for one container; raises InvalidParameter for options it does not understand."""
+    """The driver for one container, not connected; raises InvalidParameter for options it does not understand."""
     check(driver, options)
     return SINKS[driver](options, source)
 
@@ -65,41 +67,54 @@ def make(driver: str, options: Mapping[str, str], source: Source) -> Sink:
 class Patience(msgspec.Struct, frozen=True):
     """How long a receiver that is away is waited for: pauses between attempts, and how many (0: without end)."""
 
-    first: float = FIRST_PAUSE
-    longest: float = LONGEST_PAUSE
+    first: float = 0.5
+    growth: float = 2.0
+    longest: float = 30.0
     attempts: int = 0
+
+
+FLUENTD = Patience(first=1.0, growth=1.5, longest=60.0)
+"""fluent-logger-golang's."""
+
+
+class Room(msgspec.Struct, frozen=True):
+    """What may wait in memory for a receiver before entries are dropped: bytes, or entries; 0 where none is dropped."""
+
+    limit: int = 0
+    entries: bool = False
+
+    def taken_by(self, entry: Entry) -> int:
+        """How much of the room an entry takes."""
+        return 1 if self.entries else len(entry.line)
 
 
 def patience_of(driver: str, options: Mapping[str, str]) -> Patience:
     """What the options say of it: gelf's pauses stay as they are, fluentd's grow."""
     if driver == "gelf" and "gelf-tcp-max-reconnect" in options:
         pause = float(options.get("gelf-tcp-reconnect-delay", "1"))
-        return Patience(pause, pause, int(options["gelf-tcp-max-reconnect"]) + 1)
+        return Patience(pause, 1.0, pause, int(options["gelf-tcp-max-reconnect"]) + 1)
     if driver == "fluentd":
-        first = duration(options.get("fluentd-retry-wait", ""), "") or FIRST_PAUSE
-        longest = duration(options.get("fluentd-async-reconnect-interval", ""), "") or LONGEST_PAUSE
-        return Patience(first, longest, int(options.get("fluentd-max-retries") or 0))
+        first = duration(options.get("fluentd-retry-wait", ""), "") or FLUENTD.first
+        attempts = int(options.get("fluentd-max-retries") or 0)
+        return msgspec.structs.replace(FLUENTD, first=first, attempts=attempts)
     return Patience()
 
 
-def room_of(options: Mapping[str, str]) -> int:
-    """Bytes that may wait in memory for a receiver before entries are dropped; 0 where none is dropped.
-
-    fluentd bounds what waits by an option of its own once it is asynchronous.
-    """
+def room_of(options: Mapping[str, str]) -> Room:
+    """What may wait; fluentd bounds it by an option of its own, in entries, once it is asynchronous."""
     if boolean(options.get("fluentd-async") or "false") and options.get("fluentd-buffer-limit"):
-        return size(options["fluentd-buffer-limit"])
+        return Room(max(1, size(options["fluentd-buffer-limit"])), entries=True)
     if options.get("mode", "") != "non-blocking":
-        return 0
-    return size(options.get("max-buffer-size", "")) if options.get("max-buffer-size") else DEFAULT_BUFFER
+        return Room()
+    return Room(max(1, size(options["max-buffer-size"])) if options.get("max-buffer-size") else DEFAULT_BUFFER)
 
 
 class Forwarder:
     """Feeds ``sink`` from an iterator of entries until it ends."""
 
-    def __init__(self, sink: Sink, *, room: int = 0, patience: Patience | None = None) -> None:
+    def __init__(self, sink: Sink, *, room: Room | None = None, patience: Patience | None = None) -> None:
         self.sink = sink
-        self.room = room
+        self.room = room or Room()
         self.patience = patience or Patience()
         self.sent = 0
         self.dropped = 0
@@ -108,7 +123,7 @@ class Forwarder:
     async def run(self, entries: AsyncIterator[Entry]) -> None:
         """Send all entries; returns after the last."""
         try:
-            async with aclosing(self._buffered(entries)) if self.room else nullcontext(entries) as source:
+            async with aclosing(self._buffered(entries)) if self.room.limit else nullcontext(entries) as source:
                 async for entry in source:
                     await self.deliver(entry)
         finally:
@@ -124,10 +139,10 @@ class Forwarder:
         async def fill() -> None:
             nonlocal waiting
             async for entry in entries:
-                if waiting and waiting + len(entry.line) > self.room:
+                if waiting and waiting + self.room.taken_by(entry) > self.room.limit:
                     self.dropped += 1
                     continue
-                waiting += len(entry.line)
+                waiting += self.room.taken_by(entry)
                 buffer.put_nowait(entry)
             buffer.put_nowait(None)
 
@@ -136,7 +151,7 @@ class Forwarder:
             try:
                 while (entry := await buffer.get()) is not None:
                     yield entry
-                    waiting -= len(entry.line)
+                    waiting -= self.room.taken_by(entry)
             finally:
                 filling.cancel()
 
@@ -153,7 +168,7 @@ class Forwarder:
                     return
                 log.warning("log receiver: %s; again in %.1f s", error, pause)
                 await asyncio.sleep(pause)
-                pause = min(pause * 2, self.patience.longest)
+                pause = min(pause * self.patience.growth, self.patience.longest)
             else:
                 self.sent += 1
                 self.position = entry.time

@@ -7,15 +7,15 @@ Source: https://go2docs.graylog.org/current/getting_in_log_data/gelf.html
 import gzip
 import os
 import socket
-import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
+from sampan.api.times import format_time
 from sampan.engine.log_drivers.message import Entry, Source, extra, tag
 from sampan.engine.log_drivers.options import address
-from sampan.engine.log_drivers.transport import Stream, Transport, udp
+from sampan.engine.log_drivers.transport import Datagrams, Stream, Transport
 
 MAGIC = b"\x1e\x0f"
 CHUNK = 1420
@@ -47,7 +47,8 @@ class Gelf:
 
     def __init__(self, options: Mapping[str, str], source: Source) -> None:
         scheme, host, port = address("gelf", options)
-        self.transport: Transport = Stream((host, port)) if scheme == "tcp" else udp(host, port)
+        self.target = (host, port)
+        self.transport: Transport = Stream(self.target) if scheme == "tcp" else Datagrams(self.target)
         self.compress = COMPRESSIONS[options.get("gelf-compression-type", "gzip")]
         self.level = int(options.get("gelf-compression-level", "1"))
         self.fields = {
@@ -57,8 +58,8 @@ class Gelf:
             "_image_name": source.image_name,
             "_command": " ".join(source.command),
             "_tag": tag(options, source),
-            "_created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(source.created // 10**9)),
-            **{f"_{name}": value for name, value in extra(options, source).items()},
+            "_created": format_time(source.created),
+            **{name if name.startswith("_") else f"_{name}": value for name, value in extra(options, source).items()},
         }
 
     def encode(self, entry: Entry) -> bytes:
@@ -68,14 +69,25 @@ class Gelf:
                 "version": "1.1",
                 "host": socket.gethostname(),
                 "short_message": entry.text,
-                "timestamp": entry.time / 1e9,
+                "timestamp": entry.time // 10**6 / 1000,
                 "level": ERROR if entry.from_stderr else INFORMATION,
                 **self.fields,
             }
         )
 
+    async def open(self) -> None:
+        """Connect; raises OSError."""
+        try:
+            await self.transport.connect()
+        except OSError as error:
+            raise OSError(
+                f"gelf: cannot connect to GELF endpoint: {self.target[0]}:{self.target[1]} {error}"
+            ) from error
+
     async def send(self, entry: Entry) -> None:
-        """Deliver one entry; raises OSError."""
+        """Deliver one entry, unless it is empty; raises OSError."""
+        if not entry.line:
+            return
         message = self.encode(entry)
         if isinstance(self.transport, Stream):
             await self.transport.send(message + b"\0")

@@ -5,11 +5,12 @@
 Source: https://systemd.io/JOURNAL_NATIVE_PROTOCOL/
 """
 
+import os
 import re
-import socket
 import struct
 from collections.abc import Mapping
 
+from sampan.api.times import format_time
 from sampan.engine.log_drivers.message import SHORT, Entry, Source, extra, tag
 from sampan.engine.log_drivers.transport import Datagrams
 
@@ -34,7 +35,8 @@ class Journald:
 
     def __init__(self, options: Mapping[str, str], source: Source, path: str = SOCKET) -> None:
         name = tag(options, source)
-        self.transport = Datagrams(socket.AF_UNIX, path)
+        self.ordinal = 0
+        self.transport = Datagrams(path)
         self.fields = {
             "CONTAINER_ID": source.container_id[:SHORT],
             "CONTAINER_ID_FULL": source.container_id,
@@ -42,16 +44,29 @@ class Journald:
             "CONTAINER_TAG": name,
             "IMAGE_NAME": source.image_name,
             "SYSLOG_IDENTIFIER": name,
+            "CONTAINER_LOG_EPOCH": os.urandom(32).hex(),
             **{field_name(key): value for key, value in extra(options, source).items()},
         }
 
     def encode(self, entry: Entry) -> bytes:
         """One datagram."""
         fields = {**self.fields, "PRIORITY": ERROR if entry.from_stderr else INFORMATION}
-        fields["SYSLOG_TIMESTAMP"] = str(entry.time)
-        if entry.partial:
-            fields["CONTAINER_PARTIAL_MESSAGE"] = "true"
+        self.ordinal += 1
+        fields |= {"SYSLOG_TIMESTAMP": format_time(entry.time), "CONTAINER_LOG_ORDINAL": str(self.ordinal)}
+        if entry.part:
+            fields |= {
+                "CONTAINER_PARTIAL_ID": entry.part.id,
+                "CONTAINER_PARTIAL_ORDINAL": str(entry.part.ordinal),
+                "CONTAINER_PARTIAL_LAST": "true" if entry.part.last else "false",
+            } | ({} if entry.part.last else {"CONTAINER_PARTIAL_MESSAGE": "true"})
         return field("MESSAGE", entry.line) + b"".join(field(key, value.encode()) for key, value in fields.items())
+
+    async def open(self) -> None:
+        """Raise OSError unless there is a journal."""
+        try:
+            await self.transport.connect()
+        except OSError as error:
+            raise OSError("journald is not enabled on this host") from error
 
     async def send(self, entry: Entry) -> None:
         """Deliver one entry; raises OSError when there is no journal."""

@@ -16,13 +16,22 @@ SHORT = 12  # letters of a short identifier
 
 
 @dataclass(frozen=True)
+class Part:
+    """What an entry is of a line that was too long: whose, the how manieth (from 1), and whether the line ends."""
+
+    id: str
+    ordinal: int
+    last: bool
+
+
+@dataclass(frozen=True)
 class Entry:
     """One line of output (without its line end), or a part of one that was too long."""
 
     time: int  # nanoseconds since 1970
     stream: str  # stdout or stderr
     line: bytes
-    partial: bool = False
+    part: Part | None = None
 
     @property
     def text(self) -> str:

@@ -1,7 +1,7 @@
 """The syslog driver: RFC 3164 as Unix writes it, RFC 5424 with seconds or microseconds.
 
 unix     <30>Nov 23 20:31:05 tag[pid]: line
-rfc5424  <30>1 2026-11-23T20:31:05Z host tag pid tag - line        over TCP each message ends with a line feed
+rfc5424  <30>1 2026-11-23T20:31:05Z host tag pid tag - line        each message ends with a line feed
 """
 
 import os
@@ -12,10 +12,11 @@ from collections.abc import Callable, Mapping
 
 from sampan.engine.log_drivers.message import Entry, Source, tag
 from sampan.engine.log_drivers.options import address, facility
-from sampan.engine.log_drivers.transport import Datagrams, Stream, Transport, udp
+from sampan.engine.log_drivers.transport import Datagrams, FirstOf, Stream, Transport
 from sampan.errors import InvalidParameter
 
 INFORMATION, ERROR = 6, 3
+LOCAL = ("/dev/log", "/var/run/syslog", "/var/run/log")
 
 
 def unix(entry: Entry, name: str) -> str:
@@ -63,11 +64,16 @@ class Syslog:
     def encode(self, entry: Entry) -> bytes:
         """One message as it goes over the wire."""
         priority = self.facility * 8 + (ERROR if entry.from_stderr else INFORMATION)
-        return self.frame(f"<{priority}>{self.format(entry, self.tag)}".encode())
+        return self.frame(f"<{priority}>{self.format(entry, self.tag)}\n".encode())
+
+    async def open(self) -> None:
+        """Connect; raises OSError."""
+        await self.transport.connect()
 
     async def send(self, entry: Entry) -> None:
-        """Deliver one entry; raises OSError."""
-        await self.transport.send(self.encode(entry))
+        """Deliver one entry, unless it is empty; raises OSError."""
+        if entry.line:
+            await self.transport.send(self.encode(entry))
 
     async def close(self) -> None:
         """Let go of the receiver."""
@@ -75,33 +81,43 @@ class Syslog:
 
 
 def framing(scheme: str, form: str) -> Callable[[bytes], bytes]:
-    """How messages are told apart: datagrams are; streams by line feeds, RFC 5425's by their length before them."""
-    if scheme in ("udp", "unixgram"):
-        return bytes
+    """How messages are told apart: by the line feeds at their ends, RFC 5425's by their length before them."""
     if scheme == "tcp+tls" and form.startswith("rfc5424"):
         return lambda message: b"%d %b" % (len(message), message)
-    return lambda message: message + b"\n"
+    return bytes
 
 
 def transport(scheme: str, host: str, port: int, options: Mapping[str, str]) -> Transport:
-    """The way to the receiver that an address names."""
+    """The way to the receiver that an address names; without one, to the host's own."""
+    if not options.get("syslog-address"):
+        return FirstOf([kind(path) for kind in (Datagrams, Stream) for path in LOCAL], "Unix syslog delivery error")
     if scheme == "unixgram":
-        return Datagrams(socket.AF_UNIX, host)
+        return Datagrams(host)
     if scheme == "unix":
         return Stream(host)
     if scheme == "udp":
-        return udp(host, port)
+        return Datagrams((host, port))
     return Stream((host, port), tls(options) if scheme == "tcp+tls" else None)
 
 
 def tls(options: Mapping[str, str]) -> ssl.SSLContext:
     """TLS as the ``syslog-tls-*`` options say; raises InvalidParameter for files that cannot be used."""
+    authority, certificate, key = (options.get(f"syslog-tls-{name}", "") for name in ("ca-cert", "cert", "key"))
+    context = ssl.create_default_context()
     try:
-        context = ssl.create_default_context(cafile=options.get("syslog-tls-ca-cert") or None)
-        if options.get("syslog-tls-cert"):
-            context.load_cert_chain(options["syslog-tls-cert"], options.get("syslog-tls-key") or None)
+        if authority:
+            context.load_verify_locations(authority)
+    except ssl.SSLError:
+        raise InvalidParameter(f'failed to append certificates from PEM file: "{authority}"') from None
     except OSError as error:
-        raise InvalidParameter(f"invalid syslog-tls-* options: {error}") from None
+        why = f"open {authority}: {os.strerror(error.errno or 0).lower()}"
+        raise InvalidParameter(f'could not read CA certificate "{authority}": {why}') from None
+    try:
+        if certificate or key:
+            context.load_cert_chain(certificate, key)
+    except OSError as error:
+        pair = f'(cert: "{certificate}", key: "{key}")'
+        raise InvalidParameter(f"could not load X509 key pair {pair}: {error.strerror}") from None
     if "syslog-tls-skip-verify" in options:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context

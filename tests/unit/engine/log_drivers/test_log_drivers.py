@@ -14,7 +14,7 @@ from sampan.engine.log_drivers import forward, gelf, options
 from sampan.engine.log_drivers.fluentd import Fluentd
 from sampan.engine.log_drivers.gelf import Gelf
 from sampan.engine.log_drivers.journald import Journald
-from sampan.engine.log_drivers.message import Entry, Source
+from sampan.engine.log_drivers.message import Entry, Part, Source
 from sampan.engine.log_drivers.syslog import Syslog
 from sampan.errors import InvalidParameter
 
@@ -101,7 +101,7 @@ async def test_syslog_writes_priority_and_format() -> None:
     driver = Syslog(given, SOURCE)
     told = driver.encode(OUT).decode()
     assert told.startswith("<142>1 2023-11-14T22:13:20.123456Z ")
-    assert told.endswith(" - hello")
+    assert told.endswith(" - hello\n")
     assert driver.encode(ERR).startswith(b"<139>1 ")
     await driver.close()
 
@@ -135,11 +135,12 @@ async def test_gelf_datagrams_are_compressed() -> None:
 
 async def test_fluentd_speaks_the_forward_protocol() -> None:
     driver = Fluentd({"tag": "docker.{{.Name}}", "fluentd-sub-second-precision": "true"}, SOURCE)
-    tag, when, record = msgspec.msgpack.decode(driver.encode(Entry(TIME, "stdout", b"x", partial=True)))
+    tag, when, record = msgspec.msgpack.decode(driver.encode(Entry(TIME, "stdout", b"x", Part("p", 2, last=False))))
     assert tag == "docker.web"
     assert (when.code, int.from_bytes(when.data[:4]), int.from_bytes(when.data[4:])) == (0, 1700000000, 123456789)
     assert record == {"container_id": "c" * 64, "container_name": "/web", "source": "stdout", "log": "x",
-                      "partial_message": "true"}  # fmt: skip
+                      "partial_message": "true", "partial_id": "p", "partial_ordinal": "2",
+                      "partial_last": "false"}  # fmt: skip
 
 
 async def test_journald_frames_values_with_line_feeds(tmp_path: Path) -> None:
@@ -162,6 +163,9 @@ class Flaky:
         self.failures = failures
         self.got: list[bytes] = []
         self.closed = False
+
+    async def open(self) -> None:
+        """It is there."""
 
     async def send(self, entry: Entry) -> None:
         if self.failures:
@@ -195,14 +199,14 @@ async def test_a_blocking_forwarder_tries_until_everything_is_sent(monkeypatch: 
 
 async def test_a_non_blocking_forwarder_keeps_what_its_buffer_holds_and_counts_the_rest() -> None:
     sink = Flaky(1)
-    forwarder = forward.Forwarder(sink, room=2, patience=forward.Patience(0.01))
+    forwarder = forward.Forwarder(sink, room=forward.Room(2), patience=forward.Patience(0.01))
     await forwarder.run(entries())
     assert (sink.got, forwarder.dropped, forwarder.sent) == ([b"0", b"1"], 1, 2)
 
 
 async def test_a_forwarder_with_few_attempts_gives_an_entry_up() -> None:
     sink = Flaky(2)
-    forwarder = forward.Forwarder(sink, patience=forward.Patience(0.0, 0.0, attempts=2))
+    forwarder = forward.Forwarder(sink, patience=forward.Patience(0.0, attempts=2))
     await forwarder.run(entries())
     assert (sink.got, forwarder.dropped) == ([b"1", b"2"], 1)
 
@@ -227,13 +231,15 @@ async def test_fluentd_waits_for_the_receipt_it_asks_for(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("options", "room"),
     [
-        ({}, 0),
-        ({"mode": "non-blocking"}, 1 << 20),
-        ({"mode": "non-blocking", "max-buffer-size": "4m"}, 4 << 20),
-        ({"fluentd-buffer-limit": "2m"}, 0),
-        ({"fluentd-async": "true"}, 0),
-        ({"fluentd-async": "true", "fluentd-buffer-limit": "2m"}, 2 << 20),
+        ({}, forward.Room()),
+        ({"mode": "non-blocking"}, forward.Room(1 << 20)),
+        ({"mode": "non-blocking", "max-buffer-size": "4m"}, forward.Room(4 << 20)),
+        ({"fluentd-buffer-limit": "2m"}, forward.Room()),
+        ({"fluentd-async": "true"}, forward.Room()),
+        ({"fluentd-async": "true", "fluentd-buffer-limit": "2m"}, forward.Room(2 << 20, entries=True)),
     ],
 )
-def test_what_may_wait_for_a_receiver_is_bounded_where_options_say_so(options: dict[str, str], room: int) -> None:
+def test_what_may_wait_for_a_receiver_is_bounded_where_options_say_so(
+    options: dict[str, str], room: forward.Room
+) -> None:
     assert forward.room_of(options) == room
