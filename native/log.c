@@ -1,110 +1,31 @@
 #define _GNU_SOURCE
 #include "log.h"
 
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/stat.h>
 #include <time.h>
 
 #include "kernel.h"
 #include "owned.h"
 
-#define LONGEST_ENTRY (6 * LOG_LINE + 4096) /* every byte as \u00xx, and the rest */
-
-static char out[LONGEST_ENTRY + 64 * 1024];
+static char out[LOG_ENTRY + 64 * 1024];
 static size_t out_size;
 
-static int open_file(struct log *log, int flags)
+int log_open(struct log *log, const char *path, int64_t maximum, int files, const char *attributes, int64_t queue)
 {
-    return checked(openat(log->directory, log->name, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | flags, 0640));
-}
-
-/* A power cut may leave half a line, which must not swallow the next. */
-static void end_torn_line(struct log *log)
-{
-    char last;
-    cleanup_fd int fd = openat(log->directory, log->name, O_RDONLY | O_CLOEXEC);
-    if (log->size > 0 && fd >= 0 && pread(fd, &last, 1, (off_t)log->size - 1) == 1 && last != '\n')
-        log->size += write(log->fd, "\n", 1) == 1;
-}
-
-int log_open(struct log *log, const char *path, int64_t maximum, int files, const char *attributes)
-{
-    struct stat about;
-    const char *slash = strrchr(path, '/');
-    if (!slash || strlen(attributes) > 2048)
+    if (strlen(attributes) > 2048)
         return -EINVAL;
-    cleanup_free char *parent = strndup(path, (size_t)(slash - path) + 1);
-    log->name = strdup(slash + 1);
     log->attributes = strdup(attributes);
-    if (!parent || !log->name || !log->attributes)
+    if (!log->attributes)
         return -ENOMEM;
-    log->directory = checked(open(parent, O_PATH | O_DIRECTORY | O_CLOEXEC));
-    if (log->directory < 0)
-        return log->directory;
-    log->fd = open_file(log, 0);
-    log->size = log->fd >= 0 && fstat(log->fd, &about) == 0 ? about.st_size : 0;
-    end_torn_line(log);
-    log->maximum = maximum;
-    log->files = files;
-    return log->fd;
-}
-
-/* The disk is full: what was not written is lost, and the file ends with the last whole line of the `written` bytes. */
-static void give_up(struct log *log, size_t written)
-{
-    struct stat about;
-    size_t whole = written;
-    while (whole > 0 && out[whole - 1] != '\n')
-        whole--;
-    if (whole < written && fstat(log->fd, &about) == 0)
-        log->size -= ftruncate(log->fd, about.st_size - (off_t)(written - whole)) < 0 ? 0 : (int64_t)(written - whole);
-    log->size -= (int64_t)(out_size - written);
+    int result = log_file_open(&log->file, path, maximum, files);
+    return result < 0 || queue <= 0 ? result : log_queue_open(&log->queue, &log->file, (size_t)queue);
 }
 
 static void flush(struct log *log)
 {
-    for (size_t at = 0; at < out_size;) {
-        ssize_t written = write(log->fd, out + at, out_size - at);
-        if (written < 0 && errno == EINTR)
-            continue;
-        if (written < 0) {
-            give_up(log, at); /* loses entries, never the container */
-            break;
-        }
-        at += (size_t)written;
-    }
+    log_file_append(&log->file, out, out_size);
     out_size = 0;
-}
-
-/* name.(i-1) becomes name.i, compressed or not. */
-static void shift(struct log *log, int i, const char *ending)
-{
-    char from[320], to[320];
-    snprintf(to, sizeof to, "%s.%d%s", log->name, i, ending);
-    if (i == log->files - 1)
-        unlinkat(log->directory, to, 0);
-    if (i > 1)
-        snprintf(from, sizeof from, "%s.%d%s", log->name, i - 1, ending);
-    else
-        snprintf(from, sizeof from, "%s%s", log->name, ending);
-    renameat(log->directory, from, log->directory, to);
-}
-
-static void rotate(struct log *log)
-{
-    flush(log);
-    flock(log->fd, LOCK_EX); /* the daemon holds it while a compressed file takes a rotated one's place */
-    for (int i = log->files - 1; i > 0; i--) {
-        shift(log, i, ".gz");
-        shift(log, i, "");
-    }
-    int fd = open_file(log, O_TRUNC);
-    if (fd >= 0)
-        replace_fd(&log->fd, fd);
-    log->size = 0;
 }
 
 static void put(const char *text, size_t size)
@@ -232,13 +153,9 @@ static void put_time(void)
     put_text("Z");
 }
 
-static void entry(struct log *log, int stream, const char *data, size_t size)
+/* Put an entry at the end of `out`. */
+static void format(const struct log *log, int stream, const char *data, size_t size)
 {
-    size_t before = out_size;
-    if (log->maximum > 0 && log->size >= log->maximum) {
-        rotate(log);
-        before = 0;
-    }
     put_text("{\"log\":\"");
     put_escaped(data, size);
     put_text(stream == 1 ? "\",\"stream\":\"stdout\"" : "\",\"stream\":\"stderr\"");
@@ -249,16 +166,52 @@ static void entry(struct log *log, int stream, const char *data, size_t size)
     put_text(",\"time\":\"");
     put_time();
     put_text("\"}\n");
-    log->size += (int64_t)(out_size - before);
-    if (out_size > sizeof out - LONGEST_ENTRY)
+}
+
+static void put_out(struct log *log)
+{
+    log_queue_put(log->queue, out, out_size);
+    out_size = 0;
+}
+
+/* An entry for the queue, or none: the rest of a line of which a part was dropped goes too, and the end of one of which
+ * a part is in the log already is marked. */
+static void enqueue(struct log *log, int stream, const char *data, size_t size)
+{
+    struct line *line = &log->line[stream - 1];
+    bool ends = data[size - 1] == '\n', begun = line->begun, cut = line->cut;
+    format(log, stream, data, size);
+    bool room = !cut && log_queue_has_room(log->queue, out_size);
+    line->begun = room && !ends;
+    line->cut = !room && !ends;
+    if (room) {
+        put_out(log);
+        return;
+    }
+    out_size = 0;
+    log->dropped += !cut;
+    if (begun) {
+        format(log, stream, "\n", 1);
+        put_out(log);
+    }
+}
+
+static void entry(struct log *log, int stream, const char *data, size_t size)
+{
+    if (log->queue) {
+        enqueue(log, stream, data, size);
+        return;
+    }
+    format(log, stream, data, size);
+    if (out_size > sizeof out - LOG_ENTRY)
         flush(log);
 }
 
 /* Keep what has no newline yet; a full 16 KiB is an entry of its own. Returns how much was taken. */
 static size_t keep(struct log *log, int stream, const char *data, size_t size)
 {
-    char **partial = &log->partial[stream - 1].data;
-    size_t *used = &log->partial[stream - 1].size, room = LOG_LINE - *used;
+    char **partial = &log->line[stream - 1].data;
+    size_t *used = &log->line[stream - 1].size, room = LOG_LINE - *used;
     if (!*partial && !(*partial = malloc(LOG_LINE)))
         return size; /* out of memory: the line is lost */
     size_t taken = size < room ? size : room;
@@ -273,21 +226,21 @@ static size_t keep(struct log *log, int stream, const char *data, size_t size)
 
 static void finish_line(struct log *log, int stream)
 {
-    if (log->partial[stream - 1].size)
-        entry(log, stream, log->partial[stream - 1].data, log->partial[stream - 1].size);
-    free(log->partial[stream - 1].data);
-    log->partial[stream - 1].data = NULL;
-    log->partial[stream - 1].size = 0;
+    if (log->line[stream - 1].size)
+        entry(log, stream, log->line[stream - 1].data, log->line[stream - 1].size);
+    free(log->line[stream - 1].data);
+    log->line[stream - 1].data = NULL;
+    log->line[stream - 1].size = 0;
 }
 
 void log_write(struct log *log, int stream, const char *data, size_t size)
 {
-    if (log->fd < 0)
+    if (log->file.fd < 0)
         return;
     for (const char *end = data + size; data < end;) {
         const char *newline = memchr(data, '\n', (size_t)(end - data));
         const char *stop = newline ? newline + 1 : end;
-        if (newline && !log->partial[stream - 1].size && stop - data <= LOG_LINE) {
+        if (newline && !log->line[stream - 1].size && stop - data <= LOG_LINE) {
             entry(log, stream, data, (size_t)(stop - data));
             data = stop;
             continue;
@@ -301,8 +254,14 @@ void log_write(struct log *log, int stream, const char *data, size_t size)
 
 void log_end(struct log *log, int stream)
 {
-    if (log->fd < 0)
+    if (log->file.fd < 0)
         return;
     finish_line(log, stream);
     flush(log);
+}
+
+void log_close(struct log *log)
+{
+    if (log->queue)
+        log_queue_close(log->queue);
 }

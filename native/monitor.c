@@ -28,7 +28,7 @@ struct request {
     char text[WIRE_TEXT];
 };
 
-struct monitor monitor = {.log = {.fd = -1}, .run_directory = -1, .state_directory = -1, .memory_events = -1};
+struct monitor monitor = {.log = {.file = {.fd = -1}}, .run_directory = -1, .state_directory = -1, .memory_events = -1};
 
 static struct connection *connections;
 static struct watch signals, listener = {.fd = -1};
@@ -65,6 +65,17 @@ int announce(const struct message *message, const char *text, size_t size, int f
     return heard;
 }
 
+void announce_dropped(int64_t pause)
+{
+    static int64_t told, told_at;
+    struct message message = {.kind = MESSAGE_DROPPED, .v = {monitor.log.dropped}};
+    if (monitor.log.dropped == told || now_ms() - told_at < pause)
+        return;
+    told = monitor.log.dropped;
+    told_at = now_ms();
+    announce(&message, NULL, 0, -1);
+}
+
 static void reply(struct connection *connection, const struct message *to, int error)
 {
     struct message message = {.kind = MESSAGE_REPLY, .serial = to->serial, .process = to->process, .v = {error}};
@@ -88,6 +99,9 @@ static void tell_process(struct connection *connection, struct process *process)
 static void hello(struct connection *connection)
 {
     struct process *first = process_find(0);
+    struct message dropped = {.kind = MESSAGE_DROPPED, .v = {monitor.log.dropped}};
+    if (monitor.log.dropped)
+        tell(connection, &dropped, NULL, 0, -1);
     for (struct process *process = monitor.processes; process; process = process->next)
         if (process != first)
             tell_process(connection, process);
@@ -104,7 +118,8 @@ static int configure(const char *text, const char *end, const struct message *me
     monitor.state_directory = checked(open(state, O_PATH | O_DIRECTORY | O_CLOEXEC));
     if (monitor.run_directory < 0 || monitor.state_directory < 0)
         return monitor.run_directory < 0 ? monitor.run_directory : monitor.state_directory;
-    return *log ? log_open(&monitor.log, log, message->v[2], (int)message->v[3], attributes) : 0;
+    int64_t queue = strtoll(wire_next(attributes, end), NULL, 10);
+    return *log ? log_open(&monitor.log, log, message->v[2], (int)message->v[3], attributes, queue) : 0;
 }
 
 static void accept_connection(struct watch *watch, uint32_t events);
@@ -270,6 +285,8 @@ int monitor_run(int control)
     while (processes_settle() && (connections || monitor.run_directory >= 0))
         loop_once(processes_timeout());
     if (monitor.run_directory >= 0) {
+        announce_dropped(0);
+        log_close(&monitor.log);
         exit_keep();
         unlinkat(monitor.run_directory, SOCKET_NAME, 0);
     }

@@ -6,7 +6,8 @@
  *
  *   daemon -> monitor
  *   START      flags, v = {rows, columns, log size, log files}, fds = [plan, oom file (flag OOM), slot 3, 4, …],
- *              text = name, pid file, console socket; for process 0 also run dir, state dir, log path, log attributes
+ *              text = name, pid file, console socket; for process 0 also run dir, state dir, log path, log attributes,
+ *              log queue (bytes, decimal)
  *   ATTACH     flags STREAM_*, v = {stream, at end, key length, early length}, fds = [socket], text = keys, early bytes.
  *              Before START, for streams that must miss nothing
  *   CONTINUE   v = {errno}: after PAUSED; an errno ends the child
@@ -28,6 +29,7 @@
  *   EXITED     flags bit 0: out of memory; v = {status, signal, seconds, nanoseconds}, text = name
  *   ENDED      v = {stream, reason}
  *   DESCRIPTOR v = {kind}, fds = [seccomp listener; in spawn mode the terminal's master]
+ *   DROPPED    v = {lines that the log's queue had no room for}: told when more were, at most each second
  *   REPLY      v = {errno}
  */
 #ifndef SAMPAN_WIRE_H
@@ -61,7 +63,8 @@
     X(22, ENDED)     \
     X(23, DESCRIPTOR) \
     X(24, REPLY)     \
-    X(25, BORN)
+    X(25, BORN)       \
+    X(26, DROPPED)
 
 enum message_kind {
 #define X(code, name) MESSAGE_##name = (code),

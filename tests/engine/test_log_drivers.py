@@ -2,9 +2,10 @@
 
 import gzip
 import json
+import os
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 
 import docker
 import msgspec
@@ -320,3 +321,43 @@ def test_rotated_files_are_compressed_and_read_like_the_others(daemon, run: Run,
     assert seen[:-1] == [b"line-%d" % number for number in range(last, 701)]
     assert container.logs(tail=600).split() == seen[-600:]
     assert gzip.decompress(next(files.glob("*.log.1.gz")).read_bytes()).startswith(b'{"log":"line-')
+
+
+@pytest.mark.parametrize("driver", ["json-file", "local"])
+def test_in_non_blocking_mode_a_disk_that_stands_still_stops_no_program(
+    daemon: Daemon, client: docker.DockerClient, eventually: Callable[..., None], driver: str
+) -> None:
+    """The file is a pipe that nobody reads; what the monitor holds is there after the daemon was started again."""
+    script = "seq 30000; touch /tmp/written; while [ ! -e /tmp/go ]; do sleep 0.05; done; echo last"
+    options = {"mode": "non-blocking", "max-buffer-size": "100k"}
+    container = client.containers.create(
+        IMAGE, ["sh", "-c", script], network_mode="none", log_config=LogConfig(type=driver, config=options)
+    )
+    path = daemon.root / "data" / "containers" / container.id / f"{container.id}-json.log"
+    os.mkfifo(path)
+    fd = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+    try:
+        container.start()
+        eventually(lambda: container.exec_run("ls /tmp/written").exit_code == 0, 20)
+        daemon.stop()
+        assert "lines were dropped so far" in daemon.log
+        daemon.start()
+        data = bytearray()
+
+        def holds(size: int, word: bytes = b"") -> bool:
+            with suppress(BlockingIOError):
+                data.extend(os.read(fd, 65536))
+            return len(data) >= size and word in data
+
+        eventually(lambda: holds(99_000), 20)
+        container.exec_run("touch /tmp/go")
+        eventually(lambda: holds(99_000, b'"last\\n"'), 20)
+        container.wait()
+    finally:
+        os.close(fd)
+    words = [json.loads(line)["log"].strip() for line in data.splitlines()]
+    assert words[:1000] == [str(number) for number in range(1, 1001)]
+    assert words[-1] == "last"
+    assert len(data) < (100 << 10) + 70_000
+    numbers = [int(word) for word in words[:-1]]
+    assert numbers == sorted(set(numbers))

@@ -12,12 +12,14 @@ import msgspec
 
 from sampan.engine.container import Container
 from sampan.engine.log_drivers.message import Source, extra, tag
-from sampan.engine.log_drivers.options import FORWARDING
+from sampan.engine.log_drivers.options import FORWARDING, buffer_of
 from sampan.engine.log_drivers.values import boolean, decimal_size
 from sampan.runtime.launch import LogFile
 
 DEFAULT_SIZE, DEFAULT_FILES = 20 << 20, 5
 """A log never fills the disk: rotation is on unless ``max-size=-1`` asks for none."""
+FORWARDED_QUEUE = 16 << 20
+"""A driver's option bounds what waits for its receiver; this, what waits for the file of its messages."""
 DAEMON_NAME = "docker"
 
 
@@ -32,7 +34,15 @@ def log_file_of(container: Container) -> LogFile | None:
         max_size=0 if size == "-1" else decimal_size(size) if size else DEFAULT_SIZE,
         max_files=max(1, int(options.get("max-file", DEFAULT_FILES))),
         attributes=attributes_of(container),
+        queue=queue_of(container),
     )
+
+
+def queue_of(container: Container) -> int:
+    """Bytes that may wait for the disk where ``mode=non-blocking`` says that the program does not; 0 otherwise."""
+    wanted = container.record.host_config.log_config
+    buffer = buffer_of(wanted.config)
+    return max(buffer, FORWARDED_QUEUE) if buffer and wanted.type in FORWARDING else buffer
 
 
 def rotation_of(container: Container) -> Mapping[str, str]:

@@ -162,6 +162,9 @@ class Families:
             self.all[name] = CounterMetricFamily(name, told, labels=LABELS)
         for name in NETWORK:
             self.all[name] = CounterMetricFamily(name, "Counter of an interface.", labels=(*LABELS, "interface"))
+        self._dropped = self.all["container_log_dropped_lines"] = CounterMetricFamily(
+            "container_log_dropped_lines", "Lines that a log in non-blocking mode had no room for.", labels=LABELS
+        )
         self._pressure = self.all["container_pressure_seconds"] = CounterMetricFamily(
             "container_pressure_seconds",
             "Time that some or all tasks waited for a resource.",
@@ -173,6 +176,8 @@ class Families:
         labels = container.id, container.name, container.record.config.image
         for name, (_, value) in {**GAUGES, **COUNTERS}.items():
             self.all[name].add_metric(labels, value(usage))
+        if container.monitor is not None:
+            self._dropped.add_metric(labels, container.monitor.dropped)
         if has_own_network(container.record):
             for interface, counters in network_stats(container.pid).items():
                 for name, count in NETWORK.items():

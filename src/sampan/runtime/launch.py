@@ -84,13 +84,15 @@ class AttachedStream(msgspec.Struct, eq=False):
 class LogFile(msgspec.Struct, frozen=True):
     """A log in Docker's json-file format. ``max_size`` in bytes, 0: never rotated; ``max_files`` counts the live one.
 
-    ``attributes`` is a JSON object as text, put into every line as ``attrs`` ("": none).
+    ``attributes`` is a JSON object as text, put into every line as ``attrs`` ("": none). ``queue`` is how many bytes
+    may wait for the disk before lines are dropped; 0: none is dropped, the program waits.
     """
 
     path: Path
     max_size: int = 0
     max_files: int = 1
     attributes: str = ""
+    queue: int = 0
 
 
 class External(msgspec.Struct, frozen=True):

@@ -130,6 +130,7 @@ class Monitor:
         loop = asyncio.get_running_loop()
         self.pid = 0  # of the container's first process, in the daemon's pid namespace
         self.started_at = 0.0
+        self.dropped = 0  # lines that the log's queue had no room for
         self.on_listener: Listener | None = None  # takes a seccomp listener's descriptor
         self._state_dir, self._run_dir = state_dir, run_dir
         self._process: asyncio.Future[_Process | None] = loop.create_future()  # None: it never came to be
@@ -317,6 +318,7 @@ class Monitor:
             str(launch.state_dir.absolute()),
             str(log.path.absolute()) if log else "",
             log.attributes if log else "",
+            str(log.queue if log else 0),
         ]
         sizes = (*launch.console_size, log.max_size if log else 0, log.max_files if log else 0)
         flags = _flags(launch) | (StartFlag.STDIN_ONCE if launch.stdin_once else 0)
@@ -359,6 +361,7 @@ class Monitor:
             MessageKind.FAILED: self._failed,
             MessageKind.EXITED: self._ended,
             MessageKind.ENDED: self._stream_ended,
+            MessageKind.DROPPED: self._dropped,
         }
         if message.kind is MessageKind.BORN:
             self._process.set_result(_Process(fds.pop(0), message.v[0]))
@@ -368,6 +371,10 @@ class Monitor:
             os.close(fd)
         if handler := handlers.get(message.kind):
             handler(message)
+
+    def _dropped(self, message: Message) -> None:
+        self.dropped = message.v[0]
+        log.warning("log of %s: %d lines were dropped so far: its disk is too slow", self._state_dir.name, self.dropped)
 
     def _hello(self, message: Message) -> None:
         self.pid, self.started_at = message.v[0], message.v[1] / 1e9

@@ -39,6 +39,7 @@ class MessageKind(IntEnum):
     DESCRIPTOR = 23
     REPLY = 24
     BORN = 25
+    DROPPED = 26
 
 
 class StartFlag(IntFlag):

@@ -2,9 +2,13 @@
 
 import asyncio
 import json
+import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from sampan.runtime.launch import LogFile
 
@@ -69,3 +73,71 @@ async def test_without_a_log_nothing_is_written(box: Any, start: Any) -> None:
     monitor = await start(box.launch("echo", "quiet", log=False))
     await asyncio.wait_for(monitor.drained(), 10)
     assert not box.log.exists()
+
+
+PIPE = 64 << 10
+
+
+@pytest.fixture
+def stuck(box: Any) -> Iterator[int]:
+    """A log file that takes 64 KiB and no more until somebody reads it."""
+    os.mkfifo(box.log)
+    fd = os.open(box.log, os.O_RDWR | os.O_NONBLOCK)
+    yield fd
+    os.close(fd)
+
+
+async def read_until_gone(fd: int, monitor: Any) -> bytes:
+    """What is written until the monitor is gone."""
+    data, gone = bytearray(), asyncio.ensure_future(monitor.drained())
+    while True:
+        try:
+            data += os.read(fd, PIPE)
+        except BlockingIOError:
+            if gone.done():
+                return bytes(data)
+            await asyncio.wait([gone], timeout=0.01)
+
+
+async def test_with_a_queue_a_disk_that_stands_still_stops_no_program(box: Any, start: Any, stuck: int) -> None:
+    queue = 100_000
+    monitor = await start(box.launch("seq", "50000", log_file=LogFile(box.log, queue=queue)))
+    assert (await asyncio.wait_for(monitor.wait(), 20)).status == 0
+    data = await asyncio.wait_for(read_until_gone(stuck, monitor), 20)
+    numbers = [int(json.loads(line)["log"]) for line in data.splitlines()]
+    assert len(data) <= PIPE + queue + 1000
+    assert numbers == sorted(set(numbers))
+    assert numbers[0] == 1
+    assert len(numbers) + monitor.dropped == 50000
+
+
+async def test_what_a_queue_drops_are_whole_lines(box: Any, start: Any, stuck: int) -> None:
+    script = "for i in 1 2 3 4 5 6 7 8 9; do printf '%040000d\\n' $i; echo $i; done"
+    monitor = await start(box.launch("sh", "-c", script, log_file=LogFile(box.log, queue=50_000)))
+    assert (await asyncio.wait_for(monitor.wait(), 20)).status == 0
+    data = await asyncio.wait_for(read_until_gone(stuck, monitor), 20)
+    lines = "".join(json.loads(line)["log"] for line in data.splitlines()).splitlines()
+    short = [line for line in lines if len(line) == 1]
+    assert short == sorted(short) and short
+    assert all(len(line) in (1, 16384, 32768, 40000) for line in lines)
+    assert monitor.dropped > 0
+
+
+async def test_a_queue_loses_nothing_where_the_disk_is_fast(box: Any, start: Any) -> None:
+    log = LogFile(box.log, max_size=100_000, max_files=200, queue=64 << 20)
+    monitor = await start(box.launch("seq", "100000", log_file=log))
+    await asyncio.wait_for(monitor.drained(), 20)
+    files = sorted(box.log.parent.glob("json.log.*"), key=lambda path: -int(path.suffix[1:]))
+    lines = [line for file in [*files, box.log] for line in file.read_text().splitlines()]
+    assert [int(json.loads(line)["log"]) for line in lines] == list(range(1, 100_001))
+    assert all(100_000 <= file.stat().st_size < 100_200 for file in files)
+
+
+async def test_a_small_queue_loses_nothing_that_it_does_not_count(box: Any, start: Any) -> None:
+    script = "seq 30000; head -c 300000 /dev/zero; echo; seq 100"
+    monitor = await start(box.launch("sh", "-c", script, log_file=LogFile(box.log, queue=3000)))
+    await asyncio.wait_for(monitor.drained(), 20)
+    logged = "".join(json.loads(line)["log"] for line in box.log.read_text().splitlines())
+    assert logged.count("\n") + monitor.dropped >= 30101
+    numbers = [int(line) for line in logged.split("\n") if line.isdecimal()]
+    assert set(numbers) <= set(range(1, 30001))

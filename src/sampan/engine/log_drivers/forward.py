@@ -18,13 +18,11 @@ from sampan.engine.log_drivers.fluentd import Fluentd
 from sampan.engine.log_drivers.gelf import Gelf
 from sampan.engine.log_drivers.journald import Journald
 from sampan.engine.log_drivers.message import Entry, Source, check_tag
-from sampan.engine.log_drivers.options import check, duration
+from sampan.engine.log_drivers.options import buffer_of, check, duration
 from sampan.engine.log_drivers.syslog import Syslog
 from sampan.engine.log_drivers.values import boolean, size
 
 log = logging.getLogger("sampan.logs")
-
-DEFAULT_BUFFER = 1 << 20  # moby daemon/logger/ring.go
 
 
 class Sink(Protocol):
@@ -104,9 +102,7 @@ def room_of(options: Mapping[str, str]) -> Room:
     """What may wait; fluentd bounds it by an option of its own, in entries, once it is asynchronous."""
     if boolean(options.get("fluentd-async") or "false") and options.get("fluentd-buffer-limit"):
         return Room(max(1, size(options["fluentd-buffer-limit"])), entries=True)
-    if options.get("mode", "") != "non-blocking":
-        return Room()
-    return Room(max(1, size(options["max-buffer-size"])) if options.get("max-buffer-size") else DEFAULT_BUFFER)
+    return Room(buffer_of(options))
 
 
 class Forwarder:

@@ -15,6 +15,7 @@ from sampan.errors import InvalidParameter
 
 Options = Mapping[str, str]
 
+DEFAULT_BUFFER = 10**6  # moby daemon/logger/ring.go
 START = "failed to initialize logging driver: "
 ATTRIBUTES = frozenset({"tag", "labels", "labels-regex", "env", "env-regex"})
 ROTATION = frozenset({"max-size", "max-file", "compress"})
@@ -88,6 +89,13 @@ def check_mode(options: Options) -> None:
     if mode != "non-blocking":
         raise InvalidParameter("logger: max-buffer-size option is only supported with 'mode=non-blocking'")
     size(options["max-buffer-size"], "error parsing option max-buffer-size: invalid size: '{}'")
+
+
+def buffer_of(options: Options) -> int:
+    """Bytes that may wait before lines are dropped with ``mode=non-blocking``, which waits for nothing; 0 without."""
+    if options.get("mode", "") != "non-blocking":
+        return 0
+    return max(1, size(options["max-buffer-size"]) if options.get("max-buffer-size") else DEFAULT_BUFFER)
 
 
 def check_bounds(options: Options) -> None:

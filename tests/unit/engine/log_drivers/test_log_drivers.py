@@ -232,7 +232,7 @@ async def test_fluentd_waits_for_the_receipt_it_asks_for(tmp_path: Path) -> None
     ("options", "room"),
     [
         ({}, forward.Room()),
-        ({"mode": "non-blocking"}, forward.Room(1 << 20)),
+        ({"mode": "non-blocking"}, forward.Room(10**6)),
         ({"mode": "non-blocking", "max-buffer-size": "4m"}, forward.Room(4 << 20)),
         ({"fluentd-buffer-limit": "2m"}, forward.Room()),
         ({"fluentd-async": "true"}, forward.Room()),
