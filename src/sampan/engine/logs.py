@@ -121,6 +121,7 @@ class Follower:
         self._partial = b""
         self._watch = -1
         self._last_look = False
+        self.missed = False  # the file it stood in was dropped, with what had not been read of it
 
     def open(self, tail: int) -> list[Line]:
         """Open the live file and give the last ``tail`` lines (-1: all) of everything stored."""
@@ -186,6 +187,7 @@ class Follower:
         assert self._file is not None
         parts = stored(self._path)
         place = place_of(self._file, parts)
+        self.missed = self.missed or place < 0
         return parts[place + 1].path if place + 1 < len(parts) else None
 
     def _take(self, path: Path) -> None:

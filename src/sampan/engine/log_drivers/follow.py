@@ -10,10 +10,12 @@ next run's output.
 """
 
 import asyncio
+import logging
 import os
+import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
-from functools import partial
+from contextlib import aclosing, closing, suppress
+from functools import lru_cache, partial
 from pathlib import Path
 
 import msgspec
@@ -28,6 +30,11 @@ from sampan.engine.log_files import source_of
 from sampan.engine.logs import Follower, Line, Position
 from sampan.engine.start_errors import LOGGER, classified
 from sampan.errors import InvalidParameter
+
+log = logging.getLogger("sampan.logs")
+
+SELDOM, SOON = 200, 0.2
+"""Entries, and seconds, after which it is noted how far they were sent: what a killed daemon may send twice."""
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -85,7 +92,7 @@ class Forwarding:
             await forwarder.run(entries)
 
     async def _entries(self, container: Container) -> AsyncGenerator[Entry, None]:
-        """Entries after the last one sent, until the container has ended; each noted once it is sent."""
+        """Entries after the last one sent, until the container has ended; noted when they are sent."""
         loop, path = asyncio.get_running_loop(), mark_path(container)
         follower, lines, mark = Follower(container), Lines(), read_mark(path)
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -95,10 +102,14 @@ class Forwarding:
                 start = follower.position
                 sent = mark.sent if start == mark.position else 0
                 batch = await loop.run_in_executor(self._context.threads, follower.more)
-                for number, entry in enumerate(map(lines.entry, batch), 1):
-                    if number > sent:
-                        yield entry
-                        write_mark(fd, Mark(start, number))
+                with closing(Marker(fd, start)) as marker:
+                    for number, entry in enumerate(map(lines.entry, batch), 1):
+                        if number > sent:
+                            yield entry
+                            marker.sent(number)
+                if follower.missed:
+                    log.warning("log of %s: rotation dropped what the receiver was too slow for", container.id[:12])
+                    follower.missed = False
                 if not batch and not await follower.changed():
                     return
         finally:
@@ -123,6 +134,28 @@ def write_mark(fd: int, mark: Mark) -> None:
     os.pwrite(fd, msgspec.json.encode(mark).ljust(128), 0)
 
 
+class Marker:
+    """Notes how much of a batch was sent: seldom while it goes fast, and when the batch or the daemon ends."""
+
+    def __init__(self, fd: int, start: Position) -> None:
+        self._fd = fd
+        self._start = start
+        self._noted = self._sent = 0
+        self._at = time.monotonic()
+
+    def sent(self, number: int) -> None:
+        """So many entries of the batch were sent."""
+        self._sent = number
+        if number - self._noted >= SELDOM or time.monotonic() - self._at > SOON:
+            self.close()
+
+    def close(self) -> None:
+        """Note what was sent."""
+        if self._sent > self._noted:
+            write_mark(self._fd, Mark(self._start, self._sent))
+            self._noted, self._at = self._sent, time.monotonic()
+
+
 class Lines:
     """Makes entries of lines, and knows which of them are parts of one line of output."""
 
@@ -133,7 +166,7 @@ class Lines:
         """A line of the log as drivers take it."""
         text = line.log.removesuffix("\n")
         data = text.encode(errors="surrogatepass")
-        return Entry(parse_time(line.time), line.stream, data, self._part(line.stream, text is line.log))
+        return Entry(stamp(line.time), line.stream, data, self._part(line.stream, text is line.log))
 
     def _part(self, stream: str, goes_on: bool) -> Part | None:
         before = self._open.pop(stream, None)
@@ -143,3 +176,15 @@ class Lines:
         if goes_on:
             self._open[stream] = part
         return part
+
+
+def stamp(text: str) -> int:
+    """The time of a line, in nanoseconds."""
+    whole, _, fraction = text.removesuffix("Z").partition(".")
+    return second(whole) + (int(fraction.ljust(9, "0")) if fraction else 0)
+
+
+@lru_cache(16)
+def second(text: str) -> int:
+    """A time without its fraction, in nanoseconds: many lines have the same."""
+    return parse_time(text + "Z")

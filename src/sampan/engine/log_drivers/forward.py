@@ -132,10 +132,15 @@ class Forwarder:
         buffer: asyncio.Queue[Entry | None] = asyncio.Queue()
         waiting = 0
 
+        def is_full(entry: Entry) -> bool:
+            return bool(waiting) and waiting + self.room.taken_by(entry) > self.room.limit
+
         async def fill() -> None:
             nonlocal waiting
             async for entry in entries:
-                if waiting and waiting + self.room.taken_by(entry) > self.room.limit:
+                if is_full(entry):
+                    await asyncio.sleep(0)  # what can be sent now makes room
+                if is_full(entry):
                     self.dropped += 1
                     continue
                 waiting += self.room.taken_by(entry)

@@ -4,7 +4,6 @@ A chunk: 1e 0f, 8 bytes message id, 1 byte number, 1 byte count, up to 1420 byte
 Source: https://go2docs.graylog.org/current/getting_in_log_data/gelf.html
 """
 
-import gzip
 import os
 import socket
 import zlib
@@ -23,7 +22,7 @@ MOST_CHUNKS = 128
 INFORMATION, ERROR = 6, 3
 
 COMPRESSIONS: Mapping[str, Callable[[bytes, int], bytes]] = {
-    "gzip": gzip.compress,
+    "gzip": lambda data, level: zlib.compress(data, level, zlib.MAX_WBITS | 16),
     "zlib": zlib.compress,
     "none": lambda data, level: data,
 }
@@ -51,6 +50,7 @@ class Gelf:
         self.transport: Transport = Stream(self.target) if scheme == "tcp" else Datagrams(self.target)
         self.compress = COMPRESSIONS[options.get("gelf-compression-type", "gzip")]
         self.level = int(options.get("gelf-compression-level", "1"))
+        self.host = socket.gethostname()
         self.fields = {
             "_container_id": source.container_id,
             "_container_name": source.name,
@@ -67,7 +67,7 @@ class Gelf:
         return msgspec.json.encode(
             {
                 "version": "1.1",
-                "host": socket.gethostname(),
+                "host": self.host,
                 "short_message": entry.text,
                 "timestamp": entry.time // 10**6 / 1000,
                 "level": ERROR if entry.from_stderr else INFORMATION,

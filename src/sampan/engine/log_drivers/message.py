@@ -9,14 +9,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from sampan.api.times import format_time
 from sampan.engine.log_drivers.template import compile_template, render
 
 SHORT = 12  # letters of a short identifier
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(msgspec.Struct, frozen=True):
     """What an entry is of a line that was too long: whose, the how manieth (from 1), and whether the line ends."""
 
     id: str
@@ -24,8 +25,7 @@ class Part:
     last: bool
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """One line of output (without its line end), or a part of one that was too long."""
 
     time: int  # nanoseconds since 1970

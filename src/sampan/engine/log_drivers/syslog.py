@@ -9,6 +9,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 from sampan.engine.log_drivers.message import Entry, Source, tag
 from sampan.engine.log_drivers.options import address, facility
@@ -19,16 +20,20 @@ INFORMATION, ERROR = 6, 3
 LOCAL = ("/dev/log", "/var/run/syslog", "/var/run/log")
 
 
+@lru_cache(16)
+def local_time(seconds: int) -> str:
+    """As RFC 3164 writes it."""
+    return time.strftime("%b %e %H:%M:%S", time.localtime(seconds))
+
+
 def unix(entry: Entry, name: str) -> str:
     """Local time without a host, as syslog(3) writes."""
-    stamp = time.strftime("%b %e %H:%M:%S", time.localtime(entry.time / 1e9))
-    return f"{stamp} {name}[{os.getpid()}]: {entry.text}"
+    return f"{local_time(entry.time // 10**9)} {name}[{os.getpid()}]: {entry.text}"
 
 
 def rfc3164(entry: Entry, name: str) -> str:
     """RFC 3164 with the host's name."""
-    stamp = time.strftime("%b %e %H:%M:%S", time.localtime(entry.time / 1e9))
-    return f"{stamp} {socket.gethostname()} {name}[{os.getpid()}]: {entry.text}"
+    return f"{local_time(entry.time // 10**9)} {socket.gethostname()} {name}[{os.getpid()}]: {entry.text}"
 
 
 def rfc5424(entry: Entry, name: str, fraction: str = "") -> str:

@@ -56,7 +56,10 @@ class Datagrams(Transport):
         if self.socket is None:
             await self.connect()
         assert self.socket is not None
-        await asyncio.get_running_loop().sock_sendto(self.socket, message, self.address)
+        try:
+            self.socket.sendto(message, self.address)
+        except BlockingIOError:
+            await asyncio.get_running_loop().sock_sendto(self.socket, message, self.address)
 
     async def close(self) -> None:
         if self.socket is not None:
@@ -133,9 +136,11 @@ class Stream(Transport):
         if self.writer is None:
             await self.connect()
         assert self.writer is not None
+        self.writer.write(message)
+        if not self.writer.transport.is_closing() and not self.writer.transport.get_write_buffer_size():
+            return
         try:
             async with asyncio.timeout(self.timeout):
-                self.writer.write(message)
                 await self.writer.drain()
         except (OSError, TimeoutError) as error:
             self._abort()

@@ -204,6 +204,13 @@ async def test_a_non_blocking_forwarder_keeps_what_its_buffer_holds_and_counts_t
     assert (sink.got, forwarder.dropped, forwarder.sent) == ([b"0", b"1"], 1, 2)
 
 
+async def test_a_non_blocking_forwarder_drops_nothing_of_what_can_be_sent_at_once() -> None:
+    sink = Flaky(0)
+    forwarder = forward.Forwarder(sink, room=forward.Room(1))
+    await forwarder.run(entries())
+    assert (sink.got, forwarder.dropped) == ([b"0", b"1", b"2"], 0)
+
+
 async def test_a_forwarder_with_few_attempts_gives_an_entry_up() -> None:
     sink = Flaky(2)
     forwarder = forward.Forwarder(sink, patience=forward.Patience(0.0, attempts=2))
