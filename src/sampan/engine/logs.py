@@ -341,9 +341,15 @@ def encode(line: Line, options: LogsOptions, terminal: bool) -> bytes:
             + text
         )
     if options.timestamps:
-        text = f"{line.time} {text}"
+        text = f"{with_all_digits(line.time)} {text}"
     data = text.encode(errors="surrogatepass")
     return data if terminal else frame(STREAMS.get(line.stream, Stream.STDOUT), data)
+
+
+def with_all_digits(time: str) -> str:
+    """A line's time with its nine digits after the point, so that lines stand below one another."""
+    whole, _, fraction = time.removesuffix("Z").partition(".")
+    return f"{whole}.{fraction:0<9}Z"
 
 
 def message(line: Line, options: LogsOptions) -> LogMessage:

@@ -35,7 +35,7 @@ def test_streams_and_since_choose_lines() -> None:
 def test_timestamps_and_details_come_before_the_text() -> None:
     line = Line("x\n", "stdout", "2026-01-01T00:00:00.5Z", {"a": "1", "b": "2"})
     raw = encode(line, LogsOptions(stdout=True, timestamps=True, details=True), terminal=True)
-    assert raw == b"2026-01-01T00:00:00.5Z a=1,b=2 x\n"
+    assert raw == b"2026-01-01T00:00:00.500000000Z a=1,b=2 x\n"
 
 
 def test_without_a_terminal_lines_are_framed() -> None:
