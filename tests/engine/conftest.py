@@ -17,6 +17,7 @@ import pytest
 from docker.errors import APIError, NotFound
 from docker.models.containers import Container
 from engine_daemon import IMAGE, PATIENCE, Daemon, monitors_of, own_subnet, prepared, wait_for
+from fault_surroundings import Surroundings
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +33,23 @@ def daemon_arguments() -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="module")
-def daemon(daemon_root: Path, daemon_arguments: tuple[str, ...]) -> Iterator[Daemon]:
+def surroundings(daemon_root: Path) -> Surroundings:
+    """The daemon's clock and its disk, for modules whose ``daemon_launcher`` is theirs."""
+    return Surroundings(daemon_root)
+
+
+@pytest.fixture(scope="module")
+def daemon_launcher() -> tuple[str, ...]:
+    """What stands before the daemon's command; a module may want ``surroundings.launcher``."""
+    return ()
+
+
+@pytest.fixture(scope="module")
+def daemon(daemon_root: Path, daemon_arguments: tuple[str, ...], daemon_launcher: tuple[str, ...]) -> Iterator[Daemon]:
     """A daemon with the busybox image."""
     assert os.geteuid() == 0, "these tests need root"
     with own_subnet() as subnet:
-        yield from prepared(Daemon(daemon_root, subnet, daemon_arguments))
+        yield from prepared(Daemon(daemon_root, subnet, daemon_arguments, launcher=daemon_launcher))
 
 
 @pytest.fixture

@@ -4,13 +4,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import docker
 import pytest
-from engine_daemon import IMAGE, Daemon, own_subnet, prepared, wait_for
+from engine_daemon import IMAGE, Daemon, wait_for
 from fault_surroundings import Surroundings
 
 YEAR = 365 * 86400
@@ -21,16 +20,9 @@ Run = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
-def surroundings(daemon_root: Path) -> Surroundings:
-    """The daemon's clock."""
-    return Surroundings(daemon_root)
-
-
-@pytest.fixture(scope="module")
-def daemon(daemon_root: Path, surroundings: Surroundings) -> Iterator[Daemon]:
-    """A daemon whose clock a test may set."""
-    with own_subnet() as subnet:
-        yield from prepared(Daemon(daemon_root, subnet, launcher=surroundings.launcher))
+def daemon_launcher(surroundings: Surroundings) -> tuple[str, ...]:
+    """The daemon's clock is a test's to set."""
+    return surroundings.launcher
 
 
 def health_of(container: Any) -> dict[str, Any]:

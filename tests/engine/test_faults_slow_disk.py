@@ -9,23 +9,16 @@ from typing import Any
 
 import docker
 import pytest
-from engine_daemon import IMAGE, Daemon, busybox_tar, own_subnet, prepared, wait_for
+from engine_daemon import IMAGE, Daemon, busybox_tar, wait_for
 from fault_surroundings import Surroundings
 
 Act = Callable[[docker.DockerClient], object]
 
 
 @pytest.fixture(scope="module")
-def surroundings(daemon_root: Path) -> Surroundings:
-    """The daemon's disk."""
-    return Surroundings(daemon_root)
-
-
-@pytest.fixture(scope="module")
-def daemon(daemon_root: Path, surroundings: Surroundings) -> Iterator[Daemon]:
-    """A daemon whose disk a test may hold up."""
-    with own_subnet() as subnet:
-        yield from prepared(Daemon(daemon_root, subnet, launcher=surroundings.launcher))
+def daemon_launcher(surroundings: Surroundings) -> tuple[str, ...]:
+    """The daemon's disk is a test's to hold up."""
+    return surroundings.launcher
 
 
 def built(client: docker.DockerClient) -> object:

@@ -107,9 +107,9 @@ class Execs:
         if not request.cmd:
             raise InvalidParameter("No exec command specified")
         self._check_ready(container, called=reference)
-        keys = parse_detach_keys(request.detach_keys) if request.detach_keys else DETACH_KEYS
         if request.user:
             identity_of(container, request.user)
+        keys = parse_detach_keys(request.detach_keys) if request.detach_keys else DETACH_KEYS
         process = Exec(identifiers.generate(), container, request, keys)
         self._all[process.id] = container.execs[process.id] = process
         self._save(process)
