@@ -22,10 +22,20 @@ from docker.errors import APIError, DockerException
 from engine_daemon import IMAGE, busybox_tar, drop_links, own_subnet
 from fault_census import clear, stored, wait_for_clean
 from fault_daemon import Mortal
-from fault_operations import OPERATIONS, Operation, committed_image, has_image, layered_image, nothing
+from fault_operations import (
+    LEAVE_NOTHING,
+    OF_THE_API,
+    OPERATIONS,
+    Operation,
+    committed_image,
+    has_image,
+    layered_image,
+    nothing,
+)
 from registry_process import ours_in
 
 from sampan.daemon.check import RECORDS
+from sampan.server.app import ROUTES
 from sampan.storage.check import check
 
 pytestmark = pytest.mark.timeout(900)
@@ -97,6 +107,12 @@ def registry(tmp_path_factory: pytest.TempPathFactory, daemon: Mortal) -> Iterat
         yield name
     finally:
         process.kill()
+
+
+def test_every_operation_that_changes_what_lasts_is_among_them() -> None:
+    changing = {route.operation for route in ROUTES if route.finishes}
+    assert changing <= OF_THE_API.keys() | LEAVE_NOTHING
+    assert set(OF_THE_API.values()) <= OPERATIONS.keys()
 
 
 @pytest.mark.parametrize("name", OPERATIONS)

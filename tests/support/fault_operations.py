@@ -280,6 +280,49 @@ def connected(client: docker.DockerClient, prepared: Any, _: Any) -> bool:
     return bool(networks["faulty"]["IPAddress"] and networks["faulty"]["GlobalIPv6Address"])
 
 
+def paused(client: docker.DockerClient) -> Any:
+    container = running(client)
+    container.pause()
+    return container
+
+
+def becomes(wanted: str) -> Callable[..., object]:
+    """A check: the container is in that state, or soon will be."""
+
+    def check(client: docker.DockerClient, container: Any, _: Any) -> bool:
+        wait_for(lambda: state(client, container) == wanted)
+        return True
+
+    return check
+
+
+def is_one_of(*wanted: str) -> Callable[..., object]:
+    """What a container's state may be, whether the operation was done or not."""
+    return lambda client, container: state(client, container) in wanted
+
+
+def holds(client: docker.DockerClient, container: Any, _: Any) -> bool:
+    """Whether a copy into the container is whole."""
+    chunks, _about = container.get_archive("/put")
+    with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as tar:
+        file = tar.extractfile("put")
+        return file is not None and file.read() == b"p" * 100_000
+
+
+def network_names(client: docker.DockerClient) -> set[str]:
+    return {each.name for each in client.networks.list()}
+
+
+def import_volume(client: docker.DockerClient, _: Any) -> None:
+    data = archive("seen", b"v" * 4096).getvalue()
+    client.api._raise_for_status(client.api._post(client.api._url("/volumes/kept/import"), data=data))
+
+
+def build_once(client: docker.DockerClient) -> None:
+    built_by_buildkit(client, None)
+    client.images.remove("built")
+
+
 OPERATIONS: dict[str, Operation] = {
     "create": Operation(
         nothing,
@@ -359,7 +402,96 @@ OPERATIONS: dict[str, Operation] = {
         lambda c, _, __: volume_names(c) == {"moved"},
         lambda c, _: len(volume_names(c)) == 1,
     ),
+    "restart": Operation(
+        running, lambda c, x: x.restart(timeout=0), becomes("running"), is_one_of("running", "exited")
+    ),
+    "kill": Operation(running, lambda c, x: x.kill(), becomes("exited"), is_one_of("running", "exited")),
+    "pause": Operation(running, lambda c, x: x.pause(), becomes("paused"), is_one_of("running", "paused")),
+    "unpause": Operation(paused, lambda c, x: x.unpause(), becomes("running"), is_one_of("running", "paused")),
+    "exec create": Operation(
+        running,
+        lambda c, x: c.api.exec_create(x.id, "true")["Id"],
+        lambda c, _, made: c.api.exec_inspect(made)["ExitCode"] is None,
+        is_one_of("running"),
+    ),
+    "put archive": Operation(
+        made, lambda c, x: x.put_archive("/", archive("put", b"p" * 100_000)), holds, is_one_of("created")
+    ),
+    "tag": Operation(
+        committed_image,
+        lambda c, _: c.images.get("spare").tag("tagged"),
+        lambda c, id, _: c.images.get("tagged").id == id,
+        lambda c, id: c.images.get("spare").id == id,
+    ),
+    "network rm": Operation(
+        lambda c: c.networks.create("faulty"),
+        lambda c, x: x.remove(),
+        lambda c, _, __: "faulty" not in network_names(c),
+    ),
+    "network prune": Operation(
+        lambda c: c.networks.create("faulty"),
+        lambda c, _: c.networks.prune(),
+        lambda c, _, __: "faulty" not in network_names(c),
+        lambda c, _: {"bridge", "host", "none"} <= network_names(c),
+    ),
+    "volume prune": Operation(
+        kept, lambda c, _: c.volumes.prune({"all": ["true"]}), lambda c, _, __: not volume_names(c)
+    ),
+    "volume snapshot": Operation(
+        kept,
+        lambda c, _: ask(c, "/volumes/kept/snapshot"),
+        lambda c, _, __: len(volume_names(c)) == 2,
+        lambda c, _: "kept" in volume_names(c),
+    ),
+    "volume import": Operation(nothing, import_volume, lambda c, _, __: volume_names(c) == {"kept"}),
+    "build prune": Operation(
+        build_once, lambda c, _: ask(c, "/build/prune?all=1"), lambda c, _, __: not c.df()["BuildCache"]
+    ),
     "volume create": Operation(
         nothing, lambda c, _: c.volumes.create("kept"), lambda c, _, volume: c.volumes.get("kept")
     ),
 }
+
+OF_THE_API = {
+    "build_prune": "build prune",
+    "container_create": "create",
+    "container_delete": "remove",
+    "container_exec": "exec create",
+    "container_kill": "kill",
+    "container_pause": "pause",
+    "container_prune": "container prune",
+    "container_rename": "rename",
+    "container_restart": "restart",
+    "container_start": "start",
+    "container_stop": "stop",
+    "container_unpause": "unpause",
+    "container_update": "update",
+    "exec_start": "exec",
+    "image_build": "build",
+    "image_commit": "commit",
+    "image_create": "import",
+    "image_delete": "rmi",
+    "image_load": "load",
+    "image_prune": "image prune",
+    "image_tag": "tag",
+    "network_connect": "network connect",
+    "network_create": "network create",
+    "network_delete": "network rm",
+    "network_disconnect": "network disconnect",
+    "network_prune": "network prune",
+    "put_container_archive": "put archive",
+    "volume_clone": "volume clone",
+    "volume_create": "volume create",
+    "volume_delete": "volume rm",
+    "volume_import": "volume import",
+    "volume_prune": "volume prune",
+    "volume_rename": "volume rename",
+    "volume_snapshot": "volume snapshot",
+}
+"""Operations of the API that change what lasts, and the one above that does it."""
+
+LEAVE_NOTHING = frozenset({
+    "build_cancel", "container_attach", "container_attach_websocket", "container_resize", "exec_resize", "grpc",
+    "session", "system_auth",
+})  # fmt: skip
+"""Those that change nothing which outlives the daemon."""
