@@ -56,7 +56,11 @@
     X(48, raise_loopback, "")          \
     X(49, own_stdio, "n")              \
     X(50, copy_mode, "ns")             \
-    X(51, set_memory_policy, "nb")
+    X(51, set_memory_policy, "nb")     \
+    X(52, wait_slot, "n")              \
+    X(53, read_plan, "nn")             \
+    X(54, take_slot, "nn")             \
+    X(55, join_cgroup, "l")
 
 #define MAXIMUM_ARGUMENTS 7
 

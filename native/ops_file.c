@@ -39,6 +39,18 @@ int perform_write_slot(struct performer *performer, const struct operation *oper
     return fd < 0 ? fd : write_all(fd, operation->a[1].text, operation->a[1].size);
 }
 
+int perform_join_cgroup(struct performer *performer, const struct operation *operation)
+{
+    const struct argument *files = &operation->a[0];
+    int result = 0;
+    for (const char *file = files->text; result >= 0 && file < files->text + files->size; file += strlen(file) + 1) {
+        performer_about(performer, "%s", file);
+        cleanup_fd int fd = checked(open(file, O_WRONLY | O_CLOEXEC));
+        result = fd < 0 ? fd : write_all(fd, "0", 1);
+    }
+    return result;
+}
+
 int perform_write_sysctl(struct performer *performer, const struct operation *operation)
 {
     char path[512];

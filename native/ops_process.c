@@ -121,6 +121,19 @@ int perform_new_session(struct performer *performer, const struct operation *ope
     return setsid() < 0 && errno != EPERM ? -errno : 0; /* EPERM: leader already */
 }
 
+int perform_wait_slot(struct performer *performer, const struct operation *operation)
+{
+    int fd = performer_slot(performer, operation->a[0].number);
+    char word;
+    ssize_t size;
+    if (fd < 0)
+        return fd;
+    do
+        size = read(fd, &word, 1);
+    while (size < 0 && errno == EINTR);
+    return size < 0 ? -errno : size == 0 ? -ECANCELED : 0;
+}
+
 int perform_join_keyring(struct performer *performer, const struct operation *operation)
 {
     (void)performer;

@@ -136,7 +136,7 @@ void performer_begin(struct performer *performer)
     performer->root = performer->link = performer->empty = -1;
     memset(performer->foreign, -1, sizeof performer->foreign);
     performer->object[0] = 0;
-    performer->sealed = false;
+    performer->continued = performer->sealed = false;
 }
 
 void performer_about(struct performer *performer, const char *format, ...)
@@ -169,6 +169,16 @@ int performer_fill(struct performer *performer, int64_t slot, int fd)
     }
     replace_fd(&performer->slots[slot], fd);
     return 0;
+}
+
+int perform_take_slot(struct performer *performer, const struct operation *operation)
+{
+    int64_t from = operation->a[1].number;
+    int fd = performer_slot(performer, from);
+    if (fd < 0)
+        return fd;
+    performer->slots[from] = -1;
+    return performer_fill(performer, operation->a[0].number, fd);
 }
 
 int note_send(int link, const struct note *note, int fd)
@@ -210,6 +220,8 @@ static _Noreturn void fail(struct performer *performer, const struct operation *
 static int ask_parent(struct performer *performer, const struct operation *operation)
 {
     struct note note = {.kind = NOTE_REQUEST, .index = operation->index};
+    if (performer->continued)
+        return -EPROTO;
     int result = note_send(performer->link, &note, -1);
     if (result < 0)
         return result;
@@ -223,6 +235,36 @@ static bool is_for_parent(const struct operation *operation)
            (operation->code == OPERATION_set_oom_score && operation->a[1].number);
 }
 
+/* The rest of a plan, which was not known when its beginning was sent: it comes over a slot's socket, with descriptors
+ * that fill the slots from `first`. */
+static int read_plan(struct cursor *cursor, struct performer *performer, const struct operation *operation)
+{
+    static struct plan rest;
+    int fds[WIRE_DESCRIPTORS], count = 0, socket = performer_slot(performer, operation->a[0].number);
+    int64_t first = operation->a[1].number;
+    char word;
+    ssize_t size = socket < 0 ? socket : wire_receive(socket, &word, sizeof word, fds, &count);
+    if (size <= 0)
+        return size < 0 ? (int)size : -ECANCELED;
+    int result = count ? plan_map(&rest, fds[0]) : -EPROTO;
+    for (int i = 1; i < count && result >= 0; i++)
+        result = performer_fill(performer, first + i - 1, fds[i]);
+    if (count)
+        close(fds[0]);
+    *cursor = plan_begin(&rest);
+    performer->continued = true;
+    return result;
+}
+
+static int perform_one(struct cursor *cursor, struct performer *performer, const struct operation *operation)
+{
+    performer->object[0] = 0;
+    if (operation->code == OPERATION_read_plan)
+        return read_plan(cursor, performer, operation);
+    return is_for_parent(operation) ? ask_parent(performer, operation)
+                                    : table[operation->code].function(performer, operation);
+}
+
 /* Perform operations up to Clone (in the stage; returns with it) or to the end (in the child; does not return). */
 static void walk(struct cursor *cursor, struct performer *performer, struct operation *operation)
 {
@@ -230,9 +272,7 @@ static void walk(struct cursor *cursor, struct performer *performer, struct oper
     while ((more = plan_next(cursor, operation)) > 0) {
         if (operation->code == OPERATION_clone)
             return;
-        performer->object[0] = 0;
-        result = is_for_parent(operation) ? ask_parent(performer, operation)
-                                          : table[operation->code].function(performer, operation);
+        result = perform_one(cursor, performer, operation);
         if (result < 0)
             fail(performer, operation, result);
     }
@@ -329,6 +369,12 @@ int perform_clone(struct performer *performer, const struct operation *operation
 {
     (void)performer, (void)operation;
     return -EPROTO; /* the walk stops at it */
+}
+
+int perform_read_plan(struct performer *performer, const struct operation *operation)
+{
+    (void)performer, (void)operation;
+    return -EPROTO; /* the walk's own */
 }
 
 int perform_pause(struct performer *performer, const struct operation *operation)

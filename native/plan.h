@@ -1,4 +1,4 @@
-/* A plan in memory and its performer. The encoding is drawn at the head of src/sampan/runtime/plan.py.
+/* A plan in memory and its performer. The encoding is drawn in src/sampan/runtime/plan_encoding.py.
  *
  * The performers of one plan share a SOCK_SEQPACKET *link* of notes:
  *
@@ -65,6 +65,7 @@ struct performer {
     int foreign[3];   /* the link's other end, the plan's file and the like: a child that held them would never see its
                        * parent go, or keep what is the host's */
     int empty;        /* a mounted empty tmpfs that Mask clones, or -1 */
+    bool continued;   /* the plan is one that came later, which the parent does not know */
     bool sealed;      /* all descriptors are closed at exec already: a filter that came since may forbid to say so again */
     char object[208]; /* what the failing operation was about, if not its first string */
 };

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-STEPS = ["root", "network", "spec", "cgroup", "plan", "monitor", "record", "total"]
+STEPS = ["mounts", "beginning", "root", "namespace", "spec", "process", "record", "total"]
 
 
 @pytest.fixture(scope="module")

@@ -134,13 +134,15 @@ class ContainerExecutor:
             sources = {mount.target: mount.source for mount in command.mounts if isinstance(mount.source, int)}
             launch = launch_from(
                 spec,
-                container.id,
+                Launch(
+                    container_id=container.id,
+                    run_dir=container.run_dir,
+                    state_dir=container.state_dir,
+                    attached=[AttachedStream(writing.fileno())],
+                ),
                 cgroup=cgroup,
                 rootfs=command.rootfs,
                 netns=container.sandbox.netns if command.network != "host" else None,
-                run_dir=container.run_dir,
-                state_dir=container.state_dir,
-                attached=[AttachedStream(writing.fileno())],
                 trees={target: self._shown(fd, held) for target, fd in sources.items()},
             )
             try:

@@ -31,11 +31,23 @@ def write_network_files(container: Container, sandbox: Sandbox) -> None:
     write(f"{directory}/hostname", container.record.config.hostname + "\n")
 
 
+def lay_network_files(container: Container) -> None:
+    """Have the three files there, to be mounted; they are written later."""
+    for name in FILES:
+        os.close(os.open(f"{container.state_dir}/{name}", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
+
+
 def write(path: str, text: str) -> None:
-    """Replace the contents, keeping the file."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    """Replace the contents, keeping the file.
+
+    Cut after writing: a file that is emptied first, ext4 brings to the disk when it is closed.
+    """
+    data = text.encode()
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        os.write(fd, text.encode())
+        os.write(fd, data)
+        if os.fstat(fd).st_size > len(data):
+            os.ftruncate(fd, len(data))
     finally:
         os.close(fd)
 

@@ -33,11 +33,15 @@ TMPFS_FLAGS = ("nosuid", "nodev", "noexec")
 
 @dataclass
 class Taken:
-    """Mounts of the spec, and the detached mounts (fds) that some of them show, by destination."""
+    """Mounts of the spec, and the detached mounts (fds) that some of them show, by destination.
+
+    ``shared_memory`` is the source of a /dev/shm that is shared; "" for a private one.
+    """
 
     mounts: list[oci.Mount] = field(default_factory=list)
     trees: dict[str, int] = field(default_factory=dict)
     mapped: Mapped | None = None
+    shared_memory: str = ""
 
 
 class Mounter:

@@ -33,6 +33,7 @@ DEFAULT_MOUNTS = (
     oci.Mount("/sys/fs/cgroup", "cgroup", "cgroup", ("nosuid", "noexec", "nodev", "ro")),
     oci.Mount("/dev/mqueue", "mqueue", "mqueue", ("nosuid", "noexec", "nodev")),
 )
+EARLY = frozenset({"proc", "tmpfs", "devpts", "mqueue", "cgroup"})
 WRITABLE_WHEN_PRIVILEGED = frozenset({"/sys", "/sys/fs/cgroup"})
 # ipc, pid, …: the mode's field → the namespace's type, in the order of the specification.
 NAMESPACES = (
@@ -123,8 +124,19 @@ def mounts_of(host_config: HostConfig, found: Findings) -> list[oci.Mount]:
         covered.add("/dev/mqueue")  # the host's own is bound where there is one (engine.starting)
     mounts = [default(mount, host_config) for mount in DEFAULT_MOUNTS if mount.destination not in covered]
     if host_config.ipc_mode != "none" and "/dev/shm" not in covered:
-        mounts.append(shared_memory(host_config, found))
+        mounts.append(shared_memory(host_config, found.shared_memory))
     return mounts + sorted(found.mounts, key=lambda mount: mount.destination.count("/"))
+
+
+def early_mounts(host_config: HostConfig) -> tuple[oci.Mount, ...]:
+    """Those of ``mounts_of`` that are the container's own file systems whatever the user mounts.
+
+    Not sysfs, which is of a network namespace.
+    """
+    own = [default(mount, host_config) for mount in DEFAULT_MOUNTS if mount.type in EARLY]
+    if host_config.ipc_mode == "private":
+        own.append(shared_memory(host_config, ""))
+    return tuple(mount for mount in own if mount.type in EARLY)
 
 
 def default(mount: oci.Mount, host_config: HostConfig) -> oci.Mount:
@@ -132,18 +144,18 @@ def default(mount: oci.Mount, host_config: HostConfig) -> oci.Mount:
     if mount.destination == "/proc" and host_config.pid_mode == "host":
         return oci.Mount("/proc", "bind", "/proc", ("rbind", "nosuid", "noexec", "nodev"))
     if host_config.privileged and mount.destination in WRITABLE_WHEN_PRIVILEGED:
-        options = [option for option in mount.options if option != "ro"]
-        return oci.Mount(mount.destination, mount.type, mount.source, [*options, "rw"])
+        options = (option for option in mount.options if option != "ro")
+        return oci.Mount(mount.destination, mount.type, mount.source, (*options, "rw"))
     return mount
 
 
-def shared_memory(host_config: HostConfig, found: Findings) -> oci.Mount:
-    """``/dev/shm``: an own tmpfs, or that of whom the IPC namespace is shared with."""
+def shared_memory(host_config: HostConfig, shared: str) -> oci.Mount:
+    """``/dev/shm``: an own tmpfs, or ``shared``, that of whom the IPC namespace is shared with."""
     flags = ("nosuid", "noexec", "nodev")
     if host_config.ipc_mode == "host":
         return oci.Mount("/dev/shm", "bind", "/dev/shm", ("rbind", *flags))
-    if found.shared_memory:
-        return oci.Mount("/dev/shm", "bind", found.shared_memory, ("rbind", *flags))
+    if shared:
+        return oci.Mount("/dev/shm", "bind", shared, ("rbind", *flags))
     return oci.Mount("/dev/shm", "tmpfs", "shm", (*flags, "mode=1777", f"size={host_config.shm_size}"))
 
 
@@ -182,6 +194,12 @@ def namespaces_of(host_config: HostConfig, found: Findings) -> list[oci.Namespac
     if found.maps:
         namespaces.append(oci.Namespace("user", found.joined.get("user", "")))
     return namespaces
+
+
+def own_namespaces(host_config: HostConfig) -> tuple[str, ...]:
+    """The kinds of namespaces that a container which joins nobody's has made for it; its network's is there before."""
+    kinds = [kind for mode, kind in NAMESPACES if getattr(host_config, mode) != "host" and kind != "network"]
+    return ("mount", *kinds)
 
 
 def sysctls_of(record: Record, maps: IdMap | None) -> dict[str, str]:

@@ -1,35 +1,33 @@
 """Start a container's process: everything a running container needs is taken here, and given back if it fails.
 
-    root filesystem (detached mount) → sandbox → files of /etc → user → mounts → spec → cgroup → process
-    monitor, which comes up meanwhile ──────────────────────────────────────────────────────┘
+    monitor → mounts → cgroup → process, which begins ─────────────┐
+        root filesystem (detached mount) → sandbox → user → spec → rest of the process → program
+                                              └─▶ network, files of /etc ──────────────┘
 
 The caller holds the container's lock. Nothing here is synced to disk: after a power cut no container runs, and the
 record of one that does not run is on disk already.
 """
 
 import asyncio
-import dataclasses
 import os
 from contextlib import AsyncExitStack, ExitStack
-from functools import partial
 from pathlib import Path
 
 from sampan.engine import shm
-from sampan.engine.attach import close_pending
 from sampan.engine.catalog import Catalog
-from sampan.engine.container import Container
+from sampan.engine.container import Container, Record
 from sampan.engine.context import Context
 from sampan.engine.device_requests import with_devices
-from sampan.engine.hosts_files import file_mounts, write_network_files
+from sampan.engine.furnishing import Furnishing
+from sampan.engine.hosts_files import file_mounts
 from sampan.engine.log_drivers.follow import Forwarding
-from sampan.engine.log_files import log_file_of
-from sampan.engine.membership import member_of, record_endpoints, shares_network
+from sampan.engine.making import Maker, Todo
+from sampan.engine.membership import shares_network
 from sampan.engine.mounts import Mounter, Taken
 from sampan.engine.remap import check_remapped
-from sampan.engine.runtimes import external_of, refuse_unsupported
+from sampan.engine.runtimes import external_of
 from sampan.engine.security import parse_security
 from sampan.engine.spec import Findings, spec_of
-from sampan.engine.start_errors import explain_start
 from sampan.engine.trace import Trace
 from sampan.errors import (
     Conflict,
@@ -38,16 +36,11 @@ from sampan.errors import (
     NoSuchContainer,
     NotRunning,
 )
-from sampan.linux.cgroup import Cgroup
 from sampan.linux.idmap import acting_as_root, host_ids
 from sampan.linux.openat2 import open_in_root
 from sampan.linux.userns import identity as user_namespace
 from sampan.network.member import NEW_USERNS
 from sampan.oci import runtime_spec as oci
-from sampan.runtime.container import cgroup_path, launch_from, prepare_cgroup
-from sampan.runtime.external import last_words
-from sampan.runtime.launch import Launch, StartFailed
-from sampan.runtime.monitor import EXIT, Monitor
 from sampan.runtime.users import resolve
 
 MQUEUE = "/dev/mqueue"
@@ -61,30 +54,38 @@ class Starter:
         self._context = context
         self._catalog = catalog
         self._forwarding = forwarding
+        self._maker = Maker(context)
         self.mounter = Mounter(context.volumes, context.storage.images, context.storage.snapshots)
 
     async def launch(self, container: Container, trace: Trace) -> None:
         """Start the container's process; sets ``monitor``, ``cgroup`` and ``sandbox``. Raises EngineError."""
         async with AsyncExitStack() as undo:
             with ExitStack() as held:
-                monitor = self._prepare_monitor(container, undo)
-                rootfs = await self._mount_root(container, undo)
-                trace.mark("root")
-                await self._join_networks(container, undo)
-                trace.mark("network")
-                undo.push_async_callback(self.mounter.release, container)
-                taken = await self.mounter.take(container, held, self._context.remap_of(container.record.host_config))
-                spec = self._decided(container, rootfs, taken, undo)
-                trace.mark("spec")
-                container.cgroup = self._prepare_cgroup(spec, undo)
-                trace.mark("cgroup")
-                launch = self._launch(container, spec, rootfs, taken.trees)
-                trace.mark("plan")
+                monitor = self._maker.prepare(container, undo)
+                taken = await self._take_mounts(container, undo, held)
                 undo.push_async_callback(self._forwarding.withdraw, container)
                 await self._forwarding.open(container)
-                await self._run(container, monitor, launch)
-                trace.mark("monitor")
+                trace.mark("mounts")
+                beginning = await self._maker.begin(container, monitor, undo)  # with the host's mounts as they are now
+                trace.mark("beginning")
+                rootfs = await self._mount_root(container, undo)
+                trace.mark("root")
+                furnishing = await self._join_networks(container, undo, held)
+                trace.mark("namespace")
+                spec = self._decided(container, rootfs, taken)
+                trace.mark("spec")
+                todo = Todo(spec, rootfs, taken.trees, furnishing.ready)
+                await self._maker.make(container, monitor, todo, beginning, furnishing, undo)
+                container.monitor = monitor
+                trace.mark("process")
             undo.pop_all()
+
+    async def _take_mounts(self, container: Container, undo: AsyncExitStack, held: ExitStack) -> Taken:
+        """What the user mounts, and a /dev/shm that is shared."""
+        undo.push_async_callback(self.mounter.release, container)
+        taken = await self.mounter.take(container, held, self._context.remap_of(container.record.host_config))
+        taken.shared_memory = self._shared_memory(container, undo)
+        return taken
 
     async def _mount_root(self, container: Container, undo: AsyncExitStack) -> int:
         """The root file system, held until the container has ended."""
@@ -99,18 +100,16 @@ class Starter:
         undo.callback(snapshots.held.let_go, container.id)
         return fd
 
-    async def _join_networks(self, container: Container, undo: AsyncExitStack) -> None:
+    async def _join_networks(self, container: Container, undo: AsyncExitStack, held: ExitStack) -> Furnishing:
         """Take a sandbox, or find the one that is shared."""
-        record = container.record
+        record, furnishing = container.record, Furnishing(self._context.networks, container)
         if donor_id := shares_network(record):
             donor = self._donor(donor_id, "join network of").record.config
             record.config.hostname, record.config.domainname = donor.hostname, donor.domainname
-            return
-        undo.push_async_callback(self._context.networks.leave, container.id)
-        member = dataclasses.replace(member_of(record), userns=self._userns(container))
-        container.sandbox = await self._context.networks.join(member)
-        record_endpoints(container, container.sandbox)
-        write_network_files(container, container.sandbox)
+        else:
+            first = asks_of_network(record) or external_of(self._context, container) is not None
+            await furnishing.open(self._userns(container), undo, held, first=first)
+        return furnishing
 
     def _donor(self, container_id: str, what: str) -> Container:
         """The running container whose namespace is shared; raises Conflict."""
@@ -127,14 +126,14 @@ class Starter:
             raise NotRunning(donor.id)
         return donor
 
-    def _decided(self, container: Container, rootfs: int, taken: Taken, undo: AsyncExitStack) -> oci.Spec:
+    def _decided(self, container: Container, rootfs: int, taken: Taken) -> oci.Spec:
         """The specification; what is wrong by now is an error of the engine, as it is dockerd's."""
         try:
-            return self._spec(container, rootfs, taken, undo)
+            return self._spec(container, rootfs, taken)
         except InvalidParameter as error:
             raise EngineError(error.message) from error
 
-    def _spec(self, container: Container, rootfs: int, taken: Taken, undo: AsyncExitStack) -> oci.Spec:
+    def _spec(self, container: Container, rootfs: int, taken: Taken) -> oci.Spec:
         """Find out what the image and the neighbours say, then decide."""
         record, context = container.record, self._context
         host_config = record.host_config
@@ -154,12 +153,11 @@ class Starter:
             mounts=mounts,
             maps=maps,
             joined=self._joined(container),
-            shared_memory=self._shared_memory(container, undo),
+            shared_memory=taken.shared_memory,
             link_environment=container.sandbox.environment if container.sandbox else (),
         )
         security = parse_security(host_config, context.config)
-        parent = host_config.cgroup_parent or context.config.cgroup_parent
-        spec = spec_of(record, security, context.config, found, cgroup_path(container.id, parent))
+        spec = spec_of(record, security, context.config, found, self._maker.cgroup_path(container))
         return with_devices(spec, host_config.device_requests or (), context.config.cdi_spec_dirs)
 
     def _joined(self, container: Container) -> dict[str, str]:
@@ -212,63 +210,11 @@ class Starter:
             return shm.provide(container, remap.maps.root if remap else (0, 0))
         return ""
 
-    def _prepare_cgroup(self, spec: oci.Spec, undo: AsyncExitStack) -> Cgroup:
-        assert spec.linux is not None
-        cgroup = prepare_cgroup(spec.linux.cgroups_path, spec.linux.resources)
-        undo.callback(cgroup.remove)
-        return cgroup
 
-    def _launch(self, container: Container, spec: oci.Spec, rootfs: int, trees: dict[str, int]) -> Launch:
-        """What the monitor is given; clients that wait to be attached go along."""
-        config, sandbox = container.record.config, container.sandbox
-        own_network = sandbox is not None and container.record.host_config.network_mode != "host"
-        init = wants_init(container, self._context.config.init)
-        external = external_of(self._context, container)
-        if external is not None:
-            remapped = self._context.remap_of(container.record.host_config) is not None
-            refuse_unsupported(container, init=init, trees=bool(trees), remapped=remapped)
-        make = partial(launch_from, init=init, trees=trees) if external is None else external.launch_from
-        return make(
-            spec,
-            container.id,
-            cgroup=container.cgroup,
-            rootfs=rootfs,
-            netns=sandbox.netns if sandbox and own_network else None,
-            run_dir=container.run_dir,
-            state_dir=container.state_dir,
-            open_stdin=config.open_stdin,
-            stdin_once=config.stdin_once,
-            log=log_file_of(container),
-            attached=tuple(container.pending),
-        )
-
-    def _prepare_monitor(self, container: Container, undo: AsyncExitStack) -> Monitor:
-        """The monitor that is to make the process: it comes up while the rest is made ready."""
-        try:
-            monitor = Monitor.prepare(self._context.zygote, container.id, container.run_dir, container.state_dir)
-        except StartFailed as error:
-            raise explain_start(error, container.record.path) from error
-        undo.push_async_callback(monitor.dismiss)
-        return monitor
-
-    async def _run(self, container: Container, monitor: Monitor, launch: Launch) -> None:
-        """Hand over to the monitor; raises EngineError in Docker's words."""
-        for place in (container.state_dir, container.run_dir):
-            (place / EXIT).unlink(missing_ok=True)
-        try:
-            await monitor.launch(launch)
-        except StartFailed as error:
-            mounts = [mount.point for mount in container.record.mounts]
-            raise explain_start(error, container.record.path, last_words(container.run_dir), mounts) from error
-        finally:
-            close_pending(container)
-        container.monitor = monitor
-
-
-def wants_init(container: Container, default: bool) -> bool:
-    """Whether the engine's init comes before the program."""
-    wanted = container.record.host_config.init
-    return default if wanted is None else wanted
+def asks_of_network(record: Record) -> bool:
+    """Whether what the process is told at its making depends on its network: variables of links, parameters, hooks."""
+    host_config = record.host_config
+    return bool(host_config.links or host_config.sysctls or host_config.device_requests)
 
 
 def make_directory(root: int, path: str, owner: tuple[int, int]) -> None:

@@ -6,6 +6,7 @@ DNS of ours: /etc/resolv.conf is the host's, and legacy links are lines of /etc/
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -79,10 +80,25 @@ def reachable(server: str, *, ipv6: bool) -> bool:
 
 def host_resolv_conf() -> ResolvConf:
     """The host's own; systemd-resolved's list of real servers where resolv.conf only names its stub."""
-    conf = ResolvConf.parse(_read(RESOLV_CONF))
+    conf = _parsed(RESOLV_CONF, _version(RESOLV_CONF))
     if conf.nameservers == ["127.0.0.53"] and SYSTEMD_RESOLVED.exists():
-        conf = ResolvConf.parse(_read(SYSTEMD_RESOLVED))
+        conf = _parsed(SYSTEMD_RESOLVED, _version(SYSTEMD_RESOLVED))
     return conf
+
+
+@lru_cache(2)
+def _parsed(path: Path, version: tuple[int, ...]) -> ResolvConf:
+    """A file that every start asks for, read once in each ``version``; not to be changed."""
+    return ResolvConf.parse(_read(path))
+
+
+def _version(path: Path) -> tuple[int, ...]:
+    """What changes when the file does; () where there is none."""
+    try:
+        about = path.stat()
+    except OSError:
+        return ()
+    return about.st_dev, about.st_ino, about.st_mtime_ns, about.st_ctime_ns, about.st_size
 
 
 def host_hosts() -> str:

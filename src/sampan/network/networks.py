@@ -10,8 +10,8 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -35,7 +35,7 @@ from sampan.linux.netns import Namespaces
 from sampan.linux.rtnetlink import Network as Subnet
 from sampan.linux.rtnetlink import Rtnetlink
 from sampan.network import forwarding, listing, names, options, predefined, request
-from sampan.network.drivers import Bridge, Driver, Macvlan, check_mac
+from sampan.network.drivers import Bridge, Driver, Macvlan
 from sampan.network.endpoint import linkless_id
 from sampan.network.firewall import Firewall, parse_mark
 from sampan.network.ipam import DEFAULT_POOLS, PoolOverlaps, choose_subnet, overlaps
@@ -45,7 +45,8 @@ from sampan.network.member import LINKLESS, Member, Sandbox, recorded
 from sampan.network.network import Network
 from sampan.network.pool import Pool
 from sampan.network.ports import wanted_ports
-from sampan.network.sandboxes import Sandboxes, Wish
+from sampan.network.sandboxes import Sandboxes
+from sampan.network.wishes import SHARES, check_combination, check_container, check_wish, wishes_of
 from sampan.storage.database import Database
 from sampan.storage.records import Records
 
@@ -55,8 +56,6 @@ PREPARED = 8
 """Namespaces kept ready: enough for a burst of starts, some 0.3 MB of kernel memory each."""
 
 PRUNE_FILTERS = ("label", "label!", "until")
-SHARES = "container sharing network namespace with another container or host cannot be connected to any other network"
-PRIVATE = "container cannot be connected to multiple networks with one of the networks in private (none) mode"
 PROXY_FEATURE = "firewall-friendly"
 """A key of the settings' ``features``: publish by proxy, so that the host's input policy decides."""
 
@@ -354,7 +353,7 @@ class Networks:
         live = self._sandboxes.live.get(member.container_id)
         others = (set(live.sandbox.endpoints) if live else self._connected_to(member)) - {network.name, network.id}
         check_combination({network.name, *others})
-        self._check_wish((network, asked))
+        check_wish(network, asked)
 
     async def disconnect(self, reference: str, request_: n.NetworkDisconnectRequest) -> None:
         """Take a container's endpoint away; EngineError if it has none there."""
@@ -397,64 +396,43 @@ class Networks:
         A network may still be missing: the docker CLI takes "not found" at creation for a missing image.
         """
         with suppress(NoSuchNetwork):
-            for wish in self._wishes(member):
+            for wish in wishes_of(member, self._find, self._by_reference):
                 try:
-                    self._check_wish(wish)
+                    check_wish(*wish)
                 except InvalidParameter as error:
                     error.within(f"invalid config for network {wish[0].name}")
                     raise
         wanted_ports(member.ports, member.exposed, publish_all=False, default=(), labels=member.labels)
 
-    def _check_wish(self, wish: Wish) -> None:
-        network, asked = wish
-        if network.summary.config_only:
-            raise Forbidden("cannot create endpoint on configuration-only network")
-        network.check(asked)
-        if asked.mac_address:
-            check_mac(asked.mac_address)
-
-    def _wishes(self, member: Member) -> Sequence[Wish]:
-        """The networks a starting container is to be plugged into, that of its mode first.
-
-        The endpoints it is configured with count, its mode only where it has none.
-        """
-        if member.disconnected:
-            return []
-        asked = dict(member.endpoints) or {member.network_mode: n.EndpointSettings()}
-        found = [
-            (self._find(name if name not in ("", "default") else "bridge"), value) for name, value in asked.items()
-        ]
-        check_combination({network.name for network, _ in found})
-        wishes = {network.id: (network, settings) for network, settings in found if network.name not in LINKLESS}
-        mode = self._by_reference("bridge" if member.network_mode in ("", "default") else member.network_mode)
-        if mode is None or mode.id not in wishes:
-            return [*wishes.values()]
-        main, settings = wishes.pop(mode.id)
-        settings.mac_address = settings.mac_address or member.mac_address
-        if member.links and main.has_dns:
-            settings.links = list(dict.fromkeys([*(settings.links or []), *member.links]))
-        return [(main, settings), *wishes.values()]
-
     async def join(self, member: Member) -> Sandbox:
-        """Give a starting container its namespace; all or nothing. ``host`` gives the host's own namespace."""
-        if member.network_mode == "host":
-            sandbox = self._host_sandbox(member)
-            self._tell_linkless("connect", "host", member.container_id)
-            return sandbox
-        try:
-            wishes = self._wishes(member)
-            for wish in wishes:
-                self._check_wish(wish)
-            sandbox = await self._sandboxes.join(member, wishes)
-        except EngineError as error:
-            error.within("failed to set up container networking")
-            raise
-        for network, _ in wishes:
-            self._tell("connect", network, member.container_id)
-        if not wishes and not member.disconnected:
-            sandbox.endpoints["none"] = self._linkless_endpoint("none", member.container_id)
-            self._tell_linkless("connect", "none", member.container_id)
+        """Give a starting container its namespace with all that belongs in it: ``open_sandbox`` and ``furnish``."""
+        sandbox = await self.open_sandbox(member)
+        await self.furnish(member)
         return sandbox
+
+    async def open_sandbox(self, member: Member) -> Sandbox:
+        """Give a starting container its namespace, which is empty yet; ``host`` gives the host's own."""
+        if member.network_mode == "host":
+            return self._host_sandbox(member)
+        with _setting_up():
+            wishes = wishes_of(member, self._find, self._by_reference)
+            for wish in wishes:
+                check_wish(*wish)
+            return await self._sandboxes.open(member, wishes)
+
+    async def furnish(self, member: Member) -> None:
+        """Plug in, publish and name an opened sandbox; all or nothing: after an error it has left."""
+        id_ = member.container_id
+        if member.network_mode == "host":
+            self._tell_linkless("connect", "host", id_)
+            return
+        with _setting_up():
+            live = await self._sandboxes.furnish(id_)
+        for network, _ in live.plugged.values():
+            self._tell("connect", network, id_)
+        if not live.plugged and not member.disconnected:
+            live.sandbox.endpoints["none"] = self._linkless_endpoint("none", id_)
+            self._tell_linkless("connect", "none", id_)
 
     def _host_sandbox(self, member: Member) -> Sandbox:
         fd = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
@@ -581,14 +559,11 @@ class Networks:
         self._announce("network", action, network.id, attributes)
 
 
-def check_container(reference: str) -> None:
-    """Raise InvalidParameter for a container that was not named."""
-    if not reference:
-        raise InvalidParameter('invalid name or ID supplied: ""')
-
-
-def check_combination(names: Collection[str]) -> None:
-    """Raise InvalidParameter for ``none`` or ``host`` beside another network."""
-    for name, why in (("none", PRIVATE), ("host", SHARES)):
-        if name in names and len(names) > 1:
-            raise InvalidParameter(why)
+@contextmanager
+def _setting_up() -> Iterator[None]:
+    """Errors say what they stood in the way of."""
+    try:
+        yield
+    except EngineError as error:
+        error.within("failed to set up container networking")
+        raise

@@ -37,6 +37,8 @@ class Publisher:
         """Publish what the container asks for, by the endpoint that has its gateway; raises EngineError."""
         way = live.gateway_endpoint()
         wanted = self._wanted(live, way[0]) if way else []
+        if not wanted and not live.held:
+            return
         taken: list[Held] = []
         try:
             held: list[Held] = []
@@ -100,7 +102,8 @@ class Publisher:
     async def withdraw(self, live: Live) -> None:
         """Publish nothing of the container any more."""
         try:
-            await self._lead(live, [])
+            if live.held:
+                await self._lead(live, [])
         finally:
             self.release(live)
 

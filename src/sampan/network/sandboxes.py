@@ -1,6 +1,6 @@
 """The sandboxes of running containers: made at start, changed by connect and publish, given back at stop.
 
-    take a namespace → plug endpoints in → default routes → publish ports → serve names → write the record
+    open: take a namespace     furnish: plug endpoints in → default routes → publish ports → serve names → record
 
 A failure on the way gives back everything done so far. The record in the exec root is written last and
 removed first: a restarted daemon adopts whole sandboxes only.
@@ -36,10 +36,9 @@ from sampan.network.pool import DNS_ADDRESS, Pool, Prepared, open_dns
 from sampan.network.ports import port_map
 from sampan.network.publishing import Publisher
 from sampan.network.resolver import Resolver, Upstream
+from sampan.network.wishes import Wish
 
 log = logging.getLogger("sampan.network")
-
-Wish = tuple[Network, EndpointSettings]
 
 
 class Sandboxes:
@@ -55,6 +54,7 @@ class Sandboxes:
         drivers: Mapping[str, Driver],
     ) -> None:
         self.live: dict[str, Live] = {}
+        self._opened: dict[str, tuple[Live, Sequence[Wish]]] = {}
         self.host_gateway: list[str] = list(config.host_gateway_ips)
         self._config = config
         self._records = records
@@ -65,14 +65,19 @@ class Sandboxes:
 
     # start and stop
 
-    async def join(self, member: Member, wishes: Sequence[Wish]) -> Sandbox:
-        """A new sandbox with an endpoint for each of ``wishes``; all or nothing."""
+    async def open(self, member: Member, wishes: Sequence[Wish]) -> Sandbox:
+        """A new sandbox with nothing in it, which ``furnish`` gives an endpoint for each of ``wishes``."""
         needs_pair = any(network.driver == "bridge" for network, _ in wishes)
         prepared = await self._pool.take(member.userns, pair=needs_pair)
         sandbox = Sandbox(member.container_id, prepared.netns)
         sandbox.userns = prepared.userns
-        live = Live(member, prepared, sandbox)
-        self.live[member.container_id] = live
+        self._opened[member.container_id] = Live(member, prepared, sandbox), wishes
+        return sandbox
+
+    async def furnish(self, container_id: str) -> Live:
+        """Make an opened sandbox what it is to be; all or nothing."""
+        live, wishes = self._opened.pop(container_id)
+        self.live[container_id] = live
         async with live.changing:
             try:
                 await self._furnish(live, wishes)
@@ -82,7 +87,7 @@ class Sandboxes:
             except BaseException:
                 await self._give_back(live)
                 raise
-        return live.sandbox
+        return live
 
     async def _furnish(self, live: Live, wishes: Sequence[Wish]) -> None:
         for network, asked in wishes:
@@ -92,7 +97,7 @@ class Sandboxes:
         self._serve_names(live)
         self._check_links(live)
         self._describe(live)
-        self._path(live).write_bytes(msgspec.json.encode(live.record()))  # half of it is like none: nothing runs
+        write(self._path(live), live.record())  # half of it is like none: nothing runs
 
     @asynccontextmanager
     async def changing(self, container_id: str) -> AsyncIterator[Live | None]:
@@ -107,6 +112,8 @@ class Sandboxes:
     async def leave(self, container_id: str) -> None:
         """Give everything back; idempotent."""
         (self._records / f"{container_id}.json").unlink(missing_ok=True)
+        if container_id in self._opened:
+            self._opened.pop(container_id)[0].close()
         async with self.changing(container_id) as live:
             if live:
                 await self._give_back(live)
@@ -123,6 +130,8 @@ class Sandboxes:
 
     def close(self) -> None:
         """Stop serving; containers keep their namespaces, addresses and translated ports."""
+        while self._opened:
+            self._opened.popitem()[1][0].close()
         for live in self.live.values():
             live.close()
             self._publisher.release(live)
@@ -313,7 +322,7 @@ class Sandboxes:
     def _save(self, live: Live) -> None:
         path = self._path(live)
         temporary = path.with_suffix(".tmp")
-        temporary.write_bytes(msgspec.json.encode(live.record()))
+        write(temporary, live.record())
         temporary.replace(path)
 
     def records(self) -> dict[str, SandboxRecord]:
@@ -365,6 +374,15 @@ class Sandboxes:
         except BaseException:
             os.close(fd)
             raise
+
+
+def write(path: Path, record: SandboxRecord) -> None:
+    """A new file, or a new content."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, msgspec.json.encode(record))
+    finally:
+        os.close(fd)
 
 
 def has_ndots(conf: names.ResolvConf) -> bool:

@@ -9,19 +9,20 @@
 Pure: nothing is made or changed here; descriptors are given by the caller.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from sampan.errors import InvalidParameter
 from sampan.linux import mount as kernel
-from sampan.linux.namespaces import CLONE_NEWCGROUP, CLONE_NEWTIME, FLAGS
+from sampan.linux.namespaces import CLONE_NEWTIME, FLAGS
 from sampan.oci.runtime_spec import Hook, Hooks, Linux, Process, Root, Spec, State, encode
 from sampan.runtime import compile_devices, compile_mounts, compile_process, plan
+from sampan.runtime.compile_beginning import LATE, enter
 from sampan.runtime.compile_mounts import map_text
 from sampan.runtime.mount_options import PROPAGATION
 from sampan.runtime.plan import Operation, Plan, Slots
+from sampan.runtime.surroundings import Surroundings
 from sampan.runtime.validate import check, check_process
 from sampan.runtime.validate_linux import sysctl_path
 
@@ -33,48 +34,6 @@ NET_DEVICES = "netDevices"
 
 MAP_IDS = "mapIds"
 """Name of the pause at which newuidmap and newgidmap give the child its ids."""
-
-_LATE = ("cgroup", "time")
-"""Namespaces clone does not make: the one comes after joining the cgroup, the other before the clone."""
-
-
-class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a spec is run in: all of a container that is not in its spec.
-
-    ``rootfs`` is a detached mount fd (None: ``spec.root.path``); ``namespaces`` fds to join by type, in place of the
-    spec's; ``cgroup_tasks`` fds of v1 ``tasks`` files; ``cgroup_directory`` fd of a v2 directory; ``userns`` fds of the
-    user namespaces of idmapped mounts, by destination; ``trees`` detached mounts that binds show, by destination
-    (in place of their sources); ``start_socket`` where the child waits for ``start``; ``init`` puts the engine's init
-    first; ``plain_console`` makes a terminal that adds no carriage returns; ``find_program`` looks for the program
-    before the last step, so that what is missing and what cannot be executed are told apart; not ``privileged`` is a
-    runtime that has rights in the new user namespace alone, and ``helped`` one whose ids others map (at ``MAP_IDS``);
-    without ``pivot`` the mounts ``away`` of the host are taken away; ``keep`` stay open as 3, 4, …; ``state`` is what
-    hooks in the container read, and ``environment`` what those before the pivot inherit.
-    """
-
-    container_id: str
-    bundle: Path = Path("/")
-    rootfs: int | None = None
-    namespaces: Mapping[str, int] = msgspec.field(default_factory=dict)
-    cgroup_tasks: Sequence[int] = ()
-    cgroup_directory: int | None = None
-    cgroup_path: str = "/"
-    userns: Mapping[str, int] = msgspec.field(default_factory=dict)
-    trees: Mapping[str, int] = msgspec.field(default_factory=dict)
-    start_socket: int | None = None
-    init: bool = False
-    keyring: bool = True
-    pivot: bool = True
-    away: Sequence[str] = ()
-    plain_console: bool = False
-    find_program: bool = False
-    privileged: bool = True
-    helped: bool = False
-    keep: Sequence[int] = ()
-    die_with_parent: bool = False
-    state: State | None = None
-    environment: Sequence[str] = ()
-    owned: Sequence[int] = ()
 
 
 def compile_launch(spec: Spec, around: Surroundings) -> Plan:
@@ -92,7 +51,7 @@ class _Launch:
         self.spec, self.process, self.around = spec, process, around
         self.linux = spec.linux or Linux()
         self.hooks = spec.hooks or Hooks()
-        self.slots = Slots()
+        self.slots = Slots(around.begun.first) if around.begun else Slots()
         self._give(around)
         self.new = {one.type for one in self.linux.namespaces if one.type not in around.namespaces}
         self.private = "mount" in self.new
@@ -114,13 +73,17 @@ class _Launch:
         self.tasks = [give(fd) for fd in around.cgroup_tasks]
         self.cgroup = plan.NO_SLOT if around.cgroup_directory is None else give(around.cgroup_directory)
         self.start = plan.NO_SLOT if around.start_socket is None else give(around.start_socket)
+        self.ready = plan.NO_SLOT if around.ready is None else give(around.ready)
         self.userns = {destination: give(fd) for destination, fd in around.userns.items()}
 
     def plan(self) -> Plan:
-        """The whole list."""
-        flags = sum(FLAGS[kind] for kind in self.new if kind not in _LATE)
+        """The whole list, or the rest of one."""
+        given, owned = tuple(self.slots.fds), tuple(self.around.owned)
+        if self.around.begun is not None:
+            return Plan(tuple(self.around.begun.without(self._child())), given, owned)
+        flags = sum(FLAGS[kind] for kind in self.new if kind not in LATE)
         operations = (*self._stage(), plan.Clone(flags, self.cgroup), *self._child())
-        return Plan(operations, tuple(self.slots.fds), tuple(self.around.owned))
+        return Plan(operations, given, owned)
 
     def _stage(self) -> Iterator[Operation]:
         if self.early:
@@ -150,12 +113,9 @@ class _Launch:
         if self.other_user:
             yield plan.SetIds(0, 0)  # the runtime's own ids mean nobody in there, and nobody owns no file
         yield from self._join(in_stage=False)
-        for slot in self.tasks:
-            yield plan.WriteSlot(slot, b"0")
-        if "cgroup" in self.new:
-            yield plan.Unshare(CLONE_NEWCGROUP)
-        if self.around.keyring:
-            yield plan.JoinKeyring(f"_ses.{self.around.container_id}")
+        if self.around.begun is None:
+            joining = [plan.WriteSlot(slot, b"0") for slot in self.tasks]
+            yield from enter(joining, "cgroup" in self.new, self.around.container_id if self.around.keyring else "")
         if "network" in self.new:
             yield plan.RaiseLoopback()
         if self.linux.net_devices:
@@ -275,6 +235,8 @@ class _Launch:
             yield plan.FindProgram(execute.file, execute.environment)
         if self.start != plan.NO_SLOT:
             yield plan.WaitStart(self.start, keep)
+        if self.ready != plan.NO_SLOT:
+            yield plan.WaitSlot(self.ready)
         yield from compile_process.identity(process, filtered)
         yield from self._hooks("startContainer", self.hooks.start_container, execute.environment)
         if self.around.die_with_parent:

@@ -201,8 +201,7 @@ _TELLING = {
 
 def _file_system(source: Source) -> Iterator[Operation]:
     mount, options, slot = source.mount, source.options, source.slot
-    name = mount.source if mount.source != "none" else ""
-    yield plan.MakeMount(slot, mount.type, name, options.set & ~_read_only(options), options.data)
+    yield made(source)
     if options.copy_up:
         yield plan.CopyUp(slot, mount.destination)
     elif mount.type == "tmpfs" and not any(word.startswith("mode=") for word in options.data):
@@ -213,6 +212,13 @@ def _file_system(source: Source) -> Iterator[Operation]:
         yield plan.SetMount(slot, kernel.MOUNT_ATTR_RDONLY)
     for propagation, below in options.propagation:
         yield plan.SetMount(slot, 0, 0, propagation, plan.NO_SLOT, int(below))
+
+
+def made(source: Source) -> plan.MakeMount:
+    """A new file system, which is in no place yet."""
+    mount, options = source.mount, source.options
+    name = mount.source if mount.source != "none" else ""
+    return plan.MakeMount(source.slot, mount.type, name, options.set & ~_read_only(options), options.data)
 
 
 def _read_only(options: Options) -> int:

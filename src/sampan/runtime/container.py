@@ -1,7 +1,7 @@
 """What the engine asks of the runtime: a spec made runnable, and its cgroup watched and changed.
 
     cgroup = prepare_cgroup(cgroup_path(container_id, parent), resources)
-    launch = launch_from(spec, container_id, cgroup=cgroup, rootfs=fd, netns=fd, run_dir=…, state_dir=…)
+    launch = launch_from(spec, Launch(container_id, run_dir=…, state_dir=…), cgroup=cgroup, rootfs=fd, netns=fd)
     monitor = await Monitor.start(launch, zygote)
     handle = await monitor.exec(exec_from(process, spec, pid=monitor.pid, cgroup=cgroup, exec_id=…))
     cgroup.stats(), cgroup.pids(), update(cgroup, resources), cgroup.freeze(), cgroup.thaw()
@@ -23,20 +23,25 @@ from sampan.linux.cgroup import Cgroup
 from sampan.linux.cgroup1 import Cgroup1
 from sampan.linux.cgroup2 import Cgroup2
 from sampan.linux.namespaces import FILES, FLAGS
-from sampan.oci.runtime_spec import Linux, Process, Spec
+from sampan.oci.runtime_spec import Linux, Mount, Process, Spec
 from sampan.runtime.cgroups import DEFAULT_PARENT, cgroup_path, open_cgroup, prepare_cgroup, update
-from sampan.runtime.compile import Surroundings, compile_exec, compile_launch
+from sampan.runtime.compile import compile_exec, compile_launch
+from sampan.runtime.compile_beginning import compile_beginning
 from sampan.runtime.compile_mounts import map_text
-from sampan.runtime.launch import AttachedStream, ExecLaunch, Launch, LogFile
+from sampan.runtime.launch import AttachedStream, ExecLaunch, Launch
 from sampan.runtime.mount_options import parse
+from sampan.runtime.plan import Plan
+from sampan.runtime.surroundings import Begun, Surroundings
 
 __all__ = [
     "DEFAULT_PARENT",
+    "beginning_from",
     "cgroup_path",
     "exec_from",
     "launch_from",
     "open_cgroup",
     "prepare_cgroup",
+    "rest_from",
     "surroundings",
     "update",
 ]
@@ -44,47 +49,61 @@ __all__ = [
 
 def launch_from(
     spec: Spec,
-    container_id: str,
+    launch: Launch,
     *,
     cgroup: Cgroup | None,
     rootfs: int | None,
     netns: int | None = None,
-    run_dir: Path,
-    state_dir: Path,
-    open_stdin: bool = False,
-    stdin_once: bool = False,
-    log: LogFile | None = None,
-    attached: Sequence[AttachedStream] = (),
     init: bool = False,
     trees: Mapping[str, int] | None = None,
+    ready: int | None = None,
 ) -> Launch:
-    """All that ``Monitor.start`` needs to run ``spec``.
+    """``launch`` with all that ``Monitor.start`` needs to run ``spec``.
 
     ``rootfs`` is a detached mount fd (None: ``spec.root.path`` is a directory); ``netns`` an fd that replaces
     the path of the spec's network namespace. The caller keeps its fds and closes them after the start.
     ``init`` puts the engine's init before the program. ``trees`` are fds of detached mounts, by destination, that binds
-    of the spec show in place of their sources. Raises InvalidParameter or Unsupported for a spec that
+    of the spec show in place of their sources. ``ready`` is an fd from which a byte comes once the program may run; one
+    that closes without it ends the start with ECANCELED. Raises InvalidParameter or Unsupported for a spec that
     cannot run, before anything is made.
     """
-    process = spec.process or Process()
-    size = process.console_size
     with ExitStack() as opened:
-        around = surroundings(spec, container_id, cgroup, opened, rootfs=rootfs, netns=netns, init=init)
-        plan = compile_launch(spec, msgspec.structs.replace(around, die_with_parent=True, trees=trees or {}))
+        around = surroundings(spec, launch.container_id, cgroup, opened, rootfs=rootfs, netns=netns, init=init)
+        around = msgspec.structs.replace(around, die_with_parent=True, trees=trees or {}, ready=ready)
+        plan = compile_launch(spec, around)
         opened.pop_all()
-    return Launch(
-        container_id=container_id,
-        plan=plan,
-        run_dir=run_dir,
-        state_dir=state_dir,
-        terminal=process.terminal,
-        console_size=(size.height, size.width) if size else (0, 0),
-        open_stdin=open_stdin,
-        stdin_once=stdin_once,
-        log=log,
-        attached=attached,
-        oom_events=oom_events(cgroup),
-    )
+    return msgspec.structs.replace(launch, plan=plan, oom_events=oom_events(cgroup))
+
+
+def rest_from(
+    spec: Spec,
+    container_id: str,
+    begun: Begun,
+    *,
+    rootfs: int,
+    netns: int | None = None,
+    init: bool = False,
+    trees: Mapping[str, int] | None = None,
+    ready: int | None = None,
+) -> Plan:
+    """What is left to do for ``spec`` when it has ``begun``; as ``launch_from`` otherwise."""
+    with ExitStack() as opened:
+        around = surroundings(spec, container_id, None, opened, rootfs=rootfs, netns=netns, init=init)
+        path = (spec.linux or Linux()).cgroups_path
+        around = msgspec.structs.replace(
+            around, begun=begun, cgroup_path=path, die_with_parent=True, trees=trees or {}, ready=ready
+        )
+        plan = compile_launch(spec, around)
+        opened.pop_all()
+    return plan
+
+
+def beginning_from(
+    launch: Launch, new: tuple[str, ...], mounts: tuple[Mount, ...], cgroup: Cgroup, rest: int
+) -> tuple[Launch, Begun]:
+    """``launch`` with the plan of a beginning, which waits at the socket ``rest``, and what it does."""
+    plan, begun = compile_beginning(launch.container_id, cgroup, new, mounts, rest)
+    return msgspec.structs.replace(launch, plan=plan, oom_events=oom_events(cgroup)), begun
 
 
 def oom_events(cgroup: Cgroup | None) -> Path | None:

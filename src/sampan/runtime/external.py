@@ -26,7 +26,7 @@ from sampan.linux.namespaces import CLONE_NEWNS
 from sampan.oci.runtime_spec import Linux, Process, Root, Spec, encode
 from sampan.runtime import plan
 from sampan.runtime.container import inherit, oom_events
-from sampan.runtime.launch import AttachedStream, ExecLaunch, External, Launch, LogFile
+from sampan.runtime.launch import AttachedStream, ExecLaunch, External, Launch
 from sampan.runtime.plan import Operation, Plan, Slots
 from sampan.runtime.validate import check, check_process
 
@@ -46,43 +46,24 @@ class ExternalRuntime:
     def launch_from(
         self,
         spec: Spec,
-        container_id: str,
+        launch: Launch,
         *,
         cgroup: Cgroup | None,
         rootfs: int | None,
         netns: int | None = None,
-        run_dir: Path,
-        state_dir: Path,
-        open_stdin: bool = False,
-        stdin_once: bool = False,
-        log: LogFile | None = None,
-        attached: Sequence[AttachedStream] = (),
     ) -> Launch:
         """As ``container.launch_from``; the bundle is written to ``run_dir/bundle``."""
         check(spec, root_given=rootfs is not None)
         process = spec.process or Process()
-        bundle = run_dir / "bundle"
+        bundle = launch.run_dir / "bundle"
         (bundle / "rootfs").mkdir(parents=True, exist_ok=True)
         for left in ("pid", "log.json", "console.sock"):
             (bundle / left).unlink(missing_ok=True)
         (bundle / "config.json").write_bytes(encode(bundled(spec, rootfs, netns)))
         external = self._external(bundle, "pid", "console.sock", terminal=process.terminal)
-        command = ("run", "--detach", *_flags(external), "--bundle", str(bundle), container_id)
-        size = process.console_size
-        return Launch(
-            container_id=container_id,
-            plan=self._plan(command, rootfs, bundle),
-            run_dir=run_dir,
-            state_dir=state_dir,
-            terminal=process.terminal,
-            console_size=(size.height, size.width) if size else (0, 0),
-            open_stdin=open_stdin,
-            stdin_once=stdin_once,
-            log=log,
-            attached=attached,
-            oom_events=oom_events(cgroup),
-            external=external,
-        )
+        command = ("run", "--detach", *_flags(external), "--bundle", str(bundle), launch.container_id)
+        plan_ = self._plan(command, rootfs, bundle)
+        return msgspec.structs.replace(launch, plan=plan_, oom_events=oom_events(cgroup), external=external)
 
     def exec_from(
         self,

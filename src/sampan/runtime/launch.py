@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sampan.errors import EngineError
-from sampan.runtime.plan import Plan
+from sampan.runtime.plan import EMPTY, Plan
 
 if TYPE_CHECKING:
     import asyncio  # the OCI command line starts in half the time without it
@@ -107,10 +107,10 @@ class External(msgspec.Struct, frozen=True):
 
 
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything the monitor needs to make a container's first process."""
+    """Everything the monitor needs to make a container's first process; without a ``plan`` until one is compiled."""
 
     container_id: str
-    plan: Plan
+    plan: Plan = EMPTY
     run_dir: Path  # made if missing; holds monitor.sock
     state_dir: Path  # exists; gets the file ``exit``
     terminal: bool = False

@@ -37,7 +37,8 @@ from sampan.linux.pidfd import open_process, send_signal, wait_ended
 from sampan.linux.unix_socket import connect_beneath, peer_pid
 from sampan.runtime.channel import Channel
 from sampan.runtime.launch import AttachedStream, Ending, ExecLaunch, Exit, Launch, MonitorGone, StartFailed
-from sampan.runtime.plan import Plan, encode
+from sampan.runtime.plan import Plan
+from sampan.runtime.plan_encoding import encode
 from sampan.runtime.protocol import (
     LONGEST_EARLY,
     LONGEST_KEYS,

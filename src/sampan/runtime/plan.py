@@ -18,27 +18,17 @@ Who performs what, in order of the list:
 Every *path* after ``AttachRoot`` and before ``PivotRoot`` that names a place in the container is resolved beneath the
 new root (openat2, RESOLVE_IN_ROOT, no magic links) at the moment of use; after PivotRoot, beneath "/". Missing parents
 are created.
-
-On the wire (little endian, everything aligned to 8):
-
-    "SMPN" u32 version u32 count u32 0     { u16 code, u16 0, u32 size of the arguments, arguments }*
-    an int      i64
-    str, bytes  u32 length, the bytes, NUL, padding to 8
-    strings     as bytes: each string followed by NUL
 """
 
 import struct
 from collections.abc import Iterable
 from enum import IntEnum
-from functools import lru_cache
 from typing import ClassVar
 
 import msgspec
 
 from sampan.errors import InvalidParameter
 
-MAGIC = b"SMPN"
-VERSION = 1
 FIRST_SLOT = 3
 SLOTS = 256
 NO_SLOT = -1
@@ -503,6 +493,38 @@ class SetMemoryPolicy(Operation, frozen=True):
     nodes: bytes = b""
 
 
+class WaitSlot(Operation, frozen=True):
+    """Wait for a byte from a slot: what is made ready beside the child is there. ECANCELED if it closes without one."""
+
+    CODE: ClassVar[int] = 52
+    slot: int
+
+
+class ReadPlan(Operation, frozen=True):
+    """The rest of the plan comes over a slot's socket: a packet with the encoded plan in a file, and what fills the
+    slots from ``first``. In it the parent performs nothing. ECANCELED if it closes without one.
+    """
+
+    CODE: ClassVar[int] = 53
+    slot: int
+    first: int
+
+
+class TakeSlot(Operation, frozen=True):
+    """Move what is in the slot ``origin`` to ``slot``."""
+
+    CODE: ClassVar[int] = 54
+    slot: int
+    origin: int
+
+
+class JoinCgroup(Operation, frozen=True):
+    """Write "0" to each of ``files``, by their paths in the host: a v1 cgroup's ``tasks`` in every hierarchy."""
+
+    CODE: ClassVar[int] = 55
+    files: tuple[str, ...]
+
+
 OPERATIONS: dict[int, type[Operation]] = {kind.CODE: kind for kind in Operation.__subclasses__()}
 _LETTERS: dict[object, str] = {int: "n", str: "s", bytes: "b", tuple[str, ...]: "l"}
 
@@ -518,24 +540,32 @@ class Plan(msgspec.Struct, frozen=True):
     owned: tuple[int, ...] = ()
 
 
-class Slots:
-    """Hands out slot numbers while a plan is compiled: first ``give`` every inherited fd, then ``take`` fresh ones."""
+EMPTY = Plan(())
 
-    def __init__(self) -> None:
+
+class Slots:
+    """Hands out slot numbers from ``first``: first ``give`` every inherited fd, then ``take`` fresh ones."""
+
+    def __init__(self, first: int = FIRST_SLOT) -> None:
         self.fds: list[int] = []
-        self._fresh = 0
+        self._first, self._fresh = first, 0
+
+    @property
+    def next(self) -> int:
+        """The slot after all that were handed out."""
+        return self._first + len(self.fds) + self._fresh
 
     def give(self, fd: int) -> int:
         """The slot in which an inherited descriptor arrives."""
         if self._fresh:
             raise ValueError("inherited descriptors come before fresh slots")
         self.fds.append(fd)
-        return FIRST_SLOT + len(self.fds) - 1
+        return self.next - 1
 
     def take(self) -> int:
         """A slot for an operation to fill."""
+        slot = self.next
         self._fresh += 1
-        slot = FIRST_SLOT + len(self.fds) + self._fresh - 1
         if slot >= SLOTS:
             raise InvalidParameter(f"too many mounts: a container has at most {SLOTS} mounts, devices and descriptors")
         return slot
@@ -552,45 +582,6 @@ def group_bytes(groups: Iterable[int]) -> bytes:
     return struct.pack(f"<{len(numbers)}I", *numbers)
 
 
-def encode(operations: Iterable[Operation]) -> bytes:
-    """The plan as the C program reads it. Raises InvalidParameter for a string with a NUL inside."""
-    bodies = [_body(operation) for operation in operations]
-    return struct.pack("<4sIII", MAGIC, VERSION, len(bodies), 0) + b"".join(bodies)
-
-
 def step(operation: Operation) -> str:
     """The operation's name in messages and logs: the C table's, in lower case."""
     return "".join(f"_{c.lower()}" if c.isupper() else c for c in type(operation).__name__).lstrip("_")
-
-
-def _body(operation: Operation) -> bytes:
-    """One operation encoded. Most are the same for every container; a program and its environment are one's own."""
-    return _operation(operation) if isinstance(operation, Execute) else _remembered(operation)
-
-
-def _operation(operation: Operation) -> bytes:
-    arguments = b"".join(map(_argument, msgspec.structs.astuple(operation)))
-    return struct.pack("<HHI", operation.CODE, 0, len(arguments)) + arguments
-
-
-_remembered = lru_cache(1024)(_operation)
-
-
-def _argument(value: int | str | bytes | tuple[str, ...]) -> bytes:
-    if isinstance(value, int):
-        return struct.pack("<q", value if value < 1 << 63 else value - (1 << 64))
-    if isinstance(value, tuple):
-        return _blob(b"".join(_text(item) + b"\0" for item in value))
-    return _blob(_text(value) if isinstance(value, str) else value)
-
-
-def _text(value: str) -> bytes:
-    raw = value.encode(errors="surrogateescape")
-    if b"\0" in raw:
-        raise InvalidParameter(f"NUL byte in {value!r}")
-    return raw
-
-
-def _blob(raw: bytes) -> bytes:
-    body = struct.pack("<I", len(raw)) + raw + b"\0"
-    return body + bytes(-len(body) % 8)

@@ -23,7 +23,8 @@ import msgspec
 from sampan.linux.memfd import memory_file
 from sampan.linux.unix_socket import connect_beneath, receive_packet, send_packet
 from sampan.runtime.launch import Exit, StartFailed
-from sampan.runtime.plan import Plan, encode
+from sampan.runtime.plan import Plan
+from sampan.runtime.plan_encoding import encode
 from sampan.runtime.program import start_program
 from sampan.runtime.protocol import LONGEST, Message, MessageKind, StartFlag
 from sampan.runtime.seccomp_listener import Deliver

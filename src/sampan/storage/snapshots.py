@@ -83,6 +83,7 @@ class Snapshots:
         self._database = database
         self._boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         self._unpacking: dict[ChainID, threading.Lock] = {}
+        self._known: dict[ChainID, Layer] = {}
         self._lock = threading.Lock()
         self._purging = threading.Lock()
         self.held = HeldMounts()
@@ -99,10 +100,14 @@ class Snapshots:
 
     def layer(self, chain_id: ChainID) -> Layer:
         """The committed layer; raises NotFound."""
-        row = self._database.row("SELECT chain, parent, diff_id, size, inodes FROM layers WHERE chain=?", chain_id)
-        if row is None:
-            raise NotFound(f"layer {chain_id} is not unpacked")
-        return Layer(*row)
+        if known := self._known.get(chain_id):
+            return known
+        with self._lock:
+            row = self._database.row("SELECT chain, parent, diff_id, size, inodes FROM layers WHERE chain=?", chain_id)
+            if row is None:
+                raise NotFound(f"layer {chain_id} is not unpacked")
+            self._known[chain_id] = layer = Layer(*row)
+        return layer
 
     def __contains__(self, chain_id: ChainID) -> bool:
         return self._database.row("SELECT 1 FROM layers WHERE chain=?", chain_id) is not None
@@ -207,7 +212,9 @@ class Snapshots:
         """Forget a committed layer that nothing uses; returns its bytes, which ``purge`` gives back."""
         with self._alone(chain_id):
             row = self._database.row("SELECT size FROM layers WHERE chain=?", chain_id)
-            self._database.execute("DELETE FROM layers WHERE chain=?", chain_id)
+            with self._lock:
+                self._database.execute("DELETE FROM layers WHERE chain=?", chain_id)
+                self._known.pop(chain_id, None)
             with suppress(FileNotFoundError):
                 directory = self._layers / digests.encoded(chain_id)
                 directory.rename(self._layers / f"{_GONE}{secrets.token_hex(8)}")
@@ -412,7 +419,9 @@ def remove_path(path: Path) -> None:
 
 def _forget_volatile(work: Path) -> None:
     """overlayfs refuses to mount again what was volatile; here the caller knows it was not damaged."""
-    shutil.rmtree(work / "work" / "incompat", ignore_errors=True)
+    left = f"{work}/work/incompat"
+    if os.path.isdir(left):  # noqa: PTH112  at each start
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _open_directory(path: Path, opened: ExitStack) -> int:

@@ -15,6 +15,7 @@ from sampan.linux.pidfd import wait_ended
 from sampan.runtime import plan as p
 from sampan.runtime.launch import Ending, Exit, LogFile, StartFailed
 from sampan.runtime.monitor import Monitor, read_exit
+from sampan.runtime.plan_encoding import encode
 from sampan.runtime.protocol import Message
 
 
@@ -179,7 +180,7 @@ async def test_a_start_that_is_cancelled_leaves_nothing(box: Any, start: Any) ->
 
 
 async def test_a_damaged_plan_fails_the_start(box: Any, start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = p.encode(box.plan(["true"]).operations)
+    whole = encode(box.plan(["true"]).operations)
     for damaged in (b"", whole[:20], whole[:-8], b"XXXX" + whole[4:], whole[:16] + b"\xff\xff" + whole[18:]):
         monkeypatch.setattr("sampan.runtime.monitor.encode", lambda _operations, damaged=damaged: damaged)
         with pytest.raises(StartFailed) as failure:

@@ -23,9 +23,10 @@ from sampan.oci.runtime_spec import (
     User,
 )
 from sampan.runtime import plan
-from sampan.runtime.compile import Surroundings, compile_exec, compile_launch
+from sampan.runtime.compile import compile_exec, compile_launch
 from sampan.runtime.compile_process import cpu_mask
 from sampan.runtime.plan import Operation
+from sampan.runtime.surroundings import Surroundings
 
 AROUND = Surroundings(container_id="c")
 PROCESS = Process(args=["true"], cwd="/", env=["PATH=/bin"])

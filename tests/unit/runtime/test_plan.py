@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from sampan.errors import InvalidParameter
 from sampan.runtime import plan
-from sampan.runtime.plan import Operation, encode, signature, step
+from sampan.runtime.plan import Operation, signature, step
+from sampan.runtime.plan_encoding import encode
 from sampan.runtime.protocol import Message, MessageKind, StartFlag, StreamFlag, strings
 
 NATIVE = Path(__file__).parents[3] / "native"
