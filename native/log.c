@@ -11,10 +11,12 @@
 static char out[LOG_ENTRY + 64 * 1024];
 static size_t out_size;
 
-int log_open(struct log *log, const char *path, int64_t maximum, int files, const char *attributes, int64_t queue)
+int log_open(struct log *log, const char *path, int64_t maximum, int files, const char *attributes, int64_t queue,
+             bool exact)
 {
     if (strlen(attributes) > 2048)
         return -EINVAL;
+    log->exact = exact;
     log->attributes = strdup(attributes);
     if (!log->attributes)
         return -ENOMEM;
@@ -113,8 +115,10 @@ static size_t put_ascii(const unsigned char *text, size_t size)
     return at;
 }
 
-static void put_escaped(const char *data, size_t size)
+/* Whether all of it was UTF-8. */
+static bool put_escaped(const char *data, size_t size)
 {
+    bool whole = true;
     const unsigned char *text = (const unsigned char *)data;
     if (!escapes['"'].size)
         make_escapes();
@@ -126,6 +130,20 @@ static void put_escaped(const char *data, size_t size)
         else
             put(data + at, length);
         at += length ? length : 1;
+        whole = whole && length;
+    }
+    return whole;
+}
+
+static void put_base64(const unsigned char *data, size_t size)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for (size_t at = 0; at < size; at += 3) {
+        size_t left = size - at;
+        unsigned bits = data[at] * 0x10000U + (left > 1 ? data[at + 1] * 0x100U : 0) + (left > 2 ? data[at + 2] : 0);
+        char text[4] = {digits[bits >> 18], digits[bits >> 12 & 63], left > 1 ? digits[bits >> 6 & 63] : '=',
+                        left > 2 ? digits[bits & 63] : '='};
+        put(text, sizeof text);
     }
 }
 
@@ -157,11 +175,16 @@ static void put_time(void)
 static void format(const struct log *log, int stream, const char *data, size_t size)
 {
     put_text("{\"log\":\"");
-    put_escaped(data, size);
+    bool whole = put_escaped(data, size);
     put_text(stream == 1 ? "\",\"stream\":\"stdout\"" : "\",\"stream\":\"stderr\"");
     if (*log->attributes) {
         put_text(",\"attrs\":");
         put_text(log->attributes);
+    }
+    if (log->exact && !whole) {
+        put_text(",\"bytes\":\"");
+        put_base64((const unsigned char *)data, size);
+        put_text("\"");
     }
     put_text(",\"time\":\"");
     put_time();

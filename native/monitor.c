@@ -118,8 +118,10 @@ static int configure(const char *text, const char *end, const struct message *me
     monitor.state_directory = checked(open(state, O_PATH | O_DIRECTORY | O_CLOEXEC));
     if (monitor.run_directory < 0 || monitor.state_directory < 0)
         return monitor.run_directory < 0 ? monitor.run_directory : monitor.state_directory;
-    int64_t queue = strtoll(wire_next(attributes, end), NULL, 10);
-    return *log ? log_open(&monitor.log, log, message->v[2], (int)message->v[3], attributes, queue) : 0;
+    const char *queue = wire_next(attributes, end), *exact = wire_next(queue, end);
+    if (!*log)
+        return 0;
+    return log_open(&monitor.log, log, message->v[2], (int)message->v[3], attributes, strtoll(queue, NULL, 10), *exact);
 }
 
 static void accept_connection(struct watch *watch, uint32_t events);

@@ -7,7 +7,7 @@
  *   daemon -> monitor
  *   START      flags, v = {rows, columns, log size, log files}, fds = [plan, oom file (flag OOM), slot 3, 4, …],
  *              text = name, pid file, console socket; for process 0 also run dir, state dir, log path, log attributes,
- *              log queue (bytes, decimal)
+ *              log queue (bytes, decimal), "exact" or nothing
  *   ATTACH     flags STREAM_*, v = {stream, at end, key length, early length}, fds = [socket], text = keys, early bytes.
  *              Before START, for streams that must miss nothing
  *   CONTINUE   v = {errno}: after PAUSED; an errno ends the child

@@ -86,8 +86,8 @@ def everything(connection: socket.socket) -> bytes:
 
 
 def messages(data: bytes) -> list[dict[str, str]]:
-    """Records of MessagePack messages that follow one another; each is an array of three."""
-    return [msgspec.msgpack.decode(b"\x93" + part)[2] for part in data.split(b"\x93")[1:]]
+    """Records of MessagePack messages that follow one another; each is an array of four."""
+    return [msgspec.msgpack.decode(b"\x94" + part)[2] for part in data.split(b"\x94")[1:]]
 
 
 def test_a_daemon_that_starts_again_forwards_what_was_written_meanwhile(daemon, run: Run, datagrams) -> None:  # type: ignore[no-untyped-def]
@@ -124,6 +124,13 @@ def test_the_local_driver_keeps_its_file_to_itself(client: docker.DockerClient, 
     assert container.logs() == b"kept\n"
     assert client.containers.get(container.id).attrs["LogPath"] == ""
     assert {"json-file", "local", "syslog", "gelf", "fluentd", "journald"} <= set(client.info()["Plugins"]["Log"])
+
+
+@pytest.mark.parametrize(("driver", "shown"), [("local", b"\xff\xfea\n"), ("json-file", "\ufffd\ufffda\n".encode())])
+def test_bytes_that_are_no_text_are_kept_where_the_driver_keeps_them(run: Run, driver: str, shown: bytes) -> None:
+    container = run(["printf", r"\377\376a\n"], log_config=LogConfig(type=driver, config={"tag": "t"}))
+    container.wait()
+    assert container.logs() == shown
 
 
 def test_a_follower_sees_the_lines_after_a_rotation_while_it_waits(run: Run) -> None:

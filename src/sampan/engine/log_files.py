@@ -1,6 +1,7 @@
 """A container's log as the monitor writes it: Docker's json-file format, whatever the driver, unless it is ``none``.
 
-<id>-json.log           {"log":"text\\n","stream":"stdout","attrs":{…},"time":"2026-…Z"}  one line a message
+<id>-json.log           {"log":"text\\n","stream":"stdout","attrs":{…},"time":"2026-…Z"}  one line a message,
+                        "bytes":"…" in base64 where they are not UTF-8 and the driver is not json-file
 <id>-json.log.1, .2 …   rotated ones, newest first; .1.gz, .2.gz … once they are compressed (log_parts)
 
 A driver that sends elsewhere reads the same file; its bounds are the options ``cache-max-size`` and ``cache-max-file``.
@@ -35,6 +36,7 @@ def log_file_of(container: Container) -> LogFile | None:
         max_files=max(1, int(options.get("max-file", DEFAULT_FILES))),
         attributes=attributes_of(container),
         queue=queue_of(container),
+        exact=container.record.host_config.log_config.type != "json-file",
     )
 
 

@@ -42,6 +42,12 @@ class Line(msgspec.Struct):
     stream: str = "stdout"
     time: str = ""
     attrs: dict[str, str] = {}
+    raw: bytes = msgspec.field(name="bytes", default=b"")
+
+    @property
+    def data(self) -> bytes:
+        """What the program wrote."""
+        return self.raw or self.log.encode(errors="surrogatepass")
 
 
 _decoder = msgspec.json.Decoder(Line)
@@ -333,16 +339,12 @@ def encode(line: Line, options: LogsOptions, terminal: bool) -> bytes:
     """A line as it goes over the wire."""
     if options.json_stream:
         return media_types.separator(options.json_stream) + json.encode(message(line, options))
-    text = line.log
+    data = line.data
     if options.details:
-        text = (
-            ",".join(f"{quote_plus(name)}={quote_plus(value)}" for name, value in sorted(line.attrs.items()))
-            + " "
-            + text
-        )
+        details = ",".join(f"{quote_plus(name)}={quote_plus(value)}" for name, value in sorted(line.attrs.items()))
+        data = f"{details} ".encode() + data
     if options.timestamps:
-        text = f"{with_all_digits(line.time)} {text}"
-    data = text.encode(errors="surrogatepass")
+        data = f"{with_all_digits(line.time)} ".encode() + data
     return data if terminal else frame(STREAMS.get(line.stream, Stream.STDOUT), data)
 
 

@@ -85,7 +85,8 @@ class LogFile(msgspec.Struct, frozen=True):
     """A log in Docker's json-file format. ``max_size`` in bytes, 0: never rotated; ``max_files`` counts the live one.
 
     ``attributes`` is a JSON object as text, put into every line as ``attrs`` ("": none). ``queue`` is how many bytes
-    may wait for the disk before lines are dropped; 0: none is dropped, the program waits.
+    may wait for the disk before lines are dropped; 0: none is dropped, the program waits. With ``exact`` an entry that
+    is not UTF-8 has its ``bytes`` in base64 too.
     """
 
     path: Path
@@ -93,6 +94,7 @@ class LogFile(msgspec.Struct, frozen=True):
     max_files: int = 1
     attributes: str = ""
     queue: int = 0
+    exact: bool = False
 
 
 class External(msgspec.Struct, frozen=True):

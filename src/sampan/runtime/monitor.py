@@ -320,6 +320,7 @@ class Monitor:
             str(log.path.absolute()) if log else "",
             log.attributes if log else "",
             str(log.queue if log else 0),
+            "exact" if log and log.exact else "",
         ]
         sizes = (*launch.console_size, log.max_size if log else 0, log.max_files if log else 0)
         flags = _flags(launch) | (StartFlag.STDIN_ONCE if launch.stdin_once else 0)

@@ -1,6 +1,7 @@
 """The json-file log: lines, splitting, encoding, rotation."""
 
 import asyncio
+import base64
 import json
 import os
 import re
@@ -41,6 +42,15 @@ async def test_what_is_not_utf8_becomes_the_replacement_character(box: Any, star
     first, second = await logged(box, start, f"printf '{raw}'")
     assert first["log"] == "\ufffdaé\ufffd\ufffd\ufffd\ufffd\n"
     assert second["log"] == "€😀\ufffd\ufffd\ufffd\ufffd\n"
+
+
+async def test_an_exact_log_has_the_bytes_of_what_is_not_utf8(box: Any, start: Any) -> None:
+    script = r"printf '\377\n'; printf '\377a\n'; printf 'a\303\n'; echo fine; head -c 40000 /bin/busybox"
+    entries = await logged(box, start, script, LogFile(box.log, exact=True))
+    raw = [base64.b64decode(entry["bytes"]) if "bytes" in entry else entry["log"].encode() for entry in entries]
+    assert raw[:4] == [b"\377\n", b"\377a\n", b"a\303\n", b"fine\n"]
+    assert sum(map(len, raw[4:])) == 40000
+    assert "bytes" not in entries[3]
 
 
 async def test_control_characters_and_markup_are_escaped_as_go_does(box: Any, start: Any) -> None:

@@ -1,4 +1,4 @@
-"""The fluentd driver: the forward protocol's message mode, ``[tag, time, record]`` in MessagePack.
+"""The fluentd driver: the forward protocol's message mode, ``[tag, time, record, option]`` in MessagePack.
 
 With sub-second precision the time is the protocol's EventTime: extension 0, seconds and nanoseconds, big endian.
 Source: https://github.com/fluent/fluentd/wiki/Forward-Protocol-Specification-v1
@@ -27,6 +27,14 @@ def event_time(nanoseconds: int, precise: bool) -> Any:
     return msgspec.msgpack.Ext(EVENT_TIME, struct.pack(">II", seconds, fraction)) if precise else seconds
 
 
+def text_of(entry: Entry) -> str | msgspec.Raw:
+    """The line as MessagePack's text, whose bytes need not be UTF-8 there (str 32: db, four bytes of length)."""
+    try:
+        return entry.line.decode()
+    except UnicodeDecodeError:
+        return msgspec.Raw(b"\xdb" + struct.pack(">I", len(entry.line)) + entry.line)
+
+
 class Fluentd:
     """One container's messages to a forward input."""
 
@@ -51,7 +59,7 @@ class Fluentd:
 
     def encode(self, entry: Entry, chunk: str = "") -> bytes:
         """One message of the protocol; the receiver answers with the name of its ``chunk``."""
-        record = {**self.fields, "source": entry.stream, "log": entry.text}
+        record = {**self.fields, "source": entry.stream, "log": text_of(entry)}
         if entry.part:
             record |= {
                 "partial_message": "true",
@@ -59,8 +67,8 @@ class Fluentd:
                 "partial_ordinal": str(entry.part.ordinal),
                 "partial_last": "true" if entry.part.last else "false",
             }
-        message = [self.tag, event_time(entry.time, self.precise), record]
-        return msgspec.msgpack.encode([*message, {"chunk": chunk}] if chunk else message)
+        option = {"chunk": chunk} if chunk else {}
+        return msgspec.msgpack.encode([self.tag, event_time(entry.time, self.precise), record, option])
 
     async def open(self) -> None:
         """Connect, unless ``fluentd-async`` says that this is not waited for; raises OSError."""

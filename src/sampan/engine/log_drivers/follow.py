@@ -164,9 +164,9 @@ class Lines:
 
     def entry(self, line: Line) -> Entry:
         """A line of the log as drivers take it."""
-        text = line.log.removesuffix("\n")
-        data = text.encode(errors="surrogatepass")
-        return Entry(stamp(line.time), line.stream, data, self._part(line.stream, text is line.log))
+        goes_on = not line.log.endswith("\n")
+        data = line.data.removesuffix(b"\n")
+        return Entry(stamp(line.time), line.stream, data, self._part(line.stream, goes_on))
 
     def _part(self, stream: str, goes_on: bool) -> Part | None:
         before = self._open.pop(stream, None)

@@ -39,6 +39,11 @@ class Entry(msgspec.Struct, frozen=True):
         return self.line.decode(errors="replace")
 
     @property
+    def exact(self) -> str:
+        """The line as text from which ``encode(errors="surrogateescape")`` makes the same bytes again."""
+        return self.line.decode(errors="surrogateescape")
+
+    @property
     def from_stderr(self) -> bool:
         """Whether the container called it an error."""
         return self.stream == "stderr"

@@ -28,18 +28,18 @@ def local_time(seconds: int) -> str:
 
 def unix(entry: Entry, name: str) -> str:
     """Local time without a host, as syslog(3) writes."""
-    return f"{local_time(entry.time // 10**9)} {name}[{os.getpid()}]: {entry.text}"
+    return f"{local_time(entry.time // 10**9)} {name}[{os.getpid()}]: {entry.exact}"
 
 
 def rfc3164(entry: Entry, name: str) -> str:
     """RFC 3164 with the host's name."""
-    return f"{local_time(entry.time // 10**9)} {socket.gethostname()} {name}[{os.getpid()}]: {entry.text}"
+    return f"{local_time(entry.time // 10**9)} {socket.gethostname()} {name}[{os.getpid()}]: {entry.exact}"
 
 
 def rfc5424(entry: Entry, name: str, fraction: str = "") -> str:
     """RFC 5424 without structured data."""
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(entry.time // 10**9)) + fraction + "Z"
-    return f"1 {stamp} {socket.gethostname()} {name} {os.getpid()} {name} - {entry.text}"
+    return f"1 {stamp} {socket.gethostname()} {name} {os.getpid()} {name} - {entry.exact}"
 
 
 def rfc5424micro(entry: Entry, name: str) -> str:
@@ -69,7 +69,7 @@ class Syslog:
     def encode(self, entry: Entry) -> bytes:
         """One message as it goes over the wire."""
         priority = self.facility * 8 + (ERROR if entry.from_stderr else INFORMATION)
-        return self.frame(f"<{priority}>{self.format(entry, self.tag)}\n".encode())
+        return self.frame(f"<{priority}>{self.format(entry, self.tag)}\n".encode(errors="surrogateescape"))
 
     async def open(self) -> None:
         """Connect; raises OSError."""

@@ -135,12 +135,23 @@ async def test_gelf_datagrams_are_compressed() -> None:
 
 async def test_fluentd_speaks_the_forward_protocol() -> None:
     driver = Fluentd({"tag": "docker.{{.Name}}", "fluentd-sub-second-precision": "true"}, SOURCE)
-    tag, when, record = msgspec.msgpack.decode(driver.encode(Entry(TIME, "stdout", b"x", Part("p", 2, last=False))))
-    assert tag == "docker.web"
+    tag, when, record, option = msgspec.msgpack.decode(
+        driver.encode(Entry(TIME, "stdout", b"x", Part("p", 2, last=False)))
+    )
+    assert (tag, option) == ("docker.web", {})
     assert (when.code, int.from_bytes(when.data[:4]), int.from_bytes(when.data[4:])) == (0, 1700000000, 123456789)
     assert record == {"container_id": "c" * 64, "container_name": "/web", "source": "stdout", "log": "x",
                       "partial_message": "true", "partial_id": "p", "partial_ordinal": "2",
                       "partial_last": "false"}  # fmt: skip
+
+
+async def test_bytes_that_are_no_text_are_sent_as_they_are() -> None:
+    entry = Entry(TIME, "stdout", b"\xffx")
+    syslog = Syslog({"syslog-address": "udp://127.0.0.1:5140"}, SOURCE)
+    assert syslog.encode(entry).endswith(b": \xffx\n")
+    told = Fluentd({}, SOURCE).encode(entry)
+    assert b"\xa3log\xdb\x00\x00\x00\x02\xffx" in told
+    assert msgspec.msgpack.decode(told.replace(b"\xff", b"y"))[2]["log"] == "yx"
 
 
 async def test_journald_frames_values_with_line_feeds(tmp_path: Path) -> None:
