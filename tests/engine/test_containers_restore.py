@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -194,3 +195,23 @@ def test_an_upgrade_of_the_package_disturbs_neither_daemon_nor_containers(
     container.stop(timeout=0)
     assert container.wait()["StatusCode"] == 137
     container.remove()
+
+
+def test_files_where_the_shared_memory_was_mounted_do_not_keep_the_daemon_from_starting(daemon: Any, run: Run) -> None:
+    container = run(ipc_mode="shareable")
+    daemon.stop(signal.SIGKILL)
+    directory = daemon.root / "run" / "containers" / container.id / "shm"
+    os.kill(container_pid(container.id), signal.SIGKILL)
+    wait_for(lambda: not container_pid(container.id))
+    subprocess.run(["umount", directory], check=True)
+    (directory / "left").write_text("behind")
+    daemon.start()
+    with closing(daemon.client()) as client:
+        assert client.containers.get(container.id).status == "exited"
+    assert not directory.exists()
+
+
+def container_pid(container_id: str) -> int:
+    """The first process of a container by its cgroup, 0 if there is none."""
+    path = Path(f"/sys/fs/cgroup/memory/sampan/{container_id}/cgroup.procs")
+    return int(([*path.read_text().split()] or ["0"])[0]) if path.exists() else 0

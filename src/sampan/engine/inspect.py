@@ -72,9 +72,15 @@ def network_settings(container: Container) -> NetworkSettings:
             ports=sandbox.ports,
             networks=sandbox.endpoints,
         )
+    return NetworkSettings(networks=networks_of(container))
+
+
+def networks_of(container: Container) -> dict[str, EndpointSettings]:
+    """Its endpoints by the network's name."""
+    if container.sandbox is not None:
+        return container.sandbox.endpoints
     record = container.record
-    networks = {} if shares_network(record) else {name: idle(each) for name, each in record.endpoints.items()}
-    return NetworkSettings(networks=networks)
+    return {} if shares_network(record) else {name: idle(each) for name, each in record.endpoints.items()}
 
 
 def idle(endpoint: EndpointSettings) -> EndpointSettings:

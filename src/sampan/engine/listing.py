@@ -13,7 +13,7 @@ from sampan.engine.catalog import Catalog
 from sampan.engine.container import Container, Record
 from sampan.engine.context import Context
 from sampan.engine.health import status_of
-from sampan.engine.inspect import network_settings
+from sampan.engine.inspect import networks_of
 from sampan.engine.states import LIVE, Status
 from sampan.errors import EngineError, InvalidParameter, NotFound
 
@@ -171,7 +171,7 @@ def has_volume(container: Container, wanted: str) -> bool:
 
 def on_network(container: Container, wanted: str) -> bool:
     """By a network's name or ID."""
-    networks = network_settings(container).networks
+    networks = networks_of(container)
     return any(
         wanted == name or (bool(each.network_id) and each.network_id.startswith(wanted))
         for name, each in networks.items()
@@ -201,7 +201,6 @@ def asked_ports(texts: Iterable[str]) -> set[Port]:
 def summary(container: Container, image: str) -> c.ContainerSummary:
     """One line of the list; ``image`` is what its image is called."""
     record = container.record
-    networks = network_settings(container)
     return c.ContainerSummary(
         id=record.id,
         names=["/" + record.name],
@@ -216,7 +215,7 @@ def summary(container: Container, image: str) -> c.ContainerSummary:
         host_config=c.SummaryHostConfig(
             network_mode=record.host_config.network_mode, annotations=record.host_config.annotations
         ),
-        network_settings=c.SummaryNetworkSettings(networks=networks.networks),
+        network_settings=c.SummaryNetworkSettings(networks=networks_of(container)),
         mounts=[mount.point for mount in record.mounts],
         health=summary_health(container),
     )
@@ -235,8 +234,10 @@ def summary_health(container: Container) -> c.SummaryHealth:
 
 def ports_of(container: Container) -> list[PortSummary]:
     """The ports that a running container has on its networks: published, or only exposed."""
-    ports = []
-    for key, bindings in (network_settings(container).ports if container.live else {}).items():
+    ports: list[PortSummary] = []
+    if container.sandbox is None or not container.live:
+        return ports
+    for key, bindings in container.sandbox.ports.items():
         port = parse_port(key)
         ports += [
             PortSummary(binding.host_ip, port.number, int(binding.host_port or 0), port.protocol)

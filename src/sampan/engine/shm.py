@@ -17,6 +17,7 @@ from sampan.linux.mount import (
     move_mount,
     umount,
 )
+from sampan.storage.snapshots import remove_path
 
 FLAGS = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
 
@@ -41,9 +42,9 @@ def provide(container: Container, owner: tuple[int, int] = (0, 0)) -> str:
 
 
 def withdraw(container: Container) -> None:
-    """Unmount it; nothing happens when there is none."""
+    """Unmount it, and remove what lies where it was; nothing happens when there is none."""
     directory = shared_directory(container)
     if directory.is_dir():
         with suppress(OSError):
             umount(directory, MNT_DETACH)
-        directory.rmdir()
+        remove_path(directory)

@@ -11,7 +11,7 @@ from sampan.api.versions import Version
 from sampan.errors import InvalidParameter
 from sampan.linux.cgroup import hierarchies
 from sampan.server.compat import sysctls
-from sampan.server.compat.change import Document, before, with_defaults, without
+from sampan.server.compat.change import Cleared, Document, before, with_defaults, without
 
 BRIDGE_FIELDS = {
     "EndpointID": "",
@@ -62,8 +62,8 @@ def _no_annotations(document: Document) -> None:
 
 
 SUMMARY = (
-    before(52, without("Health")),
-    before(48, without("ImageManifestDescriptor")),
+    before(52, Cleared("health")),
+    before(48, Cleared("image_manifest_descriptor")),
     before(46, _no_annotations),
 )
 
