@@ -17,7 +17,7 @@ from sampan.runtime.launch import LogFile
 async def logged(box: Any, start: Any, script: str, log: LogFile | None = None) -> list[dict[str, Any]]:
     monitor = await start(box.launch("sh", "-c", script, log_file=log or LogFile(box.log)))
     await asyncio.wait_for(monitor.drained(), 20)
-    return [json.loads(line) for line in box.log.read_text().splitlines()]
+    return [json.loads(line) for line in box.log.read_bytes().splitlines()]
 
 
 async def test_time_is_rfc3339_with_nanoseconds_in_utc(box: Any, start: Any) -> None:
