@@ -18,6 +18,7 @@ from sampan.runtime.flags import Arguments, Kind, Switch, Text, parse
 
 if TYPE_CHECKING:
     from sampan.runtime.error_log import ErrorLog
+    from sampan.runtime.help import Table
 
 Command = Callable[[Path, list[str]], int]
 
@@ -50,10 +51,10 @@ COMMANDS = {
     "events": ("events", "display events such as OOM notifications and usage statistics"),
     "spec": ("spec", "create a new specification file"),
     "features": ("spec", "show the enabled features"),
-    "checkpoint": ("spec", "not supported"),
-    "restore": ("spec", "not supported"),
+    "checkpoint": ("spec", "not supported: refused"),
+    "restore": ("spec", "not supported: refused"),
 }
-"""Command → module in ``runtime/commands`` (which has a function of the command's name), help."""
+"""Command → module in ``runtime/commands`` (a function of the command's name; its flags in ``FLAGS``), help."""
 
 _EXEC_FAILED = 255
 """Status of an ``exec`` that ran nothing: no program's own, or seldom (runc's choice)."""
@@ -91,15 +92,17 @@ def _run(arguments: Arguments) -> int:
     words = arguments.words
     if arguments.on("version"):
         return version()
-    if arguments.on("help") or not words or words[0] == "help":
+    if words[:1] == ["help"]:
+        words = [*words[1:2], "--help"] if words[1:] else []
+    if arguments.on("help") or not words:
         return usage()
     if words[0] not in COMMANDS:
         raise InvalidParameter(f"No help topic for '{words[0]}'")
+    module = import_module(f"sampan.runtime.commands.{COMMANDS[words[0]][0]}")
     if words[1:2] in (["--help"], ["-h"]):
-        return usage()
+        return usage_of(words[0], module.FLAGS.get(words[0], ({}, {})))
     if arguments.on("systemd-cgroup"):
         raise Unsupported("--systemd-cgroup: cgroups are made directly, not through systemd (use cgroupfs)")
-    module = import_module(f"sampan.runtime.commands.{COMMANDS[words[0]][0]}")
     command: Command = getattr(module, f"{words[0]}_" if words[0] in _RESERVED else words[0])
     return command(Path(arguments.text("root", default_root())), words[1:])
 
@@ -121,21 +124,17 @@ def version() -> int:
 
 def usage() -> int:
     """The commands and what they do."""
-    lines = [f"   {name:12}{help_}" for name, (_, help_) in COMMANDS.items()]
-    print(
-        "\n".join(
-            (
-                "NAME:",
-                "   sampan-runtime - Open Container Initiative runtime",
-                "",
-                "USAGE:",
-                "   sampan-runtime [global options] command [options] [arguments...]",
-                "",
-                "COMMANDS:",
-                *lines,
-            )
-        )
-    )
+    from sampan.runtime.help import whole
+
+    print(whole({name: summary for name, (_, summary) in COMMANDS.items()}, (GLOBAL, SHORT)))
+    return 0
+
+
+def usage_of(command: str, flags: "Table") -> int:
+    """One command and what it takes."""
+    from sampan.runtime.help import of_command
+
+    print(of_command(command, COMMANDS[command][1], flags))
     return 0
 
 

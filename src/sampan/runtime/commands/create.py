@@ -45,11 +45,9 @@ _CREATE: dict[str, Kind] = {
     "no-pivot": Switch,
     "no-new-keyring": Switch,
     "preserve-fds": Text,
-    "detach": Switch,
-    "keep": Switch,
-    "no-subreaper": Switch,
 }
-_SHORT = {"b": "bundle", "d": "detach"}
+_RUN: dict[str, Kind] = _CREATE | {"detach": Switch, "keep": Switch, "no-subreaper": Switch}
+FLAGS = {"create": (_CREATE, {"b": "bundle"}), "run": (_RUN, {"b": "bundle", "d": "detach"})}
 _REVEALING = ("proc", "sysfs")
 """Types of which a whole mount left in the namespace allows a user who is root there to mount another, unmasked."""
 _NOT_STARTED = {
@@ -60,7 +58,7 @@ _NOT_STARTED = {
 
 def create(root: Path, words: list[str]) -> int:
     """``create [flags] ID``."""
-    arguments = parse(words, _CREATE, _SHORT, anywhere=True)
+    arguments = parse(words, *FLAGS["create"], anywhere=True)
     spawned = _make(root, arguments, one_id(arguments.words, "create"), waiting=True, wait=False)[1]
     _give_console(arguments, spawned)
     return 0
@@ -89,7 +87,7 @@ def start(root: Path, words: list[str]) -> int:
 
 def run(root: Path, words: list[str]) -> int:
     """``run [flags] ID``."""
-    arguments = parse(words, _CREATE, _SHORT, anywhere=True)
+    arguments = parse(words, *FLAGS["run"], anywhere=True)
     detach = arguments.on("detach")
     container_id = one_id(arguments.words, "run")
     container, spawned = _make(root, arguments, container_id, waiting=False, wait=not detach)

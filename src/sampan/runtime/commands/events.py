@@ -13,17 +13,18 @@ from typing import Any
 from sampan.errors import Conflict, InvalidParameter
 from sampan.linux.cgroup import BlkioEntry, Cgroup, Usage
 from sampan.runtime.cli import one_id
-from sampan.runtime.flags import Switch, Text, parse
+from sampan.runtime.flags import Kind, Switch, Text, parse
 from sampan.runtime.state import Containers
 
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h)")
 _NO_LIMIT = (1 << 63) - 4096
+FLAGS: dict[str, tuple[dict[str, Kind], dict[str, str]]] = {"events": ({"stats": Switch, "interval": Text}, {})}
 
 
 def events(root: Path, words: list[str]) -> int:
     """``events [--stats] [--interval 5s] ID``: until the container ends."""
-    arguments = parse(words, {"stats": Switch, "interval": Text}, {}, anywhere=True)
+    arguments = parse(words, *FLAGS["events"], anywhere=True)
     container = Containers(root).find(one_id(arguments.words, "events"))
     interval = seconds(arguments.text("interval", "5s"))
     cgroup = container.cgroup

@@ -44,6 +44,7 @@ _EXEC: dict[str, Kind] = {
     "no-subreaper": Switch,
 }
 _SHORT = {"p": "process", "e": "env", "t": "tty", "u": "user", "g": "additional-gids", "d": "detach", "c": "cap"}
+FLAGS = {"exec": (_EXEC, _SHORT)}
 
 
 def exec_(root: Path, words: list[str]) -> int:

@@ -12,8 +12,13 @@ from sampan.oci.runtime_spec import Hooks, Linux
 from sampan.runtime import hooks
 from sampan.runtime.cli import one_id
 from sampan.runtime.error_log import warn
-from sampan.runtime.flags import Switch, parse
+from sampan.runtime.flags import Kind, Switch, parse
 from sampan.runtime.state import Container, Containers, locked, mount_id
+
+FLAGS: dict[str, tuple[dict[str, Kind], dict[str, str]]] = {
+    "kill": ({"all": Switch}, {"a": "all"}),
+    "delete": ({"force": Switch}, {"f": "force"}),
+}
 
 KILL_PATIENCE = 10.0
 """Seconds ``delete`` waits for a killed process to end."""
@@ -21,7 +26,7 @@ KILL_PATIENCE = 10.0
 
 def kill(root: Path, words: list[str]) -> int:
     """``kill [--all] ID [SIGNAL]``; the default is SIGTERM."""
-    arguments = parse(words, {"all": Switch}, {"a": "all"})
+    arguments = parse(words, *FLAGS["kill"])
     if not 1 <= len(arguments.words) <= 2:
         raise InvalidParameter('sampan-runtime: "kill" requires a minimum of 1 and a maximum of 2 arguments')
     container_id, *name = arguments.words
@@ -87,7 +92,7 @@ def _signal_all(container: Container, number: int) -> None:
 
 def delete(root: Path, words: list[str]) -> int:
     """``delete [--force] ID``; forced, one that does not exist is no error. One only created is not stopped either."""
-    arguments = parse(words, {"force": Switch}, {"f": "force"}, anywhere=True)
+    arguments = parse(words, *FLAGS["delete"], anywhere=True)
     container_id = one_id(arguments.words, "delete")
     force = arguments.on("force")
     try:

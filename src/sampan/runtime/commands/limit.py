@@ -20,6 +20,7 @@ _UPDATE: dict[str, Kind] = dict.fromkeys(
     ),
     Text,
 )  # fmt: skip
+FLAGS = {"update": (_UPDATE, {"r": "resources", "cpu-shares": "cpu-share"})}
 
 
 def pause(root: Path, words: list[str]) -> int:
@@ -36,7 +37,7 @@ def resume(root: Path, words: list[str]) -> int:
 
 def update(root: Path, words: list[str]) -> int:
     """``update [--resources FILE] [flags] ID``."""
-    arguments = parse(words, _UPDATE, {"r": "resources", "cpu-shares": "cpu-share"}, anywhere=True)
+    arguments = parse(words, *FLAGS["update"], anywhere=True)
     _refuse_allocation(arguments)
     if arguments.text("kernel-memory") or arguments.text("kernel-memory-tcp"):
         warn("Kernel memory settings are ignored and will be removed")

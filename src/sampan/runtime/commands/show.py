@@ -7,9 +7,13 @@ from typing import Any
 from sampan.errors import Conflict, InvalidParameter, NotFound
 from sampan.oci.runtime_spec import VERSION
 from sampan.runtime.cli import default_root, one_id
-from sampan.runtime.flags import Switch, Text, parse
+from sampan.runtime.flags import Kind, Switch, Text, parse
 from sampan.runtime.state import Container, Containers
 
+FLAGS: dict[str, tuple[dict[str, Kind], dict[str, str]]] = {
+    "list": ({"format": Text, "quiet": Switch}, {"f": "format", "q": "quiet"}),
+    "ps": ({"format": Text}, {"f": "format"}),
+}
 _COLUMNS = ("ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER")
 
 
@@ -23,7 +27,7 @@ def state(root: Path, words: list[str]) -> int:
 
 def list_(root: Path, words: list[str]) -> int:
     """``list [--format table|json] [--quiet]``."""
-    arguments = parse(words, {"format": Text, "quiet": Switch}, {"f": "format", "q": "quiet"})
+    arguments = parse(words, *FLAGS["list"])
     if not root.is_dir() and str(root) != default_root():
         raise NotFound(f"open {root}: no such file or directory")
     rows = [_fields(container) for container in Containers(root)]
@@ -39,7 +43,7 @@ def list_(root: Path, words: list[str]) -> int:
 
 def ps(root: Path, words: list[str]) -> int:
     """``ps [--format table|json] ID [arguments of ps(1)]``."""
-    arguments = parse(words, {"format": Text}, {"f": "format"})
+    arguments = parse(words, *FLAGS["ps"])
     if not arguments.words:
         raise InvalidParameter('sampan-runtime: "ps" requires a minimum of 1 argument')
     container_id, *options = arguments.words

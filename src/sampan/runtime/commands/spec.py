@@ -25,10 +25,14 @@ from sampan.oci.runtime_spec import (
     encode,
 )
 from sampan.runtime.compile_process import MEMORY_FLAGS, MEMORY_MODES
-from sampan.runtime.flags import Switch, Text, parse
+from sampan.runtime.flags import Kind, Switch, Text, parse
 from sampan.runtime.mount_options import ATTRIBUTES, MODES, PROPAGATION, SUPERBLOCK
-from sampan.runtime.seccomp import ACTIONS, FLAGS, known_architectures
+from sampan.runtime.seccomp import ACTIONS, known_architectures
+from sampan.runtime.seccomp import FLAGS as FILTER_FLAGS
 
+FLAGS: dict[str, tuple[dict[str, Kind], dict[str, str]]] = {
+    "spec": ({"bundle": Text, "rootless": Switch}, {"b": "bundle"}),
+}
 _CAPABILITIES = ("CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE")
 _MOUNTS = (
     Mount("/proc", "proc", "proc"),
@@ -49,7 +53,7 @@ _NAMESPACES = ("pid", "network", "ipc", "uts", "mount", "cgroup")
 
 def spec(_root: Path, words: list[str]) -> int:
     """``spec [--bundle DIR] [--rootless]``: write a config.json to start from."""
-    arguments = parse(words, {"bundle": Text, "rootless": Switch}, {"b": "bundle"}, anywhere=True)
+    arguments = parse(words, *FLAGS["spec"], anywhere=True)
     path = Path(arguments.text("bundle", ".")) / "config.json"
     if path.exists():
         raise Conflict(f"File {path.name} exists. Remove it first")
@@ -122,8 +126,8 @@ def features(_root: Path, _words: list[str]) -> int:
             "actions": sorted(ACTIONS),
             "operators": sorted(seccomp.COMPARISONS),
             "archs": known_architectures(),
-            "knownFlags": sorted(FLAGS),
-            "supportedFlags": sorted(FLAGS),
+            "knownFlags": sorted(FILTER_FLAGS),
+            "supportedFlags": sorted(FILTER_FLAGS),
         },
         "apparmor": {"enabled": False},
         "selinux": {"enabled": False},
