@@ -106,12 +106,20 @@ static bool is_plain(int root, const char *path, int target)
            plain.st_ino == about.st_ino;
 }
 
+/* What is made where the target is missing; of a source that was not there when the plan was made, only the mount tells. */
+static bool is_directory(long long kind, int mount)
+{
+    enum { DIRECTORY, FILE, AS_SOURCE };
+    struct stat about;
+    return kind == DIRECTORY || (kind == AS_SOURCE && fstat(mount, &about) == 0 && S_ISDIR(about.st_mode));
+}
+
 int perform_attach(struct performer *performer, const struct operation *operation)
 {
     int root = performer_root(performer), mount = performer_slot(performer, operation->a[0].number);
     if (root < 0 || mount < 0)
         return root < 0 ? root : mount;
-    bool made, directory = operation->a[2].number == 0;
+    bool made, directory = is_directory(operation->a[2].number, mount);
     cleanup_fd int target = open_or_make(root, operation->a[1].text, directory, directory ? 0755 : 0644, &made);
     if (target < 0)
         return target;

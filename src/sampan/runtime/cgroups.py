@@ -4,6 +4,7 @@ A container's rules come first, then those every container has (``DEFAULT_DEVICE
 specification puts into every container must be usable there.
 """
 
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from posixpath import normpath
@@ -17,7 +18,7 @@ from sampan.linux.cgroup1 import Cgroup1
 from sampan.linux.cgroup2 import Cgroup2
 from sampan.linux.device_filter import DeviceRule
 from sampan.oci.runtime_spec import DeviceCgroup, Linux, Resources, Spec
-from sampan.runtime import resources1, resources2
+from sampan.runtime import device_list, resources1, resources2
 from sampan.runtime.resources import Setting, write, write_each
 
 DEFAULT_PARENT = "/sampan"
@@ -67,20 +68,26 @@ def prepare_cgroup(path: str, resources: Resources | None = None) -> Cgroup:
     cgroup = open_cgroup(path)
     if cgroup.path == "/":
         raise InvalidParameter(f'cgroup path "{path}" is the root of the hierarchy')
+    _refuse_frozen(cgroup)
     with ExitStack() as undo:
         if not cgroup.exists():
             undo.callback(cgroup.remove)
-        elif cgroup.frozen():
-            raise EngineError(f"container's cgroup unexpectedly frozen: {path}; thaw it, or name another")
         try:
             cgroup.create()
         except OSError as error:
             raise EngineError(f"cannot make cgroup {path}: {error}") from error
+        _refuse_frozen(cgroup)  # it is as its parent is
         resources = resources or Resources()
         _apply_devices(cgroup, resources.devices)
         update(cgroup, resources)
         undo.pop_all()
     return cgroup
+
+
+def _refuse_frozen(cgroup: Cgroup) -> None:
+    """Whoever joined it would stand still, and nobody could end him."""
+    if cgroup.frozen():
+        raise EngineError(f"container's cgroup unexpectedly frozen: {cgroup.path}; thaw it, or name another")
 
 
 def update(cgroup: Cgroup, resources: Resources) -> None:
@@ -131,16 +138,19 @@ def _apply_devices(cgroup: Cgroup, rules: Sequence[DeviceCgroup]) -> None:
         raise EngineError(f"cannot set the device list of cgroup {cgroup.path}: {error}") from error
 
 
-def _write_devices(cgroup: Cgroup, rules: tuple[DeviceCgroup, ...]) -> None:
-    """The rules after the last that settles everything."""
-    whole = [index for index, rule in enumerate(rules) if _is_everything(rule)]
-    for file, values in resources1.device_writes(rules[whole[-1] :]):
+def _write_devices(cgroup: Cgroup, rules: Sequence[DeviceCgroup]) -> None:
+    """The list as a whole; in a cgroup that others are below, what is to change of it (runc's way)."""
+    wanted = device_list.compose(rules)
+    directory = cgroup.file("devices.list").rpartition("/")[0]
+    parent = any(entry.is_dir() for entry in os.scandir(directory))
+    current = device_list.listed(cgroup.read("devices.list")) if parent else None
+    if current is not None and current.allow is not wanted.allow:
+        raise InvalidParameter(
+            f"cgroup {cgroup.path} has others below it, and {'every device' if current.allow else 'a list of devices'} "
+            "is allowed there: the kernel does not change that; name another cgroup, or remove those below it"
+        )
+    for file, values in device_list.writes(wanted, current):
         write_each(cgroup, file, values)
-
-
-def _is_everything(rule: DeviceCgroup) -> bool:
-    numbers = (rule.major, rule.minor)
-    return rule.type in {"", "a"} and all(number is None or number < 0 for number in numbers)
 
 
 def _filter_rule(rule: DeviceCgroup) -> DeviceRule:

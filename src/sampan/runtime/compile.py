@@ -9,6 +9,7 @@
 Pure: nothing is made or changed here; descriptors are given by the caller.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 
 import msgspec
@@ -148,6 +149,7 @@ class _Launch:
         wanted = PROPAGATION.get(self.linux.rootfs_propagation, (kernel.MS_SLAVE, True))[0]
         return compile_mounts.Binds(
             bundle=self.around.bundle,
+            root="" if self.rootfs != plan.NO_SLOT else os.path.realpath(self.around.bundle / self._root.path),
             trees=self.around.trees,
             userns=self.userns,
             propagation=0 if wanted == kernel.MS_SHARED else wanted,
@@ -195,12 +197,13 @@ class _Launch:
     def _place(self) -> str:
         """Where in the host's tree the root is mounted before the pivot.
 
-        Hooks of that moment find it by the bundle's path. Otherwise it lies over everything, where a user who is
-        root in a user namespace only can reach it.
+        Hooks of that moment find it by the bundle's path, and so do binds of what is inside of it. Otherwise it lies
+        over everything, where a user who is root in a user namespace only can reach it.
         """
-        early = self.hooks.prestart or self.hooks.create_runtime or self.hooks.create_container
+        hooks = self.hooks.prestart or self.hooks.create_runtime or self.hooks.create_container
+        sought = bool(hooks) or any(source.inside for source in self.mounts)
         bundled = self.rootfs == plan.NO_SLOT
-        return str(self.around.bundle / self._root.path) if bundled and (early or not self.private) else "/"
+        return str(self.around.bundle / self._root.path) if bundled and (sought or not self.private) else "/"
 
     def _hooks_before_pivot(self) -> Iterator[Operation]:
         if self.hooks.prestart or self.hooks.create_runtime:

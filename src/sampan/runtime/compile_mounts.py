@@ -5,7 +5,8 @@
 
 A mount is listed in mountinfo where it was made, so each is made at its turn. Early are taken: a bind that stays a
 peer of the host's mount, which after the cut it could not be (``rshared`` works without sharing the container's root);
-and in a new user namespace every bind, outside of it, with the runtime's rights.
+and in a new user namespace every bind, outside of it, with the runtime's rights. Never early is a bind of what lies
+within the container's root, where mounts before it in the list may have put it.
 """
 
 import os
@@ -29,7 +30,8 @@ from sampan.runtime.plan import Kind, Operation, Slots
 class Source(msgspec.Struct, frozen=True):
     """A mount read: its options, and for a bind how its source comes.
 
-    ``slot`` holds what is attached; a source is a file or a directory, ``given`` as an fd, or taken ``early``.
+    ``slot`` holds what is attached; a source is a file or a directory, ``given`` as an fd, ``inside`` the container's
+    root, or taken ``early``.
     ``propagation`` it gets in this order, and ``userns`` is the slot of a user namespace it is mapped by.
     """
 
@@ -38,6 +40,7 @@ class Source(msgspec.Struct, frozen=True):
     slot: int
     kind: Kind = Kind.DIRECTORY
     given: bool = False
+    inside: bool = False
     early: bool = False
     propagation: tuple[tuple[int, bool], ...] = ()
     userns: int = plan.NO_SLOT
@@ -52,10 +55,12 @@ class Binds(msgspec.Struct, frozen=True, kw_only=True):
     """What a container's binds have in common.
 
     ``trees`` are fds of detached mounts, by destination, that stand for sources; ``userns`` the slots of the user
-    namespaces binds are mapped by, by destination; ``propagation`` what those get that name none; ``early`` takes all.
+    namespaces binds are mapped by, by destination; ``propagation`` what those get that name none; ``early`` takes all;
+    ``root`` is the directory that becomes the container's root, without links ("" where it comes as an fd).
     """
 
     bundle: Path
+    root: str
     trees: Mapping[str, int]
     userns: Mapping[str, int]
     propagation: int
@@ -70,24 +75,27 @@ def read(mounts: Sequence[Mount], slots: Slots, binds: Binds) -> list[Source]:
         source = Source(mount, parse(mount.options), slots.take())
         if mount.destination in given:
             kind = _kind(f"/proc/self/fd/{binds.trees[mount.destination]}")
-            source = _bind(source, binds, slot=given[mount.destination], kind=kind, given=True, early=True)
+            source = _bind(source, binds, slot=given[mount.destination], kind=kind, given=True)
         elif source.bind:
             path = os.path.join(binds.bundle, mount.source)  # noqa: PTH118  an absolute source stands for itself
             named = Source(_with_source(mount, path), source.options, source.slot)
-            source = _bind(named, binds, slot=source.slot, kind=_kind(path), early=binds.early)
+            kind = Kind.AS_SOURCE if _is_inside(path, binds.root) else _kind(path)
+            source = _bind(named, binds, slot=source.slot, kind=kind)
         found.append(source)
     return found
 
 
-def _bind(source: Source, binds: Binds, *, slot: int, kind: Kind, given: bool = False, early: bool) -> Source:
+def _bind(source: Source, binds: Binds, *, slot: int, kind: Kind, given: bool = False) -> Source:
     propagation = source.options.propagation or ((binds.propagation, True),)
+    inside = kind is Kind.AS_SOURCE
     return Source(
         source.mount,
         source.options,
         slot,
         kind,
         given,
-        early or propagation[0][0] in _PEERS,
+        inside,
+        given or (not inside and (binds.early or propagation[0][0] in _PEERS)),
         propagation,
         binds.userns.get(source.mount.destination, plan.NO_SLOT),
     )
@@ -99,6 +107,11 @@ _PEERS = (0, kernel.MS_SHARED)
 
 def _with_source(mount: Mount, path: str) -> Mount:
     return Mount(mount.destination, mount.type, path, mount.options, mount.uid_mappings, mount.gid_mappings)
+
+
+def _is_inside(path: str, root: str) -> bool:
+    """Whether a source lies in the container's root; what is not there yet is where its directory is."""
+    return bool(root) and f"{os.path.realpath(path)}/".startswith(f"{root}/")
 
 
 def _kind(path: str) -> Kind:
@@ -190,7 +203,11 @@ def _is_procfs(source: Source) -> bool:
     """A new one, or the host's own shown."""
     if not source.bind:
         return source.mount.type == "proc"
-    return not source.given and Path(source.mount.source).stat().st_dev == Path("/proc").stat().st_dev
+    return (
+        not source.given
+        and not source.inside
+        and Path(source.mount.source).stat().st_dev == Path("/proc").stat().st_dev
+    )
 
 
 _TELLING = {

@@ -52,6 +52,9 @@ class ErrorLog:
         return f'time="{now}" level={level} msg={json.dumps(message)}'
 
 
+KERNEL_MEMORY = "Kernel memory settings are ignored and will be removed"
+"""Linux has had no such limits since 5.16, and cgroup v2 never had them."""
+
 _log = ErrorLog("", "text")
 
 

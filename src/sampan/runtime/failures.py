@@ -20,6 +20,9 @@ def sentence(error: StartFailed) -> str:
         case "change_directory":
             failed = f'chdir to cwd ("{error.object}") set in config.json failed: {reason}'
             return f"unable to start container process: error during container init: {failed}"
+        case "attach" if error.errno == errno.EINVAL:  # move_mount(2) of a directory onto a file, or the contrary
+            failed = f'error mounting to rootfs at "{error.object}": not a directory'
+            return f"unable to start container process: error during container init: {failed}"
         case "set_scheduler" if error.errno == errno.EPERM:
             return f"set_scheduler: {reason} (process scheduler can't be used together with AllowedCPUs)"
         case _:

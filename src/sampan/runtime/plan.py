@@ -39,6 +39,7 @@ class Kind(IntEnum):
 
     DIRECTORY = 0
     FILE = 1
+    AS_SOURCE = 2
 
 
 class Operation(msgspec.Struct, frozen=True):

@@ -3,12 +3,10 @@
 Source: runtime-spec config-linux.md "Control groups"; Documentation/admin-guide/cgroup-v1/.
 """
 
-from collections.abc import Iterator, Sequence
-from itertools import groupby
-from operator import attrgetter
+from collections.abc import Iterator
 
 from sampan.errors import InvalidParameter
-from sampan.oci.runtime_spec import CPU, BlockIO, DeviceCgroup, Memory, NetworkResources, Resources
+from sampan.oci.runtime_spec import CPU, BlockIO, Memory, NetworkResources, Resources
 from sampan.runtime.resources import Setting, each, rdma_limits, tasks_limit, throttles
 
 
@@ -25,7 +23,9 @@ def settings(resources: Resources) -> Iterator[Setting]:
     if resources.block_io:
         yield from _block_io(resources.block_io)
     for page in resources.hugepage_limits:
-        yield Setting(f"hugetlb.{page.page_size}.limit_in_bytes", str(page.limit))
+        used = f"hugetlb.{page.page_size}.limit_in_bytes"
+        yield Setting(used, str(page.limit))
+        yield Setting(f"hugetlb.{page.page_size}.rsvd.limit_in_bytes", str(page.limit), fallback=used)
     yield from rdma_limits(resources.rdma)
     if resources.network:
         yield from _network(resources.network)
@@ -41,11 +41,23 @@ def _memory(memory: Memory) -> Iterator[Setting]:
     elif limit or both:
         yield limit or both  # type: ignore[misc]
     yield from each(
-        ("memory.soft_limit_in_bytes", memory.reservation),
+        ("memory.soft_limit_in_bytes", memory.reservation or None),
         ("memory.kmem.tcp.limit_in_bytes", memory.kernel_tcp or None),
-        ("memory.swappiness", memory.swappiness),
+        ("memory.swappiness", _swappiness(memory)),
         ("memory.oom_control", 1 if memory.disable_oom_killer else None),
     )
+
+
+def _swappiness(memory: Memory) -> int | None:
+    if memory.swappiness is not None and not 0 <= memory.swappiness <= _MOST_SWAPPY:
+        raise InvalidParameter(
+            f"invalid memory swappiness value: {memory.swappiness} (valid range is 0-{_MOST_SWAPPY})"
+        )
+    return memory.swappiness
+
+
+_MOST_SWAPPY = 100
+"""The specification's; kernels take more for the whole host."""
 
 
 def _cpu(cpu: CPU) -> Iterator[Setting]:
@@ -109,22 +121,3 @@ def _network(network: NetworkResources) -> Iterator[Setting]:
     yield from each(("net_cls.classid", network.class_id))
     for interface in network.priorities:
         yield Setting("net_prio.ifpriomap", f"{interface.name} {interface.priority}")
-
-
-def device_writes(rules: Sequence[DeviceCgroup]) -> Iterator[tuple[str, list[str]]]:
-    """The device rules in order: each is one write to ``devices.allow`` or ``devices.deny``, runs of one file together.
-
-    Where everything is allowed, more that is allowed beside it is not written: it changes nothing.
-    """
-    for allow, alike in groupby(rules, key=attrgetter("allow")):
-        values = [_device(rule) for rule in alike]
-        yield "devices.allow" if allow else "devices.deny", [EVERYTHING] if EVERYTHING in values else values
-
-
-EVERYTHING = "a"
-
-
-def _device(rule: DeviceCgroup) -> str:
-    numbers = ":".join("*" if number is None or number < 0 else str(number) for number in (rule.major, rule.minor))
-    kind = rule.type or EVERYTHING
-    return EVERYTHING if kind == EVERYTHING else f"{kind} {numbers} {rule.access or 'rwm'}"

@@ -22,7 +22,9 @@ def settings(resources: Resources) -> Iterator[Setting]:
     if resources.block_io:
         yield from _block_io(resources.block_io)
     for page in resources.hugepage_limits:
-        yield Setting(f"hugetlb.{page.page_size}.max", _limit(page.limit))
+        used = f"hugetlb.{page.page_size}.max"
+        yield Setting(used, _limit(page.limit))
+        yield Setting(f"hugetlb.{page.page_size}.rsvd.max", _limit(page.limit), fallback=used)
     yield from rdma_limits(resources.rdma)
     if resources.network and (resources.network.class_id or resources.network.priorities):
         raise Unsupported("linux.resources.network cannot be used: cgroup v2 has no net_cls and net_prio")
@@ -40,7 +42,7 @@ def _memory(memory: Memory) -> Iterator[Setting]:
     yield from each(
         ("memory.swap.max", swap_limit(memory)),
         ("memory.max", _limit(memory.limit) if memory.limit else None),
-        ("memory.low", _limit(memory.reservation) if memory.reservation is not None else None),
+        ("memory.low", _limit(memory.reservation) if memory.reservation else None),
     )
 
 
@@ -95,6 +97,8 @@ def cpu_max(cpu: CPU) -> str | None:
 
 
 def _block_io(block: BlockIO) -> Iterator[Setting]:
+    if block.leaf_weight or any(device.leaf_weight for device in block.weight_device):
+        raise Unsupported("block I/O leaf weights cannot be set: cgroup v2 has no such control")
     if block.weight:
         yield Setting("io.bfq.weight", str(block.weight), fallback="io.weight", fallback_value=io_weight(block.weight))
     for device in block.weight_device:

@@ -54,6 +54,49 @@ def test_a_tmpfs_without_a_mode_has_that_of_the_directory_it_covers(
     assert run(runtime, with_mount(mount), "stat -c %a /covered").stdout == f"{mode}\n"
 
 
+def bind(source: object, destination: str, *more: str) -> dict[str, object]:
+    return {"destination": destination, "type": "bind", "source": str(source), "options": ["rbind", *more]}
+
+
+@pytest.mark.parametrize("more", [(), ("rshared",)])
+@pytest.mark.parametrize("mapped", [False, True])
+def test_a_bind_of_what_is_in_the_root_shows_what_mounts_before_it_put_there(
+    runtime: Runtime, tmp_path: Path, more: tuple[str, ...], mapped: bool
+) -> None:
+    (tmp_path / "tree" / "below").mkdir(parents=True)
+    (tmp_path / "tree" / "file").write_text("told\n")
+    root = tmp_path / "rootfs"
+    mounts = (
+        bind(tmp_path / "tree", "/first"),
+        bind(root / "first", "/second", *more),
+        bind("rootfs/first/below", "/third", *more),
+        bind(root / "first" / "file", "/fourth", *more),
+    )
+    change = with_mount(*mounts)
+    if mapped:
+        ids = [{"containerID": 0, "hostID": 0, "size": 65536}]
+        change |= with_namespaces({"type": "user"}) | {"linux.uidMappings": ids, "linux.gidMappings": ids}
+    done = run(runtime, change, "cat /second/file; test -d /third && test -s /fourth && echo there")
+    assert done.stdout == "told\nthere\n", done.stderr
+
+
+def test_a_file_cannot_be_mounted_on_a_directory(runtime: Runtime, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = run(runtime, with_mount(bind(tmp_path / "file", "/data")), "true")
+    assert 'error mounting to rootfs at "/data": not a directory' in done.stderr.replace("\\", "")
+
+
+def test_a_memory_limit_too_low_to_start_in_is_told(runtime: Runtime) -> None:
+    done = run(runtime, {"linux.resources": {"memory": {"limit": 10000}}}, "true")
+    assert "container init was OOM-killed (memory limit too low?)" in done.stderr
+
+
+def test_a_limit_of_kernel_memory_is_told_to_have_no_effect(runtime: Runtime) -> None:
+    done = run(runtime, {"linux.resources": {"memory": {"kernel": 1 << 20}}}, "true")
+    assert "Kernel memory settings are ignored" in done.stderr
+    assert done.returncode == 0
+
+
 def test_an_idmap_without_r_stops_at_the_mounts_below(runtime: Runtime, tmp_path: Path) -> None:
     (tmp_path / "tree" / "below").mkdir(parents=True)
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", tmp_path / "tree" / "below"], check=True)

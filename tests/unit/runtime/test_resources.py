@@ -5,9 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sampan.errors import InvalidParameter, Unsupported
-from sampan.oci.runtime_spec import CPU, BlockIO, DeviceCgroup, Memory, Pids, Resources, ThrottleDevice
+from sampan.oci.runtime_spec import CPU, BlockIO, HugepageLimit, Memory, Pids, Resources, ThrottleDevice, WeightDevice
 from sampan.runtime.cgroups import cgroup_path, settings
-from sampan.runtime.resources1 import device_writes
 from sampan.runtime.resources2 import cpu_weight, io_weight
 
 
@@ -79,6 +78,32 @@ def test_throttles_name_the_device() -> None:
     assert written(block, 2) == [("io.max", "8:16 rbps=1024")]
 
 
+def test_huge_pages_are_limited_when_reserved_too() -> None:
+    asked = Resources(hugepage_limits=[HugepageLimit("2MB", 4 << 20)])
+    v1, v2 = "hugetlb.2MB.limit_in_bytes", "hugetlb.2MB.max"
+    value = str(4 << 20)
+    assert written(asked, 1) == [(v1, value), ("hugetlb.2MB.rsvd.limit_in_bytes", value)]
+    assert written(asked, 2) == [(v2, value), ("hugetlb.2MB.rsvd.max", value)]
+    assert [setting.fallback for setting in settings(asked, 1)] == ["", v1]
+
+
+def test_a_swappiness_beyond_the_specifications_is_refused() -> None:
+    with pytest.raises(InvalidParameter, match=r"invalid memory swappiness value: 101 \(valid range is 0-100\)"):
+        settings(Resources(memory=Memory(swappiness=101)), 1)
+
+
+@pytest.mark.parametrize("block", [BlockIO(leaf_weight=10), BlockIO(weight_device=[WeightDevice(8, 0, 10, 20)])])
+def test_leaf_weights_are_refused_on_v2(block: BlockIO) -> None:
+    with pytest.raises(Unsupported, match="leaf weights"):
+        settings(Resources(block_io=block), 2)
+
+
+def test_a_reservation_of_zero_is_none() -> None:
+    assert (
+        written(Resources(memory=Memory(reservation=0)), 1) == written(Resources(memory=Memory(reservation=0)), 2) == []
+    )
+
+
 def test_what_v2_lacks_is_refused_by_name() -> None:
     with pytest.raises(Unsupported, match="swappiness"):
         settings(Resources(memory=Memory(swappiness=10)), 2)
@@ -89,24 +114,3 @@ def test_what_v2_lacks_is_refused_by_name() -> None:
 def test_a_parent_cannot_climb_out_of_the_hierarchy() -> None:
     assert cgroup_path("abc") == "/sampan/abc"
     assert cgroup_path("abc", "../../etc") == "/etc/abc"
-
-
-def test_device_rules_of_one_kind_are_written_together_in_order() -> None:
-    rules = (
-        DeviceCgroup(False),
-        DeviceCgroup(True, "c", 1, 3, "rwm"),
-        DeviceCgroup(True, "b", None, -1, "m"),
-        DeviceCgroup(False, "c", 1, 3, "w"),
-        DeviceCgroup(True, "c", 5, None),
-    )
-    assert list(device_writes(rules)) == [
-        ("devices.deny", ["a"]),
-        ("devices.allow", ["c 1:3 rwm", "b *:* m"]),
-        ("devices.deny", ["c 1:3 w"]),
-        ("devices.allow", ["c 5:* rwm"]),
-    ]
-
-
-def test_where_everything_is_allowed_only_what_is_denied_is_written_beside_it() -> None:
-    rules = (DeviceCgroup(True), DeviceCgroup(True, "c", 1, 3), DeviceCgroup(False, "c", 1, 11))
-    assert list(device_writes(rules)) == [("devices.allow", ["a"]), ("devices.deny", ["c 1:11 rwm"])]

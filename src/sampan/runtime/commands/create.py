@@ -5,6 +5,7 @@ start    the child goes on; hooks poststart
 run      both at once; in the foreground it waits, gives the exit status and deletes
 """
 
+import errno
 import os
 import pwd
 import time
@@ -18,7 +19,7 @@ from sampan.errors import Conflict, EngineError, InvalidParameter
 from sampan.linux.mountinfo import places_of_whole
 from sampan.linux.pidfd import start_time
 from sampan.linux.unix_socket import listen_beneath
-from sampan.oci.runtime_spec import Hooks, Linux, Process, Spec, Versioned, decode
+from sampan.oci.runtime_spec import Hooks, Linux, Memory, Process, Resources, Spec, Versioned, decode
 from sampan.runtime import hooks, kept, rootless
 from sampan.runtime.cgroups import cgroup_of, open_cgroup, prepare_cgroup
 from sampan.runtime.cli import one_id
@@ -27,7 +28,7 @@ from sampan.runtime.compile import MAP_IDS, NET_DEVICES, compile_launch
 from sampan.runtime.compile_process import not_inherited, ungrantable
 from sampan.runtime.console import Foreground, send_console, send_pidfd
 from sampan.runtime.container import surroundings
-from sampan.runtime.error_log import warn_of_ambient, warn_of_capabilities
+from sampan.runtime.error_log import KERNEL_MEMORY, warn, warn_of_ambient, warn_of_capabilities
 from sampan.runtime.flags import Arguments, Kind, Switch, Text, parse
 from sampan.runtime.launch import StartFailed
 from sampan.runtime.plan import Plan
@@ -50,6 +51,7 @@ _RUN: dict[str, Kind] = _CREATE | {"detach": Switch, "keep": Switch, "no-subreap
 FLAGS = {"create": (_CREATE, {"b": "bundle"}), "run": (_RUN, {"b": "bundle", "d": "detach"})}
 _REVEALING = ("proc", "sysfs")
 """Types of which a whole mount left in the namespace allows a user who is root there to mount another, unmasked."""
+_OUT_OF_MEMORY = "unable to start container process: container init was OOM-killed (memory limit too low?)"
 _NOT_STARTED = {
     "stopped": "cannot start a container that has stopped",
     "running": "cannot start an already running container",
@@ -135,6 +137,7 @@ def _make(
     rootless.check(spec)
     warn_of_capabilities(ungrantable(spec.process or Process()))
     warn_of_ambient(not_inherited(spec.process or Process()))
+    _warn_of_kernel_memory((spec.linux or Linux()).resources)
     _check_console(spec, arguments, wait=wait)
     rootfs = _rootfs(bundle, spec)
     record = Record(container_id, str(bundle), rootfs, _now(), owner=_owner(), mount=mount_id(rootfs))
@@ -142,7 +145,7 @@ def _make(
     with ExitStack() as undo, locked(container.directory):
         undo.callback(lambda: destroy(Containers(root).find(container_id)))
         cgroup = "" if rootless.goes_without_cgroup(spec, container_id) else cgroup_of(spec, container_id)
-        found = bool(cgroup) and open_cgroup(cgroup).exists()
+        found = bool(cgroup) and _is_there(cgroup)
         container = container.write(msgspec.structs.replace(record, cgroup=cgroup, cgroup_found=found))
         container, spawned = _spawn(container, spec, arguments, keep, waiting=waiting, wait=wait)
         if pid_file := arguments.text("pid-file"):
@@ -150,6 +153,21 @@ def _make(
         send_pidfd(arguments.text("pidfd-socket"), b"standard", spawned.pid)
         undo.pop_all()
     return container, spawned
+
+
+def _warn_of_kernel_memory(resources: Resources | None) -> None:
+    memory = (resources or Resources()).memory or Memory()
+    if memory.kernel or (memory.kernel_tcp and open_cgroup("/").version == _NO_TCP_LIMIT):
+        warn(KERNEL_MEMORY)
+
+
+_NO_TCP_LIMIT = 2
+
+
+def _is_there(cgroup: str) -> bool:
+    """Whether a cgroup is somebody's already; one frozen in advance may be in the freezer's hierarchy alone."""
+    there = open_cgroup(cgroup)
+    return there.exists() or there.frozen()
 
 
 def _spawn(
@@ -162,7 +180,12 @@ def _spawn(
             listener = opened.enter_context(listen_beneath(container.directory, START_SOCKET))
         plan = _plan(container, spec, arguments, keep, None if listener is None else listener.fileno(), plain=wait)
         deliver = deliver_to((spec.linux or Linux()).seccomp, container.state("creating", 0))
-        spawned = spawn(plan, lambda name, pid: _paused(container, spec, name, pid), deliver=deliver, wait=wait)
+        try:
+            spawned = spawn(plan, lambda name, pid: _paused(container, spec, name, pid), deliver=deliver, wait=wait)
+        except StartFailed as error:
+            if error.errno == errno.ECHILD and container.cgroup and container.cgroup.oom_kills():
+                raise EngineError(_OUT_OF_MEMORY) from error
+            raise
     record = msgspec.structs.replace(container.record, pid=spawned.pid, started=start_time(spawned.pid))
     return container.write(record), spawned
 

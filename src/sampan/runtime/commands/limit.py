@@ -8,7 +8,7 @@ from sampan.linux.cgroup import Cgroup
 from sampan.oci.runtime_spec import CPU, BlockIO, Memory, Pids, Resources, decode
 from sampan.runtime.cgroups import update as apply
 from sampan.runtime.cli import one_id
-from sampan.runtime.error_log import warn
+from sampan.runtime.error_log import KERNEL_MEMORY, warn
 from sampan.runtime.flags import Arguments, Kind, Text, parse
 from sampan.runtime.state import Container, Containers, locked
 
@@ -40,7 +40,7 @@ def update(root: Path, words: list[str]) -> int:
     arguments = parse(words, *FLAGS["update"], anywhere=True)
     _refuse_allocation(arguments)
     if arguments.text("kernel-memory") or arguments.text("kernel-memory-tcp"):
-        warn("Kernel memory settings are ignored and will be removed")
+        warn(KERNEL_MEMORY)
     container_id = one_id(arguments.words, "update")
     container = Containers(root).find(container_id)
     with locked(container.directory):
