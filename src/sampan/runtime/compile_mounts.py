@@ -60,11 +60,11 @@ class Binds(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     bundle: Path
-    root: str
     trees: Mapping[str, int]
     userns: Mapping[str, int]
     propagation: int
     early: bool
+    root: str = ""
 
 
 def read(mounts: Sequence[Mount], slots: Slots, binds: Binds) -> list[Source]:

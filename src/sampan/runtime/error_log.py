@@ -48,7 +48,7 @@ class ErrorLog:
     def _line(self, level: str, message: str) -> str:
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         if self._kind == "json":
-            return json.dumps({"level": level, "msg": message, "time": now})
+            return json.dumps({"level": level, "msg": message, "time": now}, separators=(",", ":"))
         return f'time="{now}" level={level} msg={json.dumps(message)}'
 
 

@@ -13,7 +13,7 @@ from sampan.runtime.resources import Setting, each, rdma_limits, tasks_limit, th
 def settings(resources: Resources) -> Iterator[Setting]:
     """Every write ``resources`` asks for except the device list; members left out ask for none."""
     if resources.unified:
-        raise InvalidParameter("linux.resources.unified cannot be used: this host has cgroup v1")
+        raise InvalidParameter("invalid configuration: cannot use unified on cgroup v1 (linux.resources.unified)")
     if resources.memory:
         yield from _memory(resources.memory)
     if resources.cpu:

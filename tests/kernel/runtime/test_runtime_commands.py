@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from sampan.linux.cgroup import hierarchies
 from sampan.oci.runtime_spec import Hook, Hooks
 
 from .conftest import PARENT, Runtime, confined
@@ -159,3 +160,17 @@ def test_two_cannot_share_an_id_but_can_share_a_parent(runtime: Runtime) -> None
     runtime.create("one", confined(SLEEP))
     runtime.create("two", confined(SLEEP, cgroups_path=f"{PARENT}/two"))
     assert set(runtime.call("list", "--quiet").stdout.split()) == {"one", "two"}
+
+
+def test_the_specification_to_start_from_has_a_cgroup_namespace_on_version_2_alone(runtime: Runtime) -> None:
+    assert runtime.call("spec", "--bundle", str(runtime.directory)).returncode == 0
+    written = json.loads((runtime.directory / "config.json").read_text())
+    kinds = {one["type"] for one in written["linux"]["namespaces"]}
+    assert kinds - {"cgroup"} == {"pid", "network", "ipc", "uts", "mount"}
+    assert ("cgroup" in kinds) == (hierarchies().version == 2)
+
+
+def test_errors_are_logged_as_json_without_spaces(runtime: Runtime) -> None:
+    log = runtime.directory / "log.json"
+    assert runtime.call("--log", str(log), "--log-format", "json", "state", "none").returncode == 1
+    assert '{"level":"error","msg":"container does not exist: none","time":"' in log.read_text()

@@ -107,7 +107,7 @@ def test_a_reservation_of_zero_is_none() -> None:
 def test_what_v2_lacks_is_refused_by_name() -> None:
     with pytest.raises(Unsupported, match="swappiness"):
         settings(Resources(memory=Memory(swappiness=10)), 2)
-    with pytest.raises(InvalidParameter, match="cgroup v1"):
+    with pytest.raises(InvalidParameter, match="invalid configuration: cannot use unified on cgroup v1"):
         settings(Resources(unified={"memory.high": "1"}), 1)
 
 

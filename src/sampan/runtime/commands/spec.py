@@ -9,6 +9,7 @@ import msgspec
 
 from sampan.errors import Conflict, Unsupported
 from sampan.linux import capabilities, namespaces, seccomp
+from sampan.linux.cgroup import hierarchies
 from sampan.oci.runtime_spec import (
     VERSION,
     Capabilities,
@@ -57,7 +58,8 @@ def spec(_root: Path, words: list[str]) -> int:
     path = Path(arguments.text("bundle", ".")) / "config.json"
     if path.exists():
         raise Conflict(f"File {path.name} exists. Remove it first")
-    path.write_text(json.dumps(json.loads(encode(example(rootless=arguments.on("rootless")))), indent="\t"))
+    whole = _for_this_host(example(rootless=arguments.on("rootless")))
+    path.write_text(json.dumps(json.loads(encode(whole)), indent="\t"))
     return 0
 
 
@@ -84,6 +86,18 @@ def example(*, rootless: bool = False) -> Spec:
         ),
     )
     return _for_user(whole, os.geteuid(), os.getegid()) if rootless else whole
+
+
+def _for_this_host(whole: Spec) -> Spec:
+    """On cgroup v1 without a cgroup namespace, as runc has it: /proc/self/cgroup shows there whose limits hold."""
+    linux = whole.linux or Linux()
+    if hierarchies().version == _SECOND:
+        return whole
+    kept = [one for one in linux.namespaces if one.type != "cgroup"]
+    return msgspec.structs.replace(whole, linux=msgspec.structs.replace(linux, namespaces=kept))
+
+
+_SECOND = 2
 
 
 def _for_user(whole: Spec, uid: int, gid: int) -> Spec:
