@@ -17,6 +17,7 @@
 
 #define SOCKET_NAME "monitor.sock"
 #define PATIENCE 5000 /* ms */
+#define DROPS 1000    /* ms between two tellings of dropped lines */
 
 struct connection {
     struct watch watch;
@@ -65,15 +66,19 @@ int announce(const struct message *message, const char *text, size_t size, int f
     return heard;
 }
 
-void announce_dropped(int64_t pause)
+/* Tell how many lines were dropped, if there are more; not within `pause` ms of the last time. Whether all is told. */
+static bool announce_dropped(int64_t pause)
 {
     static int64_t told, told_at;
     struct message message = {.kind = MESSAGE_DROPPED, .v = {monitor.log.dropped}};
-    if (monitor.log.dropped == told || now_ms() - told_at < pause)
-        return;
+    if (monitor.log.dropped == told)
+        return true;
+    if (now_ms() - told_at < pause)
+        return false;
     told = monitor.log.dropped;
     told_at = now_ms();
     announce(&message, NULL, 0, -1);
+    return true;
 }
 
 static void reply(struct connection *connection, const struct message *to, int error)
@@ -285,7 +290,7 @@ int monitor_run(int control)
         return 1;
     /* Until a container was started the daemon is all there is; afterwards it may come and go. */
     while (processes_settle() && (connections || monitor.run_directory >= 0))
-        loop_once(processes_timeout());
+        loop_once(announce_dropped(DROPS) ? processes_timeout() : 100);
     if (monitor.run_directory >= 0) {
         announce_dropped(0);
         log_close(&monitor.log);

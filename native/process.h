@@ -120,6 +120,5 @@ bool stream_is_full(const struct stream *stream);
 
 /* monitor.c */
 int announce(const struct message *message, const char *text, size_t size, int fd); /* how many heard it */
-void announce_dropped(int64_t pause); /* how many lines were, if there are more; not within `pause` ms of the last time */
 
 #endif

@@ -22,7 +22,6 @@ static void source_close(struct source *source)
     watch_close(&source->watch);
     if (source->process->number == 0)
         log_end(&monitor.log, source->which);
-    announce_dropped(0);
 }
 
 static void source_ready(struct watch *watch, uint32_t events)

@@ -254,6 +254,22 @@ def test_a_receiver_that_goes_stops_no_program_and_loses_no_line(
     assert container.logs().split() == [b"%d" % number for number in range(1, 20001)]
 
 
+@pytest.mark.parametrize("driver", ["syslog", "fluentd", "gelf"])
+def test_a_receiver_that_takes_nothing_holds_up_neither_program_nor_removal(
+    run: Run, listener: socket.socket, driver: str
+) -> None:
+    options = {f"{driver}-address": f"tcp://127.0.0.1:{port(listener)}"}
+    line = "x" * 5000
+    script = f"for i in $(seq 4000); do echo {line}; done"
+    container = run(["sh", "-c", script], log_config=LogConfig(type=driver, config=options))
+    connection, _ = listener.accept()
+    with closing(connection):
+        assert container.wait(timeout=20)["StatusCode"] == 0
+        container.client.api.timeout = 8  # less than a write may take
+        container.remove()
+        assert container.client.ping()
+
+
 @pytest.mark.parametrize(
     ("driver", "options", "end"), [("syslog", {}, b"\n"), ("gelf", {"gelf-tcp-max-reconnect": "20"}, b"\0")]
 )

@@ -1,10 +1,12 @@
 """The Prometheus endpoint of a real daemon, read as a scraper reads it."""
 
+import os
 import socket
 from typing import Any
 from urllib.request import urlopen
 
 import pytest
+from docker.types import LogConfig
 from prometheus_client.parser import text_string_to_metric_families
 
 
@@ -55,6 +57,24 @@ def test_the_daemon_tells_of_itself_and_its_containers(daemon: Any, client: Any,
     assert one(found, "container_pids", name="measured") == 1
     assert one(found, "container_spec_memory_limit_bytes", id=container.id) == 64 << 20
     assert one(found, "container_cpu_usage_seconds_total", name="measured") > 0
+
+
+def test_lines_that_a_log_had_no_room_for_are_counted(daemon: Any, client: Any, address: str, eventually: Any) -> None:
+    """The log's file is a pipe that nobody reads."""
+    options = LogConfig(type="json-file", config={"mode": "non-blocking", "max-buffer-size": "10k"})
+    script = "seq 5000; sleep 60"
+    container = client.containers.create(
+        "busybox:latest", ["sh", "-c", script], name="chatty", network_mode="none", log_config=options
+    )
+    path = daemon.root / "data" / "containers" / container.id / f"{container.id}-json.log"
+    os.mkfifo(path)
+    fd = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+    try:
+        container.start()
+        eventually(lambda: one(scrape(address), "container_log_dropped_lines_total", name="chatty") > 1000)
+        container.remove(force=True)
+    finally:
+        os.close(fd)
 
 
 def test_a_containers_interfaces_are_counted(run: Any, shell: Any, address: str) -> None:

@@ -173,11 +173,16 @@ class Stream(Transport):
 
     async def close(self) -> None:
         writer, self.reader, self.writer = self.writer, None, None
-        if writer is not None:
-            writer.close()
-            with contextlib.suppress(OSError, TimeoutError):
-                async with asyncio.timeout(self.timeout):
-                    await writer.wait_closed()
+        if writer is None:
+            return
+        if writer.transport.get_write_buffer_size():
+            writer.transport.abort()  # a receiver that takes nothing would never let go
+        writer.close()
+        try:
+            async with asyncio.timeout(self.timeout):
+                await writer.wait_closed()
+        except (OSError, TimeoutError):
+            writer.transport.abort()
 
 
 class FirstOf(Transport):
@@ -243,3 +248,5 @@ async def resolved(network: str, host: str, port: int) -> list[tuple[Any, ...]]:
     except socket.gaierror as error:
         why = "no such host" if error.errno in NO_HOST else error.strerror
         raise OSError(f"dial {network}: lookup {host}: {why}") from error
+    except UnicodeError as error:  # an empty label, or one too long
+        raise OSError(f"dial {network}: lookup {host}: no such host") from error

@@ -16,6 +16,7 @@ from sampan.engine.log_drivers.gelf import Gelf
 from sampan.engine.log_drivers.journald import Journald
 from sampan.engine.log_drivers.message import Entry, Part, Source
 from sampan.engine.log_drivers.syslog import Syslog
+from sampan.engine.log_drivers.transport import Datagrams, FirstOf
 from sampan.errors import InvalidParameter
 
 TIME = 1_700_000_000_123_456_789
@@ -165,6 +166,29 @@ async def test_journald_frames_values_with_line_feeds(tmp_path: Path) -> None:
     assert told.startswith(b"MESSAGE\n" + (9).to_bytes(8, "little") + b"two\nlines\n")
     assert b"\nPRIORITY=3\n" in told
     assert b"\nTEAM=a\n" in told
+
+
+async def test_a_journal_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="journald is not enabled on this host"):
+        await Journald({}, SOURCE, str(tmp_path / "journal")).open()
+
+
+async def test_the_first_place_of_several_where_somebody_listens_is_taken(tmp_path: Path) -> None:
+    places = [Datagrams(str(tmp_path / "absent")), Datagrams(str(tmp_path / "log"))]
+    transport = FirstOf(places, "Unix syslog delivery error")
+    with pytest.raises(OSError, match="Unix syslog delivery error"):
+        await transport.connect()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(str(tmp_path / "log"))
+        receiver.settimeout(5)
+        await transport.send(b"here")
+        assert receiver.recv(100) == b"here"
+    await transport.close()
+
+
+async def test_a_name_that_cannot_be_is_told() -> None:
+    with pytest.raises(OSError, match=r"dial tcp: lookup \.\.: no such host"):
+        await Fluentd({"fluentd-address": "tcp://..:1"}, SOURCE).open()
 
 
 class Flaky:
