@@ -51,3 +51,9 @@ def test_a_prune_that_finds_the_disk_free_enough_removes_nothing(
     assert any("> /file" in description for description in kept(client))
     assert client.api._post(prune, params={"min-free-space": str(1 << 60)}).json()["CachesDeleted"]
     assert not any("> /file" in description for description in kept(client))
+
+
+def test_a_prune_of_the_whole_system_may_name_labels(client: docker.DockerClient) -> None:
+    """The docker CLI hands ``docker system prune --filter label=x`` on to the build cache, which has none."""
+    answer = client.api._post(client.api._url("/build/prune"), params={"filters": '{"label":{"x":true}}'})
+    assert answer.status_code == 200

@@ -51,7 +51,7 @@ def test_a_name_is_made_up_when_none_is_given(client: docker.DockerClient) -> No
         ({"cap_add": ["FLY"]}, 400, 'unknown capability: "CAP_FLY"'),
         ({"command": None}, 400, "no command specified"),
         ({"volumes": ["/a:/b:nonsense"]}, 500, "invalid mode"),
-        ({"network_mode": "container:nosuch"}, 400, "No such container: nosuch"),
+        ({"pid_mode": "container:nosuch"}, 400, "No such container: nosuch"),
         ({"links": {"nosuch": "db"}}, 400, "could not get container for nosuch: No such container: nosuch"),
         ({"tmpfs": {"/x": "bogus"}}, 400, 'invalid tmpfs option "bogus"'),
         ({"tmpfs": {"/x": "size=1m,colour=red"}}, 400, 'invalid tmpfs option "colour"'),
@@ -98,6 +98,15 @@ def test_a_prefix_finds_a_container(client: docker.DockerClient) -> None:
         client.containers.get("nosuch")
 
 
+def test_whose_network_is_shared_may_be_made_later(client: docker.DockerClient, run: Run) -> None:
+    made = client.containers.create("busybox", "true", network_mode="container:later")
+    with pytest.raises(APIError, match="joining network namespace of container: No such container: later"):
+        made.start()
+    run("sleep 60", name="later")
+    made.start()
+    assert made.wait()["StatusCode"] == 0
+
+
 def test_renaming_frees_the_old_name(client: docker.DockerClient) -> None:
     made = client.containers.create("busybox", "true", name="before", network_mode="none")
     made.rename("after")
@@ -105,6 +114,8 @@ def test_renaming_frees_the_old_name(client: docker.DockerClient) -> None:
     assert client.containers.get("after").id == made.id
     with pytest.raises(APIError, match="already in use"):
         made.rename("before")
+    with pytest.raises(APIError, match=r"Invalid container name \(/a b\)"):
+        made.rename("a b")
 
 
 def test_two_clients_removing_one_container_remove_it_once(client: docker.DockerClient, run: Run) -> None:

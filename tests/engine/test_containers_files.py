@@ -125,6 +125,35 @@ def test_files_go_to_a_volume_whose_place_the_image_lacks(client: docker.DockerC
     assert names(chunks) == ["a"]
 
 
+def test_a_file_bound_where_the_image_has_none_is_there_before_the_start(
+    client: docker.DockerClient, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("bound")
+    binds = [f"{tmp_path}/file:/made/file:ro"]
+    container = client.containers.create("busybox", "true", network_mode="none", volumes=binds)
+    chunks, _ = container.get_archive("/made/file")
+    assert names(chunks) == ["file"]
+    container.start()
+    assert container.wait()["StatusCode"] == 0
+
+
+def test_what_is_put_as_the_user_is_the_users_before_the_start(client: docker.DockerClient) -> None:
+    container = client.containers.create("busybox", "stat -c %u:%g /tmp/a", network_mode="none", user="1:2")
+    url = client.api._url("/containers/{0}/archive", container.id)
+    put = client.api._put(url, params={"path": "/tmp", "copyUIDGID": "1"}, data=archive(a=b"one"))
+    assert put.status_code == 200
+    container.start()
+    container.wait()
+    assert container.logs() == b"1:2\n"
+
+
+@pytest.mark.parametrize("part", ["name", "id", "short_id"])
+def test_a_missing_file_is_told_with_the_container_as_it_was_called(client: docker.DockerClient, part: str) -> None:
+    called = getattr(client.containers.create("busybox", "true", network_mode="none", name="whose"), part)
+    with pytest.raises(NotFound, match=f'in container {called}"'):
+        client.api.get_archive(called, "/nowhere")
+
+
 def test_a_commit_becomes_an_image(client: docker.DockerClient, run: Run) -> None:
     container = run("sh -c 'echo made > /made; sleep 60'")
     image = container.commit("committed", tag="v1", changes=['CMD ["cat", "/made"]', "ENV X=1"], author="me")

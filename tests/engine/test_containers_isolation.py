@@ -36,7 +36,7 @@ def test_namespaces_of_another_container(run: Run, shell: Shell) -> None:
 
 def test_a_private_ipc_is_not_shared(run: Run) -> None:
     run("sleep 60", name="private")
-    with pytest.raises(APIError, match="non-shareable IPC"):
+    with pytest.raises(APIError, match=r"failed to join IPC namespace: container [0-9a-f]{64}: non-shareable IPC"):
         run("sleep 60", ipc_mode="container:private")
 
 
@@ -125,6 +125,13 @@ def test_init_reaps(run: Run, shell: Shell) -> None:
     container = run("sleep 60", init=True)
     assert shell(container, "cat /proc/1/comm") != "sleep"
     shell(container, "(sleep 0.1 &) ; sleep 0.4; ! ps | grep -q ' [Z] '")
+
+
+def test_no_second_init_comes_into_a_shared_pid_namespace(run: Run, shell: Shell) -> None:
+    run("sleep 60", name="first", init=True)
+    second = run("sleep 61", init=True, pid_mode="container:first")
+    names = [process[-1] for process in second.top(ps_args="-o pid,args")["Processes"]]
+    assert names == ["sleep 61"]
 
 
 def test_no_descriptor_of_the_host_leaks(run: Run, shell: Shell) -> None:

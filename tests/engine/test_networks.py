@@ -130,6 +130,14 @@ def test_a_busy_port_fails_the_start_in_dockers_words(client: Any, run: Run) -> 
     two.start()
 
 
+def test_an_endpoint_of_an_internal_network_has_no_gateway(run: Run, network: Any) -> None:
+    network("inner", internal=True)
+    one = run(network_mode="inner")
+    one.reload()
+    shown = one.attrs["NetworkSettings"]["Networks"]["inner"]
+    assert (bool(shown["IPAddress"]), shown["Gateway"]) == (True, "")
+
+
 def test_containers_share_a_namespace(run: Run, shell: Shell) -> None:
     one = run(name="one", network_mode="bridge")
     two = run(network_mode="container:one")

@@ -20,7 +20,8 @@ from sampan.build.usage import Item, items
 from sampan.errors import InvalidParameter
 from sampan.storage.store import Storage
 
-FILTERS = ("until", "unused-for", "id", "type", "description", "inuse", "shared", "private")
+FILTERS = ("until", "unused-for", "id", "type", "description", "inuse", "shared", "private", "label", "label!")
+"""The last two are taken, as a prune of the whole system hands them on, and select nothing: records have no labels."""
 SWITCHES: Mapping[str, Callable[[BuildCache], bool]] = {
     "inuse": lambda record: record.in_use,
     "shared": lambda record: record.shared,

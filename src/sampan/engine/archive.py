@@ -26,7 +26,7 @@ from sampan.engine.container import Container, MountRecord
 from sampan.engine.context import Context
 from sampan.engine.hosts_files import PLACES
 from sampan.engine.mounts import id_maps
-from sampan.engine.starting import make_directory
+from sampan.engine.starting import make_directory, make_file
 from sampan.engine.states import Status
 from sampan.errors import InvalidParameter, NoSuchContainer, NotFound, NotRunning, Unsupported
 from sampan.linux import userns
@@ -35,6 +35,7 @@ from sampan.linux.mount import clone_mount, idmap, move_mount
 from sampan.linux.openat2 import open_in_root
 from sampan.linux.userns import Mapped
 from sampan.runtime.compile_mounts import map_text
+from sampan.runtime.users import resolve
 
 T = TypeVar("T")
 # In a running container these are the kernel's: a copy of what is above them shows them as empty directories.
@@ -42,18 +43,18 @@ KERNEL_MOUNTS = ("/dev", "/proc", "/sys")
 
 
 class Files:
-    """The operations on a container's files."""
+    """The operations on a container's files; errors call the container by the ``reference`` that the user gave."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    async def stat(self, container: Container, path: str) -> PathStat:
+    async def stat(self, container: Container, reference: str, path: str) -> PathStat:
         """What ``path`` is."""
-        return wire(await self._run(lambda: self._stat(container, path)))
+        return wire(await self._run(lambda: self._stat(container, reference, path)))
 
-    async def get(self, container: Container, path: str) -> Archive:
+    async def get(self, container: Container, reference: str, path: str) -> Archive:
         """``path`` as a tar stream."""
-        found = await self._run(lambda: self._stat(container, path))
+        found = await self._run(lambda: self._stat(container, reference, path))
 
         def pack(sink: Sink) -> None:
             with self.root(container) as (root, owners):
@@ -65,25 +66,26 @@ class Files:
     async def put(
         self,
         container: Container,
+        reference: str,
         path: str,
         body: Bytes,
         *,
         no_overwrite_dir_non_dir: bool,
-        owner: tuple[int, int] | None,
+        as_user: bool,
     ) -> None:
-        """Unpack a tar stream in the directory ``path``."""
+        """Unpack a tar stream in the directory ``path``; ``as_user``: everything becomes the container's user's."""
         source = BodySource(body)
 
         def unpack() -> None:
             with self.root(container) as (root, owners):
                 self._check_writable(container, path)
-                with not_found(container, path):
+                with not_found(reference, path):
                     copy.unpack(
                         decompressed(source),
                         root,
                         path,
                         overwrite_directories=not no_overwrite_dir_non_dir,
-                        owner=owner,
+                        owner=user_of(container, root) if as_user else None,
                         owners=owners,
                     )
 
@@ -125,8 +127,8 @@ class Files:
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._context.threads, work)
 
-    def _stat(self, container: Container, path: str) -> copy.PathStat:
-        with self.root(container) as (root, _), not_found(container, path):
+    def _stat(self, container: Container, reference: str, path: str) -> copy.PathStat:
+        with self.root(container) as (root, _), not_found(reference, path):
             return copy.stat_path(root, path)
 
     def _check_writable(self, container: Container, path: str) -> None:
@@ -201,13 +203,16 @@ def attach(root: int, point: MountPoint, remap: Mapped | None, namespace: int | 
     """Put what is at the host's ``point.source`` onto ``point.destination`` beneath the detached mount ``root``.
 
     Mounting on a detached mount needs Linux 6.15. A source or place that is not there is left out, as the start will
-    complain about it; a place for a directory is made, as the start would make it. Owners are shown
+    complain about it; a place that is missing is made, as the start would make it. Owners are shown
     through the maps of ``namespace``, if there is one.
     """
     try:
-        if Path(point.source).is_dir():
-            with acting_as_root(remap.maps if remap else None):
-                make_directory(root, point.destination, remap.maps.root if remap else (0, 0))
+        owner = remap.maps.root if remap else (0, 0)
+        with acting_as_root(remap.maps if remap else None):
+            if Path(point.source).is_dir():
+                make_directory(root, point.destination, owner)
+            elif Path(point.source).exists():
+                make_file(root, point.destination, owner)
         target = open_in_root(root, point.destination)
     except (OSError, InvalidParameter):
         return
@@ -229,6 +234,15 @@ def attach(root: int, point: MountPoint, remap: Mapped | None, namespace: int | 
         os.close(target)
 
 
+def user_of(container: Container, root: int) -> tuple[int, int] | None:
+    """User and group that the program runs as, by the files below ``root``; None: nobody was named."""
+    user = container.record.config.user
+    if not user:
+        return None
+    identity = resolve(root, user, ())
+    return identity.uid, identity.gid
+
+
 def deepest_mount(container: Container, path: str) -> MountPoint | None:
     """The mount of the user that ``path`` is on."""
     clean = posixpath.normpath("/" + path.lstrip("/"))
@@ -238,12 +252,12 @@ def deepest_mount(container: Container, path: str) -> MountPoint | None:
 
 
 @contextmanager
-def not_found(container: Container, path: str) -> Iterator[None]:
+def not_found(reference: str, path: str) -> Iterator[None]:
     """A missing file in Docker's words."""
     try:
         yield
     except (NotFound, FileNotFoundError):
-        raise NotFound(f"Could not find the file {path} in container {container.name}") from None
+        raise NotFound(f"Could not find the file {path} in container {reference}") from None
 
 
 @contextmanager

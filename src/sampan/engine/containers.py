@@ -26,7 +26,7 @@ from sampan.engine.catalog import Catalog
 from sampan.engine.container import Container
 from sampan.engine.context import Context
 from sampan.engine.create import Creation
-from sampan.engine.execs import Execs, identity_of
+from sampan.engine.execs import Execs
 from sampan.engine.image_users import CommitSource, ImageUser
 from sampan.engine.inspect import inspect
 from sampan.engine.lifecycle import Lifecycle
@@ -179,7 +179,7 @@ class Containers:
             raise InvalidParameter("Neither old nor new names may be empty")
         container = self.catalog.find(reference)
         try:
-            new = check_container_name(name)
+            new = check_container_name("/" + name.removeprefix("/"))
         except InvalidParameter as error:
             raise error.within("Error when allocating new name") from error
         old = container.name
@@ -244,26 +244,20 @@ class Containers:
 
     async def stat_path(self, reference: str, path: str) -> c.PathStat:
         """What ``path`` is."""
-        return await self._files.stat(self.catalog.find(reference), path)
+        return await self._files.stat(self.catalog.find(reference), reference, path)
 
     async def get_archive(self, reference: str, path: str) -> Archive:
         """``path`` as a tar stream."""
-        return await self._files.get(self.catalog.find(reference), path)
+        return await self._files.get(self.catalog.find(reference), reference, path)
 
     async def put_archive(
         self, reference: str, path: str, body: Bytes, *, no_overwrite_dir_non_dir: bool, copy_uid_gid: bool
     ) -> None:
         """Unpack a tar stream in ``path``; with ``copy_uid_gid`` everything becomes the container's user's."""
         container = self.catalog.find(reference)
-        owner = self._owner(container) if copy_uid_gid else None
-        await self._files.put(container, path, body, no_overwrite_dir_non_dir=no_overwrite_dir_non_dir, owner=owner)
-
-    def _owner(self, container: Container) -> tuple[int, int] | None:
-        user = container.record.config.user
-        if not user or not container.live:
-            return None
-        identity = identity_of(container, user)
-        return identity.uid, identity.gid
+        await self._files.put(
+            container, reference, path, body, no_overwrite_dir_non_dir=no_overwrite_dir_non_dir, as_user=copy_uid_gid
+        )
 
     def image_users(self) -> Iterator[ImageUser]:
         """All uses of images by containers, for the image service."""

@@ -114,13 +114,18 @@ class Creation:
         return {self._context.networks.name_of(DEFAULT_NETWORK.get(name, name)): each for name, each in asked.items()}
 
     def _settle_references(self, host_config: HostConfig) -> None:
-        """Names of other containers become IDs, so that renaming breaks nothing."""
+        """Names of other containers become IDs, so that renaming breaks nothing.
+
+        Whose network is shared may come into being later; the start will look again.
+        """
         for field in ("pid_mode", "ipc_mode", "network_mode"):
             kind, colon, reference = getattr(host_config, field).partition(":")
             if kind == "container" and colon:
                 try:
                     setattr(host_config, field, f"container:{self._catalog.find(reference).id}")
                 except NoSuchContainer as error:
+                    if field == "network_mode":
+                        continue
                     # Not "not found": the docker CLI would take that for a missing image and pull it.
                     raise InvalidParameter(error.message) from None
 

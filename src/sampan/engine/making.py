@@ -148,9 +148,11 @@ class Maker:
         )  # fmt: skip
 
     def _wants_init(self, container: Container) -> bool:
-        """Whether the engine's init comes before the program."""
-        wanted = container.record.host_config.init
-        return self._context.config.init if wanted is None else wanted
+        """Whether the engine's init comes before the program: only where it is the first process of its namespace."""
+        host_config = container.record.host_config
+        if host_config.pid_mode:
+            return False
+        return self._context.config.init if host_config.init is None else host_config.init
 
 
 def wires(container: Container) -> Launch:

@@ -189,10 +189,11 @@ class Registries:
 
 def _stars(filters: Filters) -> int:
     values = filters.get("stars")
-    try:
-        return max(map(int, values), default=0)
-    except ValueError:
-        raise InvalidParameter(f"invalid filter 'stars={' '.join(values)}'") from None
+    for value in values:
+        if not value.lstrip("+-").isdecimal():
+            wrong = f'strconv.Atoi: parsing "{value}": invalid syntax'
+            raise InvalidParameter(f"invalid filter 'stars={value}': {wrong}")
+    return max(map(int, values), default=0)
 
 
 def _platform(platform: OCIPlatform | None) -> Platform | None:

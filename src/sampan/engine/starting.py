@@ -45,6 +45,12 @@ from sampan.runtime.users import resolve
 
 MQUEUE = "/dev/mqueue"
 JOINABLE = (("pid_mode", "pid"), ("ipc_mode", "ipc"))
+JOINING = {
+    "network": "joining network namespace of container",
+    "pid": "failed to join PID namespace",
+    "ipc": "failed to join IPC namespace",
+    "user": "failed to join user namespace",
+}
 
 
 class Starter:
@@ -104,26 +110,26 @@ class Starter:
         """Take a sandbox, or find the one that is shared."""
         record, furnishing = container.record, Furnishing(self._context.networks, container)
         if donor_id := shares_network(record):
-            donor = self._donor(donor_id, "join network of").record.config
+            donor = self._donor(donor_id, "network").record.config
             record.config.hostname, record.config.domainname = donor.hostname, donor.domainname
         else:
             first = asks_of_network(record) or external_of(self._context, container) is not None
             await furnishing.open(self._userns(container), undo, held, first=first)
         return furnishing
 
-    def _donor(self, container_id: str, what: str) -> Container:
-        """The running container whose namespace is shared; raises Conflict."""
+    def _donor(self, container_id: str, kind: str) -> Container:
+        """The running container whose namespace is shared; raises EngineError, Conflict, NotRunning."""
         try:
             donor = self._catalog.find(container_id)
         except NoSuchContainer as error:
-            raise EngineError(f"cannot {what} container {container_id}: {error.message}") from None
+            raise EngineError(error.message).within(JOINING[kind]) from None
         if not donor.live or donor.monitor is None:
-            if what.startswith("join network"):
+            if kind == "network":
                 raise Conflict(
                     "cannot join network namespace of a non running container: "
                     f"container {donor.name} is {donor.status}"
                 )
-            raise NotRunning(donor.id)
+            raise NotRunning(donor.id).within(JOINING[kind])
         return donor
 
     def _decided(self, container: Container, rootfs: int, taken: Taken) -> oci.Spec:
@@ -167,14 +173,13 @@ class Starter:
         for mode, type_ in JOINABLE:
             kind, _, container_id = getattr(host_config, mode).partition(":")
             if kind == "container":
-                donor = self._donor(container_id, f"join {type_} namespace of")
+                donor = self._donor(container_id, type_)
                 if type_ == "ipc" and donor.record.host_config.ipc_mode not in ("shareable", "host"):
-                    raise InvalidParameter(
-                        f"container {donor.id}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)"
-                    )
+                    hint = "(hint: use IpcMode:shareable for the donor container)"
+                    raise InvalidParameter(f"container {donor.id}: non-shareable IPC {hint}").within(JOINING[type_])
                 joined[type_] = f"/proc/{donor.pid}/ns/{type_}"
         if donor_id := shares_network(container.record):
-            joined["network"] = f"/proc/{self._donor(donor_id, 'join network of').pid}/ns/net"
+            joined["network"] = f"/proc/{self._donor(donor_id, 'network').pid}/ns/net"
         if container.sandbox is not None and container.sandbox.userns:
             joined["user"] = container.sandbox.userns
         elif userns := self._userns(container):
@@ -191,7 +196,7 @@ class Starter:
             return ""
         modes = (host_config.network_mode, host_config.pid_mode, host_config.ipc_mode)
         shared = [mode.partition(":")[2] for mode in modes if mode.startswith("container:")]
-        donors = [self._donor(donor, "join user namespace of") for donor in shared]
+        donors = [self._donor(donor, "user") for donor in shared]
         paths = {user_namespace(donor.pid): f"/proc/{donor.pid}/ns/user" for donor in donors}
         if len(paths) > 1 or user_namespace(os.getpid()) in paths:
             raise InvalidParameter(
@@ -203,7 +208,7 @@ class Starter:
         """Source of a /dev/shm that is shared: the container's own, or its donor's; "" for a private one."""
         kind, _, container_id = container.record.host_config.ipc_mode.partition(":")
         if kind == "container":
-            return str(shm.shared_directory(self._donor(container_id, "join ipc namespace of")))
+            return str(shm.shared_directory(self._donor(container_id, "ipc")))
         if kind == "shareable":
             undo.callback(shm.withdraw, container)
             remap = self._context.remap_of(container.record.host_config)
@@ -231,6 +236,21 @@ def make_directory(root: int, path: str, owner: tuple[int, int]) -> None:
             raise InvalidParameter(f"Cannot mkdir: {path} is not a directory") from None
         except FileNotFoundError:
             make_child(root, current, owner)
+
+
+def make_file(root: int, path: str, owner: tuple[int, int]) -> None:
+    """Make an empty file to mount on where there is nothing, with the directories above it."""
+    above, _, name = path.rpartition("/")
+    make_directory(root, above, owner)
+    parent = open_in_root(root, above or "/", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        made = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644, dir_fd=parent)
+        os.fchown(made, *owner)
+        os.close(made)
+    except FileExistsError:
+        return
+    finally:
+        os.close(parent)
 
 
 def make_child(root: int, path: str, owner: tuple[int, int]) -> None:

@@ -440,7 +440,7 @@ class Networks:
         self._hosts[member.container_id] = fd
         sandbox.endpoints["host"] = self._linkless_endpoint("host", member.container_id)
         host = names.host_resolv_conf().overridden(member.dns, member.dns_search, member.dns_options)
-        sandbox.resolv_conf = host.text()
+        sandbox.resolv_conf = host.file()
         extra = "".join(f"{address}\t{name}\n" for address, name in self._sandboxes.extra_hosts(member))
         sandbox.hosts = names.host_hosts() + extra
         return sandbox

@@ -239,7 +239,7 @@ class Sandboxes:
                 live,
                 lambda: self._upstreams(live),
                 partial(self._open_upstream, live),
-                words_stay=has_ndots(self._wanted_conf(live.member)),
+                words_stay=self._wanted_conf(live.member).has_ndots,
             )
 
     def _upstreams(self, live: Live) -> Sequence[Upstream]:
@@ -264,7 +264,7 @@ class Sandboxes:
         sandbox.endpoints = {endpoint.network: endpoint.settings() for endpoint in live.endpoints} or linkless
         way = live.gateway_endpoint()
         sandbox.ports = port_map(live.held, member.exposed) if way else {}
-        sandbox.resolv_conf = self.resolv_conf(member, embedded=live.resolver is not None).text()
+        sandbox.resolv_conf = self.resolv_conf(member, embedded=live.resolver is not None)
         linked = self._links(live)
         lines = [line for alias, (other, e) in linked.items() if (line := links.host_line(alias, other, e))]
         own = names.own_names(member.hostname, member.domainname, member.container_id[: names.SHORT])
@@ -291,13 +291,12 @@ class Sandboxes:
     def _default_network(live: Live) -> Network | None:
         return next((network for network, _ in live.plugged.values() if network.predefined), None)
 
-    def resolv_conf(self, member: Member, *, embedded: bool) -> names.ResolvConf:
+    def resolv_conf(self, member: Member, *, embedded: bool) -> str:
         """What goes into the container's /etc/resolv.conf; ``embedded`` with our resolver."""
         conf = self._wanted_conf(member)
-        if not embedded:
-            return conf if member.dns else conf.without_loopback(ipv6=True)
-        options = conf.options + ([] if has_ndots(conf) else ["ndots:0"])
-        return names.ResolvConf([DNS_ADDRESS], conf.search, options)
+        if embedded:
+            return conf.embedded(DNS_ADDRESS).file("internal resolver")
+        return (conf if member.dns else conf.without_loopback(ipv6=True)).file("legacy")
 
     def _wanted_conf(self, member: Member) -> names.ResolvConf:
         """The host's resolv.conf with what daemon and container have instead."""
@@ -383,8 +382,3 @@ def write(path: Path, record: SandboxRecord) -> None:
         os.write(fd, msgspec.json.encode(record))
     finally:
         os.close(fd)
-
-
-def has_ndots(conf: names.ResolvConf) -> bool:
-    """Whether somebody set how many dots make a name complete."""
-    return any(option.startswith("ndots:") for option in conf.options)

@@ -37,7 +37,7 @@ def resolve(root: int, user: str, group_add: Sequence[str] = ()) -> Identity:
     """Who ``user`` is in the file system ``root``; raises InvalidParameter for a name that is not there."""
     wanted, _, wanted_group = user.partition(":")
     entry = find_user(root, wanted or "0")
-    if entry is None and wanted and not wanted.isdecimal():
+    if entry is None and wanted and not wanted.removeprefix("-").isdecimal():
         raise InvalidParameter(f"unable to find user {wanted}: no matching entries in passwd file")
     name, uid, gid, home = entry or ("", number(wanted or "0"), 0, "/")
     every = bool(wanted_group or group_add)
@@ -68,7 +68,7 @@ def with_home(process: Process, root: str) -> Process:
 def number(text: str) -> int:
     """An ID given as a number; raises InvalidParameter outside of its range."""
     value = int(text)
-    if value > MAXIMUM_ID:
+    if not 0 <= value <= MAXIMUM_ID:
         raise InvalidParameter(f"uids and gids must be in range 0-{MAXIMUM_ID}")
     return value
 
@@ -94,7 +94,7 @@ def find_group(groups: Sequence[tuple[str, int, list[str]]], wanted: str) -> int
     for name, gid, _ in groups:
         if wanted == name:
             return gid
-    if wanted.isascii() and wanted.isdecimal():
+    if wanted.isascii() and wanted.removeprefix("-").isdecimal():
         return number(wanted)
     raise InvalidParameter(f"unable to find group {wanted}: no matching entries in group file")
 

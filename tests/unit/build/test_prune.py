@@ -3,7 +3,7 @@
 import pytest
 
 from sampan.api.build import BuildPruneOptions
-from sampan.build.buildkit.records import filters_of
+from sampan.build.buildkit.records import FIELDS, fields_of, filters_of
 from sampan.build.prune import kept_bytes
 from sampan.errors import Unsupported
 
@@ -46,3 +46,8 @@ def test_conditions_of_buildkits_are_filters(condition: str, terms: dict[str, li
 def test_a_condition_that_cannot_be_had_is_refused(condition: str) -> None:
     with pytest.raises(Unsupported, match="is not supported"):
         filters_of([condition], 0)
+
+
+def test_fields_of_conditions_are_known() -> None:
+    assert fields_of(["id~=ab,type!=regular,shared"]) <= FIELDS
+    assert not fields_of(["type==regular,label==x"]) <= FIELDS

@@ -30,6 +30,18 @@ def test_what_the_user_gives_replaces_the_hosts() -> None:
     assert (conf.nameservers, conf.search, conf.options) == (["2.2.2.2"], [], ["x"])
 
 
+def test_the_comments_say_where_the_parts_are_from() -> None:
+    host = ResolvConf.parse("nameserver 127.0.0.53\nnameserver 10.0.0.1\n")
+    assert host.embedded("127.0.0.11").file("internal resolver").split("been modified.\n")[1] == (
+        "\nnameserver 127.0.0.11\noptions ndots:0\n\n# Based on host file: '/etc/resolv.conf' (internal resolver)\n"
+        "# ExtServers: [host(127.0.0.53) host(10.0.0.1)]\n# Overrides: []\n# Option ndots from: internal\n"
+    )
+    given = host.overridden(["1.1.1.1"], [], ["ndots:2"]).embedded("127.0.0.11").file("internal resolver")
+    assert "ExtServers: [1.1.1.1]\n# Overrides: [nameservers options]\n# Option ndots from: override\n" in given
+    alone = ResolvConf.parse("").without_loopback(ipv6=True).file("legacy")
+    assert "(legacy)\n# Used default nameservers.\n# Overrides: []\n" in alone
+
+
 def test_hosts_ends_with_the_containers_own_line() -> None:
     text = hosts_text([(ip_address("10.0.0.2"), own_names("web", "example.org", "x"))], [("10.0.0.9", "db")])
     assert text.startswith("127.0.0.1\tlocalhost\n")

@@ -22,6 +22,7 @@ SECOND = 1_000_000_000
 _CONDITION = re.compile(r"([a-z-]+)(?:(==|~=|!=)(.*))?")
 OPERANDS = {"~=": {"id", "description"}, "!=": {"type"}}
 """What can be compared so: a prune looks at the beginning or a part of the first two; there are few types."""
+FIELDS = {"id", "parents", "type", "description", "inuse", "mutable", "immutable", "shared", "private"}
 
 
 def records(storage: Storage, data_root: Path) -> list[Any]:
@@ -30,7 +31,12 @@ def records(storage: Storage, data_root: Path) -> list[Any]:
 
 
 def pruned(storage: Storage, data_root: Path, request: Any) -> list[Any]:
-    """Prune as a ``PruneRequest`` asks; returns what went. Raises Unsupported, InvalidParameter. Blocks."""
+    """Prune as a ``PruneRequest`` asks; returns what went. Raises Unsupported, InvalidParameter. Blocks.
+
+    A condition on a field that no record has holds for none.
+    """
+    if not fields_of(request.filter) <= FIELDS:
+        return []
     known = {item.record.id: item.record for item in items(storage, data_root)}
     options = BuildPruneOptions(
         all=request.all,
@@ -41,6 +47,11 @@ def pruned(storage: Storage, data_root: Path, request: Any) -> list[Any]:
     )
     report = prune(storage, data_root, options)
     return [_record(known[id]) for id in report.caches_deleted or () if id in known]
+
+
+def fields_of(conditions: Iterable[str]) -> set[str]:
+    """The names that conditions begin with."""
+    return set(re.findall(r"(?:^|,)([a-z][\w.-]*)", ",".join(conditions), re.IGNORECASE))
 
 
 def filters_of(conditions: Iterable[str], keep: int) -> Filters:
