@@ -123,9 +123,10 @@ void log_queue_put(struct log_queue *queue, const char *entry, size_t size)
     pthread_mutex_lock(&queue->lock);
     if (find_place(queue, size)) {
         memcpy(queue->bytes + queue->tail, entry, size);
+        if (!queue->waiting)
+            pthread_cond_signal(&queue->filled); /* the writer waits for the first only */
         queue->tail += size;
         queue->waiting += size;
-        pthread_cond_signal(&queue->filled);
     }
     pthread_mutex_unlock(&queue->lock);
 }
