@@ -86,13 +86,13 @@ class Forwarding:
         wanted = container.record.host_config.log_config
         sink = self._opened.pop(container.id, None) or await self._made(container)
         forwarder = Forwarder(sink, room=room_of(wanted.config), patience=patience_of(wanted.type, wanted.config))
-        if before is not None:
-            await asyncio.wait([before])
-        async with aclosing(self._entries(container)) as entries:
+        async with aclosing(self._entries(container, before)) as entries:
             await forwarder.run(entries)
 
-    async def _entries(self, container: Container) -> AsyncGenerator[Entry, None]:
-        """Entries after the last one sent, until the container has ended; noted when they are sent."""
+    async def _entries(self, container: Container, before: "asyncio.Task[None] | None") -> AsyncGenerator[Entry, None]:
+        """Entries after the last one that ``before`` sent, until the container has ended; noted when they are sent."""
+        if before is not None:
+            await asyncio.wait([before])
         loop, path = asyncio.get_running_loop(), mark_path(container)
         follower, lines, mark = Follower(container), Lines(), read_mark(path)
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)

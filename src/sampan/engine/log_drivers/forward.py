@@ -7,6 +7,7 @@ Where the task stands is the time of the last entry sent, so that a restarted da
 """
 
 import asyncio
+import errno
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, nullcontext
@@ -125,7 +126,7 @@ class Forwarder:
         finally:
             await self.sink.close()
             if self.dropped:
-                log.warning("%d log entries were dropped: the receiver was away", self.dropped)
+                log.warning("%d log entries were dropped: the receiver was away or they were too long", self.dropped)
 
     async def _buffered(self, entries: AsyncIterator[Entry]) -> AsyncGenerator[Entry, None]:
         """The entries through a bounded buffer: what does not fit any more is dropped."""
@@ -157,14 +158,14 @@ class Forwarder:
                 filling.cancel()
 
     async def deliver(self, entry: Entry) -> None:
-        """Send one entry, again and again; dropped when the attempts are used up."""
+        """Send one entry, again and again; dropped when the attempts are used up, or no datagram can hold it."""
         pause, attempts = self.patience.first, 0
         while True:
             try:
                 await self.sink.send(entry)
             except OSError as error:
                 attempts += 1
-                if attempts == self.patience.attempts:
+                if attempts == self.patience.attempts or error.errno == errno.EMSGSIZE:
                     self.dropped += 1
                     return
                 log.warning("log receiver: %s; again in %.1f s", error, pause)

@@ -4,6 +4,7 @@ A chunk: 1e 0f, 8 bytes message id, 1 byte number, 1 byte count, up to 1420 byte
 Source: https://go2docs.graylog.org/current/getting_in_log_data/gelf.html
 """
 
+import errno
 import os
 import socket
 import zlib
@@ -35,7 +36,7 @@ def chunks(message: bytes) -> Iterator[bytes]:
         return
     count = -(-len(message) // CHUNK)
     if count > MOST_CHUNKS:
-        raise OSError(f"gelf: a message of {len(message)} bytes is too long for UDP")
+        raise OSError(errno.EMSGSIZE, f"gelf: a message of {len(message)} bytes is too long for UDP")
     name = os.urandom(8)
     for number in range(count):
         yield MAGIC + name + bytes((number, count)) + message[number * CHUNK : (number + 1) * CHUNK]

@@ -253,6 +253,22 @@ async def test_a_forwarder_with_few_attempts_gives_an_entry_up() -> None:
     assert (sink.got, forwarder.dropped) == ([b"1", b"2"], 1)
 
 
+async def test_an_entry_that_no_datagram_holds_does_not_keep_the_next_ones() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(("127.0.0.1", 0))
+        receiver.settimeout(5)
+
+        async def given() -> AsyncIterator[Entry]:
+            yield Entry(TIME, "stdout", b"x" * 70_000)
+            yield OUT
+
+        driver = Syslog({"syslog-address": f"udp://127.0.0.1:{receiver.getsockname()[1]}"}, SOURCE)
+        forwarder = forward.Forwarder(driver)
+        await forwarder.run(given())
+        assert receiver.recv(4096).endswith(b": hello\n")
+        assert (forwarder.sent, forwarder.dropped) == (1, 1)
+
+
 async def test_fluentd_waits_for_the_receipt_it_asks_for(tmp_path: Path) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         message = msgspec.msgpack.decode(await reader.read(65536))
