@@ -164,7 +164,9 @@ def _check(section: Seccomp) -> None:
         if rule.action == _NOTIFY and not section.listener_path:
             raise InvalidParameter(f"linux.seccomp: {_NOTIFY} needs a listenerPath")
         if rule.action == _NOTIFY and _SENDS in rule.names:
-            raise InvalidParameter(f"linux.seccomp: {_NOTIFY} of {_SENDS}: the listener itself is sent by it")
+            raise InvalidParameter(
+                f"linux.seccomp: {_NOTIFY} cannot be used for the {_SENDS} syscall: the listener itself is sent by it"
+            )
 
 
 def _prepare(built: kernel.Filter, section: Seccomp) -> None:

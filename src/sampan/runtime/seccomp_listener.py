@@ -33,7 +33,8 @@ def deliver_to(section: Seccomp | None, state: State) -> Deliver | None:
         except OSError as error:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)  # its calls would wait for an answer for ever
-            raise EngineError(f"linux.seccomp.listenerPath {section.listener_path}: {error.strerror}") from error
+            place = f"linux.seccomp.listenerPath {section.listener_path}"
+            raise EngineError(f"failed to connect with seccomp agent: {place}: {error.strerror}") from error
         finally:
             os.close(fd)
 

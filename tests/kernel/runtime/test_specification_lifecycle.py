@@ -404,7 +404,7 @@ def test_a_listener_nobody_hears_fails_the_start(runtime: Runtime) -> None:
     write(runtime, {"linux.seccomp": section}, SLEEP)
     done = runtime.call("run", "--bundle", str(runtime.directory), "one")
     assert done.returncode == 1
-    assert "listenerPath" in done.stderr
+    assert "failed to connect with seccomp agent: linux.seccomp.listenerPath" in done.stderr
     assert runtime.status("one") == "gone"
 
 
