@@ -1,12 +1,15 @@
 #define _GNU_SOURCE
 #include "init.h"
 
+#include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "kernel.h"
+#include "owned.h"
 
 /* Reap all that ended; ends the process when the workload is among them. */
 static void reap(pid_t workload)
@@ -17,7 +20,7 @@ static void reap(pid_t workload)
             _exit(WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status));
 }
 
-void init_run(pid_t child)
+static _Noreturn void run(pid_t child)
 {
     sigset_t all;
     sigfillset(&all);
@@ -33,8 +36,33 @@ void init_run(pid_t child)
     }
 }
 
-void init_isolate(void)
+static void isolate(void)
 {
     setpgid(0, 0);
     tcsetpgrp(0, getpgrp()); /* SIGTTOU is blocked; no terminal is fine */
+}
+
+int init_begin(void)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, &before); /* nothing is lost between fork and init's first wait */
+    int pid = checked(fork());
+    if (pid < 0)
+        return pid;
+    if (pid > 0)
+        run(pid);
+    prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    isolate();
+    return checked(sigprocmask(SIG_SETMASK, &before, NULL));
+}
+
+int init_program(char **arguments)
+{
+    if (!*arguments || init_begin() < 0)
+        return 1;
+    execvp(*arguments, arguments);
+    int status = errno == ENOENT ? 127 : 126;
+    perror(*arguments);
+    return status;
 }

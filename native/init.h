@@ -2,13 +2,11 @@
 #ifndef SAMPAN_INIT_H
 #define SAMPAN_INIT_H
 
-#include <sys/types.h>
+/* Stay behind as init, forwarding signals and reaping zombies, until the workload ends, and end with its status. Returns
+ * in the workload, which has a process group of its own, in the terminal's foreground where there is one. */
+int init_begin(void);
 
-/* Serve as init for the workload `child`: all signals are blocked on entry and forwarded, zombies reaped; ends with
- * the child's status. */
-_Noreturn void init_run(pid_t child);
-
-/* In the workload: a process group of its own, in the terminal's foreground where there is one. */
-void init_isolate(void);
+/* The same as a program, for containers of other runtimes: `arguments` are those of the workload. */
+int init_program(char **arguments);
 
 #endif

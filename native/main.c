@@ -2,8 +2,9 @@
  *
  *   sampan-monitor zygote <blanks>        makes monitors, which show as "sampan-monitor monitor <container>"
  *   sampan-monitor spawn                  one plan for the OCI command line
+ *   sampan-monitor init <program...>      the first process of a container of another runtime
  *
- * Descriptor 3 is Python's socket.
+ * Descriptor 3 is Python's socket, but for init.
  *
  * It runs from a sealed memfd, so that no container can write to it through /proc/<pid>/exe (CVE-2019-5736).
  */
@@ -12,6 +13,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 
+#include "init.h"
 #include "kernel.h"
 #include "monitor.h"
 
@@ -29,6 +31,8 @@ const char *__asan_default_options(void)
 int main(int count, char **arguments)
 {
     const char *mode = count > 1 ? arguments[1] : "";
+    if (strcmp(mode, "init") == 0)
+        return init_program(arguments + 2);
     if (geteuid() == 0)
         prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* while in a container's namespaces, none of its processes may trace us */
     prctl(PR_SET_NAME, "sampan-monitor", 0, 0, 0); /* else the number of the descriptor that was executed */

@@ -255,15 +255,5 @@ int perform_run_hook(struct performer *performer, const struct operation *operat
 int perform_reap(struct performer *performer, const struct operation *operation)
 {
     (void)performer, (void)operation;
-    sigset_t all, before;
-    sigfillset(&all);
-    sigprocmask(SIG_SETMASK, &all, &before); /* nothing is lost between fork and init's first wait */
-    int pid = checked(fork());
-    if (pid < 0)
-        return pid;
-    if (pid > 0)
-        init_run(pid);
-    prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-    init_isolate();
-    return checked(sigprocmask(SIG_SETMASK, &before, NULL));
+    return init_begin();
 }

@@ -153,9 +153,32 @@ def test_what_only_the_hosts_root_may_have_is_refused(
     assert Path(f"/proc/{pid_of(container)}").stat().st_uid == 0
 
 
-def test_what_would_have_the_hosts_users_is_refused(run: Callable[..., Container]) -> None:
-    with pytest.raises(APIError, match="userns-remap cannot be combined with the runtime runc"):
-        run(runtime="runc")
+@pytest.mark.parametrize("network", ["none", "bridge"])
+def test_another_runtime_has_the_same_users(
+    client: docker.DockerClient, run: Callable[..., Container], tmp_path: Path, network: str
+) -> None:
+    volumes = {"remap-data": {"bind": "/data"}, str(tmp_path): {"bind": "/host"}}
+    container = run(runtime="runc", network_mode=network, volumes=volumes, mem_limit="64m")
+    try:
+        assert Path(f"/proc/{pid_of(container)}").stat().st_uid == FIRST
+        script = "id -u; touch /mine /data/new && stat -c %u:%g / /etc/hosts /mine /data/seed /data/new /host"
+        status, shown = container.exec_run(["sh", "-c", script])
+        assert (status, shown.split()) == (0, [b"0", *[b"0:0"] * 5, b"65534:65534"]), shown
+        assert container.exec_run("id -u", user="app").output == b"1000\n"
+        directory = Path(client.volumes.get("remap-data").attrs["Mountpoint"])
+        assert (directory / "new").stat().st_uid == 0
+        namespaces = {Path(f"/proc/{pid_of(one)}/ns/user").readlink() for one in (container, run())}
+        assert len(namespaces) == 2
+    finally:
+        container.remove(force=True)
+        client.volumes.get("remap-data").remove()
+
+
+def test_nothing_of_another_runtime_s_places_stays(client: docker.DockerClient, run: Callable[..., Container]) -> None:
+    run(runtime="runc").remove(force=True)
+    with pytest.raises(APIError, match="executable file not found"):
+        client.containers.run("busybox", "nosuch", runtime="runc", network_mode="none", remove=True)
+    assert not list(Path("/run/sampan-places").iterdir())
 
 
 STEPS = f"""FROM {IMAGE} AS one

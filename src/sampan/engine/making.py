@@ -19,13 +19,14 @@ from sampan.engine.devices import cgroup_rules
 from sampan.engine.furnishing import Furnishing
 from sampan.engine.log_files import log_file_of
 from sampan.engine.resources import resources_of
-from sampan.engine.runtimes import external_of, refuse_unsupported
+from sampan.engine.runtimes import external_of
 from sampan.engine.spec import early_mounts, own_namespaces
 from sampan.engine.start_errors import explain_start
 from sampan.linux.cgroup import Cgroup
 from sampan.oci import runtime_spec as oci
 from sampan.runtime.container import beginning_from, cgroup_path, launch_from, prepare_cgroup, rest_from
 from sampan.runtime.external import last_words
+from sampan.runtime.external_bundle import remove_places
 from sampan.runtime.launch import Launch, StartFailed
 from sampan.runtime.monitor import EXIT, Monitor
 from sampan.runtime.surroundings import Begun
@@ -135,13 +136,14 @@ class Maker:
     def _whole(self, container: Container, todo: Todo, undo: AsyncExitStack) -> Launch:
         """All that the monitor is given at once."""
         init, netns, external = self._wants_init(container), netns_of(container), external_of(self._context, container)
-        if external is not None:
-            remapped = self._context.remap_of(container.record.host_config) is not None
-            refuse_unsupported(container, init=init, trees=bool(todo.trees), remapped=remapped)
         linux = todo.spec.linux or oci.Linux()
         cgroup = self._cgroup(container, linux.cgroups_path, linux.resources, undo)
         if external is not None:
-            return external.launch_from(todo.spec, wires(container), cgroup=cgroup, rootfs=todo.rootfs, netns=netns)
+            undo.callback(remove_places, container.id)
+            return external.launch_from(
+                todo.spec, wires(container),
+                cgroup=cgroup, rootfs=todo.rootfs, netns=netns, init=init, trees=todo.trees,
+            )  # fmt: skip
         return launch_from(
             todo.spec, wires(container),
             cgroup=cgroup, rootfs=todo.rootfs, netns=netns, init=init, trees=todo.trees, ready=todo.ready,

@@ -5,7 +5,7 @@ import shutil
 from sampan.config import OWN_RUNTIMES
 from sampan.engine.container import Container
 from sampan.engine.context import Context
-from sampan.errors import EngineError, Unsupported
+from sampan.errors import EngineError
 from sampan.runtime.external import ExternalRuntime
 
 
@@ -21,15 +21,3 @@ def external_of(context: Context, container: Container) -> ExternalRuntime | Non
     if path is None:
         raise EngineError(f'runtime "{host_config.runtime}": {configured.path}: executable file not found')
     return ExternalRuntime(path, configured.runtime_args, context.roots.run / "runtimes" / host_config.runtime)
-
-
-def refuse_unsupported(container: Container, *, init: bool, trees: bool, remapped: bool) -> None:
-    """Raises Unsupported for what only our own runtime does."""
-    for wanted, what in (
-        (init, "--init"),
-        (trees, "image mounts and volume subpaths"),
-        (remapped, "userns-remap"),
-    ):
-        if wanted:
-            runtime = container.record.host_config.runtime
-            raise Unsupported(f"{what} cannot be combined with the runtime {runtime}")

@@ -171,6 +171,19 @@ def open_tasks(cgroup: Cgroup | None, opened: ExitStack) -> list[int]:
     return fds
 
 
+def mapped_mounts(spec: Spec, opened: ExitStack, owned: list[int]) -> dict[str, int]:
+    """The user namespaces that idmapped mounts are made with, by destination, opened as ``surroundings`` does."""
+
+    def own(fd: int) -> int:
+        opened.callback(os.close, fd)
+        owned.append(fd)
+        return fd
+
+    namespaces = (spec.linux or Linux()).namespaces
+    path = next((one.path for one in namespaces if one.type == "user" and one.path), "")
+    return dict(_user_namespaces(spec, own(_open_namespace("user", path)) if path else None, own))
+
+
 def _user_namespaces(spec: Spec, joined: int | None, own: Callable[[int], int]) -> Iterator[tuple[str, int]]:
     """A user namespace per idmapped mount, made and ``own``ed for it; one without maps takes the container's."""
     from sampan.linux import userns  # seldom needed: a start without it is quicker

@@ -2,6 +2,7 @@
 
     <bundle>/config.json      the spec
     <bundle>/rootfs/          where the root is mounted, in a mount namespace of the runtime's own
+    <bundle>/mounts/          other mounts that it takes ready (external_bundle)
     <bundle>/pid              written by the runtime
     <bundle>/console.sock     where it sends the terminal
     <bundle>/exec-<id>.json   the process of an exec
@@ -11,9 +12,9 @@ The plan's program is the binary: the root's detached mount is put at ``rootfs``
 host's mount table does not grow. The runtime makes the container's cgroup itself, at ``linux.cgroupsPath``.
 """
 
-import os
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,16 +24,24 @@ from sampan.errors import EngineError
 from sampan.linux import mount as kernel
 from sampan.linux.cgroup import Cgroup
 from sampan.linux.namespaces import CLONE_NEWNS
-from sampan.oci.runtime_spec import Linux, Process, Root, Spec, encode
+from sampan.oci.runtime_spec import Process, Spec, encode
 from sampan.runtime import plan
-from sampan.runtime.container import inherit, oom_events
+from sampan.runtime.container import inherit, mapped_mounts, oom_events
+from sampan.runtime.external_bundle import (
+    Ready,
+    bundled,
+    granted,
+    make_ready,
+    places_of,
+    ready_mounts,
+    remove_places,
+    with_ready,
+)
 from sampan.runtime.launch import AttachedStream, ExecLaunch, External, Launch
 from sampan.runtime.plan import Operation, Plan, Slots
 from sampan.runtime.validate import check, check_process
 
 _ENVIRONMENT = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",)
-_OLDEST = "1.0.2"
-"""The version bundles claim: older runtimes refuse newer ones, newer ones take it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +60,27 @@ class ExternalRuntime:
         cgroup: Cgroup | None,
         rootfs: int | None,
         netns: int | None = None,
+        init: bool = False,
+        trees: Mapping[str, int] | None = None,
     ) -> Launch:
         """As ``container.launch_from``; the bundle is written to ``run_dir/bundle``."""
         check(spec, root_given=rootfs is not None)
         process = spec.process or Process()
         bundle = launch.run_dir / "bundle"
-        (bundle / "rootfs").mkdir(parents=True, exist_ok=True)
+        bundle.mkdir(parents=True, exist_ok=True)
+        places = places_of(spec, bundle, launch.container_id)
         for left in ("pid", "log.json", "console.sock"):
             (bundle / left).unlink(missing_ok=True)
-        (bundle / "config.json").write_bytes(encode(bundled(spec, rootfs, netns)))
+        with ExitStack() as opened:
+            owned: list[int] = []
+            ready = ready_mounts(spec.mounts, places, trees or {}, mapped_mounts(spec, opened, owned))
+            whole = with_ready(bundled(spec, places, rootfs, netns, init=init), ready)
+            (bundle / "config.json").write_bytes(encode(whole))
+            opened.pop_all()
         external = self._external(bundle, "pid", "console.sock", terminal=process.terminal)
         command = ("run", "--detach", *_flags(external), "--bundle", str(bundle), launch.container_id)
-        plan_ = self._plan(command, rootfs, bundle)
+        slots = Slots()
+        plan_ = self._plan(command, bundle, slots, _mounts(slots, rootfs, places, ready), owned)
         return msgspec.structs.replace(launch, plan=plan_, oom_events=oom_events(cgroup), external=external)
 
     def exec_from(
@@ -80,13 +98,13 @@ class ExternalRuntime:
         check_process(process)
         bundle = run_dir / "bundle"
         file = bundle / f"exec-{exec_id}.json"
-        file.write_bytes(encode(inherit(process, spec)))
+        file.write_bytes(encode(granted(inherit(process, spec))))
         external = self._external(bundle, f"exec-{exec_id}.pid", f"exec-{exec_id}.sock", terminal=process.terminal)
         command = ("exec", "--detach", *_flags(external), "--process", str(file), container_id)
         size = process.console_size
         return ExecLaunch(
             exec_id=exec_id,
-            plan=self._plan(command, None, bundle),
+            plan=self._plan(command, bundle, Slots(), [plan.Clone(0)]),
             terminal=process.terminal,
             console_size=(size.height, size.width) if size else (0, 0),
             open_stdin=open_stdin,
@@ -101,6 +119,7 @@ class ExternalRuntime:
         """
         command = [self.path, *self._common(), "delete", "--force", container_id]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
+        remove_places(container_id)
         if done.returncode and "does not exist" not in done.stderr:
             raise EngineError(f"{self.path} delete {container_id}: {done.stderr.strip()}")
 
@@ -111,18 +130,24 @@ class ExternalRuntime:
     def _external(bundle: Path, pid: str, socket: str, *, terminal: bool) -> External:
         return External(bundle / pid, bundle / socket if terminal else None)
 
-    def _plan(self, command: tuple[str, ...], rootfs: int | None, bundle: Path) -> Plan:
-        slots = Slots()
+    def _plan(
+        self,
+        command: tuple[str, ...],
+        bundle: Path,
+        slots: Slots,
+        before: Iterable[Operation],
+        owned: Sequence[int] = (),
+    ) -> Plan:
         log = ("--log", str(bundle / "log.json"), "--log-format", "json")
         arguments = (self.path, *self._common(), *log, *command)
         operations = (
-            *_mounts(slots, rootfs, bundle),
+            *before,
             plan.NewSession(),
             plan.SetStdio(0),
             plan.ChangeDirectory(str(bundle)),
             plan.Execute(self.path, arguments, _ENVIRONMENT),
         )
-        return Plan(operations, tuple(slots.fds))
+        return Plan(operations, tuple(slots.fds), tuple(owned))
 
 
 def last_words(run_dir: Path) -> str:
@@ -134,31 +159,16 @@ def last_words(run_dir: Path) -> str:
         return ""
 
 
-def bundled(spec: Spec, rootfs: int | None, netns: int | None) -> Spec:
-    """The spec as a bundle says it: the root by its place there, the network namespace by this process's fd."""
-    spec = msgspec.structs.replace(spec, oci_version=_OLDEST)
-    if rootfs is not None:
-        readonly = spec.root.readonly if spec.root else False
-        spec = msgspec.structs.replace(spec, root=Root("rootfs", readonly))
-    if netns is None or spec.linux is None:
-        return spec
-    path = f"/proc/{os.getpid()}/fd/{netns}"
-    namespaces = [
-        msgspec.structs.replace(one, path=path) if one.type == "network" else one for one in spec.linux.namespaces
-    ]
-    linux: Linux = msgspec.structs.replace(spec.linux, namespaces=namespaces)
-    return msgspec.structs.replace(spec, linux=linux)
-
-
-def _mounts(slots: Slots, rootfs: int | None, bundle: Path) -> Iterator[Operation]:
-    """The clone, and the root put in its place where there is one to put."""
+def _mounts(slots: Slots, rootfs: int | None, places: Path, ready: Sequence[Ready]) -> Iterator[Operation]:
+    """The clone, and what the runtime takes ready put in its place where there is any: the root last."""
     if rootfs is None:
         yield plan.Clone(0)
         return
     slot = slots.give(rootfs)
     yield plan.Clone(CLONE_NEWNS)
     yield plan.SetPropagation("/", kernel.MS_SLAVE)
-    yield plan.AttachRoot(slot, str(bundle / "rootfs"))
+    yield from make_ready(ready, slots)
+    yield plan.AttachRoot(slot, str(places / "rootfs"))
 
 
 def _flags(external: External) -> tuple[str, ...]:
