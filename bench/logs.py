@@ -3,7 +3,7 @@
     python bench/logs.py [peer …] [--megabytes N] [--containers N]
 
 A container writes lines of 100 bytes as fast as they are taken: alone, and while a client follows who reads at most
-1 MB a second.
+1 MB a second; with the driver ``local``; and in non-blocking mode, where it is counted how many of the lines are kept.
 """
 
 import argparse
@@ -21,12 +21,15 @@ from peers import IMAGE, Peer, ready
 from engine import BASE, Row, Session, create_start, get, post, remove, show, sleepers, timed
 
 SLOW = 1 << 20  # bytes a second
+LINE, FRAME = 100, 8  # bytes
+JSON, LOCAL = {"Type": "json-file"}, {"Type": "local"}
+NON_BLOCKING = {"Type": "json-file", "Config": {"mode": "non-blocking", "max-size": "1g"}}
 
 
-def writer(megabytes: int) -> dict[str, object]:
-    """A container that writes so much."""
-    script = f"yes {'x' * 99} | head -c {megabytes << 20}"
-    return {"Image": IMAGE, "Cmd": ["sh", "-c", script], "HostConfig": {"LogConfig": {"Type": "json-file"}}}
+def writer(megabytes: int, log: object) -> dict[str, object]:
+    """A container that writes so much to such a log."""
+    script = f"yes {'x' * (LINE - 1)} | head -c {(megabytes << 20) // LINE * LINE}"
+    return {"Image": IMAGE, "Cmd": ["sh", "-c", script], "HostConfig": {"LogConfig": log}}
 
 
 async def read_slowly(session: Session, container: str) -> None:
@@ -37,11 +40,23 @@ async def read_slowly(session: Session, container: str) -> None:
             await asyncio.sleep(0.1)
 
 
-async def written(peer: Peer, session: Session, megabytes: int, *, followed: bool) -> Row:
+async def kept(session: Session, megabytes: int) -> float:
+    """Of the lines that are written in non-blocking mode how many are in the log, in hundredths."""
+    container, _ = await create_start(session, writer(megabytes, NON_BLOCKING))
+    await post(session, f"/containers/{container}/wait")
+    size, path = 0, f"{BASE}/containers/{container}/logs?stdout=1"
+    async with session.get(path, timeout=aiohttp.ClientTimeout(total=None)) as answer:
+        async for part in answer.content.iter_chunked(1 << 20):
+            size += len(part)
+    await remove(session, container)
+    return 100 * size / (LINE + FRAME) / ((megabytes << 20) // LINE)
+
+
+async def written(peer: Peer, session: Session, megabytes: int, log: object = JSON, *, followed: bool = False) -> Row:
     """Megabytes a second that a container could write, and what the daemon grew by meanwhile, in MB."""
     before = resident(peer.pid or 0)
     begun = time.perf_counter()
-    container, _ = await create_start(session, writer(megabytes))
+    container, _ = await create_start(session, writer(megabytes, log))
     reader = asyncio.create_task(read_slowly(session, container)) if followed else None
     await post(session, f"/containers/{container}/wait")
     seconds = time.perf_counter() - begun
@@ -81,10 +96,12 @@ async def measure(peers: list[Peer], megabytes: int, containers: int) -> None:
         for peer in peers:
             connector = aiohttp.UnixConnector(str(peer.socket), limit=0)
             sessions[peer.name] = await stack.enter_async_context(Session(connector=connector))
-        for what, followed in (("alone", False), ("with a slow follower", True)):
-            rows = {p.name: await written(p, sessions[p.name], megabytes, followed=followed) for p in peers}
+        cases = (("alone", JSON, False), ("with a slow follower", JSON, True), ("driver local", LOCAL, False))
+        for what, log, followed in cases:
+            rows = {p.name: await written(p, sessions[p.name], megabytes, log, followed=followed) for p in peers}
             show(f"output, {what}", {name: row["rate"] for name, row in rows.items()}, "MB/s", "17 MB/s")
             show("  the daemon grew by", {name: row["grown"] for name, row in rows.items()}, "MB")
+        show("lines kept, non-blocking", {p.name: await kept(sessions[p.name], megabytes) for p in peers}, "%")
         many = {p.name: await statistics_of_many(p, sessions[p.name], containers) for p in peers}
         show(f"statistics of {containers} containers", {name: row["round"] for name, row in many.items()}, "ms")
         show("  processor time for them", {name: row["processor"] for name, row in many.items()}, "ms")
