@@ -77,7 +77,7 @@ class Builder:
         self._service = Service(
             self._workshop,
             Frontend(context.roots.data / "build" / "contexts", self._workshop.scratch, storage),
-            Exporters(storage, self._name, self._push),
+            Exporters(storage, self._made, self._name, self._push),
             lambda session: images.asking(session.credentials),
             __version__,
             context.roots.data,
@@ -137,7 +137,7 @@ class Builder:
         if (options.squash or ARGUMENTS & options.build_args.keys()) and not options.quiet:
             await progress.send(Message(aux=ImageID(image.id)))
         await progress.send(stream(f"{image.id}\n") if options.quiet else image_line(image.id))
-        self._context.events.publish("image", "build", image.id, {"name": image.id})
+        self._tell("create", image, image.id)
         for reference in references:
             self._tag(image, str(reference))
             if not options.quiet:
@@ -152,7 +152,9 @@ class Builder:
 
     async def prune(self, options: BuildPruneOptions) -> BuildCachePruneReport:
         """Remove build cache that is not in use."""
-        return await apart(prune, self._workshop.storage, self._context.roots.data, options)
+        report = await apart(prune, self._workshop.storage, self._context.roots.data, options)
+        self._context.events.publish("builder", "prune", "", {"reclaimed": str(report.space_reclaimed)})
+        return report
 
     def _collect_soon(self) -> None:
         """A build has ended: let go of what the configuration keeps no longer, once a minute at most."""
@@ -178,7 +180,14 @@ class Builder:
 
     def _name(self, reference: Reference, target: Descriptor, image: Image) -> None:
         self._context.storage.images.tag(reference, target)
-        self._context.events.publish("image", "tag", image.id, {"name": reference.familiar})
+        self._tell("tag", image, reference.familiar)
+
+    def _made(self, image: Image) -> None:
+        self._tell("create", image, image.id)
+
+    def _tell(self, action: str, image: Image, name: str) -> None:
+        labels = image.config.value.config.labels or {}
+        self._context.events.publish("image", action, image.id, {**labels, "name": name})
 
     async def _push(self, reference: Reference, target: Descriptor, session: Session) -> None:
         await self._images.asking(session.credentials).push(reference, target)

@@ -10,7 +10,9 @@ import asyncio
 import errno
 import logging
 import os
+from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 
 from sampan.api import identifiers
 from sampan.api.exec import ExecCreateRequest, ExecCreateResponse, ExecInspect, ExecProcess, ExecStartRequest
@@ -80,7 +82,7 @@ class Execs:
         process.handle = container.monitor.execs.get(exec_id) if container.monitor else None
         if process.handle is not None:
             process.started.set()
-            self._context.supervisor.spawn(self._until_end(process, []), f"exec {exec_id[:12]}")
+            self._context.supervisor.spawn(self._until_end(process), f"exec {exec_id[:12]}")
         elif process.running:
             self._ended(process, unseen_end(exec_id, container.run_dir, container_runs=container.monitor is not None))
             self._expire_later(process)
@@ -113,7 +115,7 @@ class Execs:
         process = Exec(identifiers.generate(), container, request, keys)
         self._all[process.id] = container.execs[process.id] = process
         self._save(process)
-        self.announce(process, f"exec_create: {' '.join(request.cmd)}")
+        self.announce(process, f"exec_create: {told(request.cmd)}")
         return ExecCreateResponse(id=process.id)
 
     async def start(self, exec_id: str, request: ExecStartRequest, accept: Accept | None) -> None:
@@ -178,7 +180,7 @@ class Execs:
         """Start the process of an exec with ``streams`` as its stdio; raises EngineError."""
         container = process.container
         command = process.request.cmd or []
-        self.announce(process, f"exec_start: {' '.join(command)}")
+        self.announce(process, f"exec_start: {told(command)}")
         process.running = True
         try:
             if container.monitor is None:
@@ -191,8 +193,16 @@ class Execs:
         except MonitorGone:
             raise NotRunning(container.id) from None
         process.started.set()
-        self._context.supervisor.spawn(self._until_end(process, streams), f"exec {process.id[:12]}")
+        for stream in streams:
+            if stream.done is not None:
+                stream.done.add_done_callback(partial(self._left, process))
+        self._context.supervisor.spawn(self._until_end(process), f"exec {process.id[:12]}")
         return process.handle
+
+    def _left(self, process: Exec, ending: "asyncio.Future[Ending]") -> None:
+        """A client is gone; who typed the detach keys left the process running."""
+        if not ending.cancelled() and ending.result() == Ending.DETACHED:
+            self.announce(process, "exec_detach")
 
     def _launch(self, process: Exec, streams: list[AttachedStream], size: list[int] | None) -> ExecLaunch:
         container = process.container
@@ -245,7 +255,7 @@ class Execs:
             oom_score_adj=record.host_config.oom_score_adj or None,
         )
 
-    async def _until_end(self, process: Exec, streams: list[AttachedStream]) -> None:
+    async def _until_end(self, process: Exec) -> None:
         assert process.handle is not None
         try:
             status = (await process.handle.wait()).status
@@ -254,8 +264,6 @@ class Execs:
         monitor = process.container.monitor
         if process.exit_code is None:
             self._ended(process, status)
-        if any(stream.done and stream.done.done() and stream.done.result() == Ending.DETACHED for stream in streams):
-            self.announce(process, "exec_detach")
         if monitor is not None:
             await monitor.forget(process.handle)
         await self._expire(process)
@@ -360,3 +368,8 @@ def identity_of(container: Container, user: str) -> Identity:
         return resolve(root, user, container.record.host_config.group_add or ())
     finally:
         os.close(root)
+
+
+def told(command: Sequence[str]) -> str:
+    """A command in an event: program and arguments with a space between, as Docker has it without arguments too."""
+    return f"{''.join(command[:1])} {' '.join(command[1:])}"

@@ -21,7 +21,7 @@ from sampan.api.times import format_duration, format_time
 from sampan.engine.catalog import Catalog
 from sampan.engine.container import Container, Exec, now
 from sampan.engine.context import Context
-from sampan.engine.execs import Execs
+from sampan.engine.execs import Execs, told
 from sampan.engine.states import Status
 from sampan.errors import EngineError, InvalidParameter
 from sampan.runtime.launch import AttachedStream, MonitorGone
@@ -105,7 +105,7 @@ class Health:
         """Exit status and output of the check's command; it is killed after ``timeout`` nanoseconds."""
         request = ExecCreateRequest(cmd=command, attach_stdout=True, attach_stderr=True)
         process = Exec(identifiers.generate(), container, request)
-        self._execs.announce(process, f"exec_create: {' '.join(command)}")
+        self._execs.announce(process, f"exec_create: {told(command)}")
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         output = bytearray()

@@ -1,7 +1,7 @@
 """What the engine tells Prometheus, read when it is asked: between scrapes nothing runs for it.
 
     engine_daemon_*         Docker's names: engine, containers by state, events
-    builder_builds          images built
+    builder_builds          images built or committed
     host_pressure_*         pressure stall information of the host (/proc/pressure; Linux 4.20, CONFIG_PSI)
     container_*             cAdvisor's names, one series a container, when asked for; pressure on cgroup v2
 
@@ -62,7 +62,7 @@ class EngineMetrics(Collector):
         yield GaugeMetricFamily(
             "engine_daemon_events_subscribers", "Streams that follow events.", self._events.listeners
         )
-        yield CounterMetricFamily("builder_builds", "Images built.", counted["image", "build"])
+        yield CounterMetricFamily("builder_builds", "Images built or committed.", counted["image", "create"])
 
 
 def engine_info() -> Iterator[Metric]:

@@ -54,6 +54,8 @@ SHOWN: Mapping[str, str] = {
 }
 """Exporter → what progress calls its work."""
 
+TellImage = Callable[[Image], None]
+"""``made(image)``: announce an image that is kept."""
 TagImage = Callable[[Reference, Descriptor, Image], None]
 """``tag(reference, target, image)``: let a name mean the target, and announce it."""
 Push = Callable[[Reference, Descriptor, Session], Awaitable[None]]
@@ -63,8 +65,9 @@ Push = Callable[[Reference, Descriptor, Session], Awaitable[None]]
 class Exporters:
     """Does what exporters ask; ``run`` is the door."""
 
-    def __init__(self, storage: Storage, tag: TagImage, push: Push) -> None:
+    def __init__(self, storage: Storage, made: TellImage, tag: TagImage, push: Push) -> None:
         self._storage = storage
+        self._made = made
         self._tag = tag
         self._push = push
         self._kinds: Mapping[str, Callable[[Export], Awaitable[dict[str, str]]]] = {
@@ -112,6 +115,7 @@ class Exporters:
         product, target = await self._assembled(export, inline=pushes)
         references = export.references(target)
         if export.flag("store", default=True):
+            self._made(product.first)
             for reference in references:
                 async with export.activity.task(f"naming to {reference}"):
                     self._tag(reference, target, product.first)
