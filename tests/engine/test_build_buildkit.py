@@ -109,7 +109,7 @@ async def test_an_agent_that_the_client_lacks_is_no_error_unless_it_is_required(
     (context / "Dockerfile").write_text("FROM busybox\nRUN --mount=type=ssh echo without $SSH_AUTH_SOCK\n")
     await build(daemon.socket, Client(context), {}, "")
     (context / "Dockerfile").write_text("FROM busybox\nRUN --mount=type=ssh,required true\n")
-    with pytest.raises(GRPCError, match=r'^(?s:.*UNKNOWN.*no SSH key "default" forwarded from the client)'):
+    with pytest.raises(GRPCError, match=r"^(?s:.*UNKNOWN.*unset ssh forward key default)"):
         await build(daemon.socket, Client(context), {}, "")
 
 
@@ -182,6 +182,13 @@ async def test_what_checks_find_is_shown_as_warnings(daemon: Any, context: Path)
     assert warning.ranges[0].start.line == 2
 
 
+async def test_variables_that_the_base_image_lacks_are_warned_of(daemon: Any, context: Path) -> None:
+    (context / "Dockerfile").write_text("ARG BASE=busybox\nFROM $BASE\nCOPY a $nowhere/\n")
+    _, progress = await build(daemon.socket, Client(context), {}, "undefined")
+    shown = [warning.short for response in progress for warning in response.warnings]
+    assert shown == [b"UndefinedVar: Usage of undefined variable '$nowhere' (line 3)"]
+
+
 async def test_what_cannot_be_exported_is_refused_before_the_build(daemon: Any, context: Path) -> None:
     exporter = m.Exporter(Type="oci", Attrs={"compression": "estargz"})
     with pytest.raises(GRPCError) as caught:
@@ -194,13 +201,16 @@ async def test_a_prune_removes_what_its_filter_means(daemon: Any, context: Path)
     await build(daemon.socket, Client(context), {}, "pruned")
     async with control(daemon.socket) as channel:
         prune = UnaryStreamMethod(channel, CONTROL + "Prune", m.PruneRequest, m.UsageRecord)
-        usage = UnaryUnaryMethod(channel, CONTROL + "DiskUsage", m.Empty, m.DiskUsageResponse)
-        known = {record.ID for record in (await usage(m.Empty())).record if "/pruned" in record.Description}
+        usage = UnaryUnaryMethod(channel, CONTROL + "DiskUsage", m.DiskUsageRequest, m.DiskUsageResponse)
+        asked = m.DiskUsageRequest(filter=["type==regular"])
+        known = {record.ID for record in (await usage(asked)).record if "/pruned" in record.Description}
+        assert not (await usage(m.DiskUsageRequest(filter=["type==exec.cachemount", "shared"]))).record
         gone = await prune(m.PruneRequest(filter=[f"id~={next(iter(known))}"]))
         assert {record.ID for record in gone} == known
-        assert not known & {record.ID for record in (await usage(m.Empty())).record}
+        assert not known & {record.ID for record in (await usage(m.DiskUsageRequest())).record}
+        assert await prune(m.PruneRequest(filter=["size~=1"])) == []
         with pytest.raises(GRPCError) as caught:
-            await prune(m.PruneRequest(filter=["size~=1"]))
+            await prune(m.PruneRequest(filter=["type~=reg"]))
         assert caught.value.status == Status.UNIMPLEMENTED
 
 

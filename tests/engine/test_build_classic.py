@@ -234,7 +234,7 @@ def test_the_stream_is_cut_as_dockerd_cuts_it(daemon: Any, client: docker.Docker
     shown = [re.sub(r"\b[0-9a-f]{12}\n", "ID\n", line.get("stream", "")) for line in lines]
     assert shown[:9] == [
         *("Step 1/5 : FROM busybox AS one", "\n", " ---> ID\n", "Step 2/5 : RUN echo said", "\n"),
-        *(" ---> Running in ID\n", "said\n", "Removing intermediate container ID\n", " ---> ID\n"),
+        *(" ---> Running in ID\n", "said\n", " ---> Removed intermediate container ID\n", " ---> ID\n"),
     ]
     images = [line["aux"]["ID"] for line in lines if "aux" in line]
     assert len(images) == 2  # one for each stage

@@ -5,7 +5,7 @@
     Step 2/3 : RUN make
      ---> Running in 9f86d081884c        or   ---> Using cache
     …output…
-    Removing intermediate container 9f86d081884c
+     ---> Removed intermediate container 9f86d081884c
      ---> 2c26b46b68ff
 
 Stages run side by side; what a later one says waits until those before it are over, so that the text reads as if
@@ -61,7 +61,7 @@ class ClassicOutput:
     async def finished(self, step: Step, state_id: str, *, cached: bool) -> None:
         container = self._running.pop(step.stage_index, "")
         lines = [" ---> Using cache\n"] if cached else []
-        lines += [f"Removing intermediate container {container}\n"] if container and self._removes else []
+        lines += [f" ---> Removed intermediate container {container}\n"] if container and self._removes else []
         lines += [f" ---> {state_id[:12]}\n"] if step.stage_index >= 0 else []
         self._images[step.stage_index] = state_id
         await self._say(step.stage_index, *lines)

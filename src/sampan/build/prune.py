@@ -59,7 +59,7 @@ def _drop(everything: Sequence[Item], free: int, options: BuildPruneOptions) -> 
     for item in everything:
         if keep is not None and total <= keep:
             break
-        if _is_meant(item, options) and item.drop():
+        if is_meant(item, options) and item.drop():
             dropped.append(item)
             total -= _own_size(item)
     return dropped
@@ -101,7 +101,8 @@ def _moment(text: str) -> int:
         raise error.within(expected) from None
 
 
-def _is_meant(item: Item, options: BuildPruneOptions) -> bool:
+def is_meant(item: Item, options: BuildPruneOptions) -> bool:
+    """Whether the filters select the item."""
     filters, record = options.filters, item.record
     tests: Mapping[str, Callable[[str], bool]] = {
         "id": lambda value: record.id.startswith(value) or value.startswith(record.id),

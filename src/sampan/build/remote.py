@@ -56,11 +56,9 @@ async def fetch_all(urls: Sequence[str], directory: Path, checksum: str = "") ->
 
 async def _fetch(session: aiohttp.ClientSession, url: str, directory: Path, checksum: str) -> Download:
     try:
-        name = posixpath.basename(urlsplit(url).path)
+        name = posixpath.basename(urlsplit(url).path.rstrip("/")) or "__unnamed__"
     except ValueError as error:
         raise InvalidParameter(f"invalid url {url}: {error}") from None
-    if not name:
-        raise InvalidParameter(f"cannot determine filename from url: {url}")
     wanted = digests.parse(checksum) if checksum else None
     state, left = digests.hasher(wanted) if wanted else hashlib.sha256(), room(directory)
     with tempfile.NamedTemporaryFile(dir=directory, prefix="download-", delete=False) as file:

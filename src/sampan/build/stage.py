@@ -11,16 +11,17 @@ from sampan.build import stages
 from sampan.build.building import Build
 from sampan.build.commits import commit_state, state_id
 from sampan.build.copy_step import copy_step
+from sampan.build.descriptions import describe
 from sampan.build.errors import place, told_to_buildkit
 from sampan.build.layer import layer_step, metadata_step
 from sampan.build.request import Step
 from sampan.build.run_step import run_step
 from sampan.build.scope import Scope
-from sampan.build.state import State, scratch
+from sampan.build.state import State, scratch, with_path
 from sampan.build.threads import in_thread
 from sampan.build.workdir import directory_exists, make_workdir
 from sampan.dockerfile import instructions as ins
-from sampan.dockerfile.changes import apply, expanded, with_shell
+from sampan.dockerfile.changes import apply, expanded
 from sampan.dockerfile.check_variables import is_secret
 from sampan.dockerfile.expand import ExpansionError, expand, expand_shown
 from sampan.dockerfile.parser import parse_instruction
@@ -132,9 +133,9 @@ class StageBuilder(Scope):
         if earlier is not None:
             state = await build.stage(earlier)
         elif name == SCRATCH:
-            state = scratch(platform)
+            state = with_path(scratch(platform))
         else:
-            state = await build.base(name, platform)
+            state = with_path(await build.base(name, platform))
         # BuildKit's stages know the arguments of the stage that they stand on, the classic builder's do not.
         keeps = earlier is not None and not build.request.keep_steps
         return replace(state, arguments=state.arguments if keeps else {}, cmd_is_own=False), False
@@ -185,7 +186,7 @@ class StageBuilder(Scope):
         return replace(after, arguments=values), cached
 
     async def _metadata(self, step: ins.Instruction, state: State) -> Result:
-        description = describe(step, state)
+        description = describe(step, state.config)
         after, cached = await metadata_step(
             self.build, state, state.next_key(step.origin.keyword.upper(), description), description, self.reuse
         )
@@ -221,24 +222,3 @@ def full_name(name: str) -> str:
         return str(Reference.parse(name).tagged())
     except InvalidParameter:
         return name
-
-
-def describe(step: ins.Instruction, state: State) -> str:
-    """The step's line in the image's history."""
-    keyword = step.origin.keyword.upper()
-    match step:
-        case ins.Env(pairs=pairs) | ins.Label(pairs=pairs):
-            return f"{keyword} {' '.join(f'{pair.key}={pair.value}' for pair in pairs)}"
-        case ins.Cmd(command=command) | ins.Entrypoint(command=command):
-            words = with_shell(state.config, command) if command.words else []
-            return f"{keyword} {msgspec.json.encode(words).decode()}"
-        case ins.Expose(ports=ports):
-            return f"EXPOSE {msgspec.json.encode(ports).decode()}"
-        case ins.User(user=user):
-            return f"USER {user}"
-        case ins.Volume(paths=paths):
-            return f"VOLUME [{' '.join(paths)}]"
-        case ins.StopSignal(signal=signal):
-            return f"STOPSIGNAL {signal}"
-        case _:
-            return step.origin.text

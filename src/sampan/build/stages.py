@@ -6,6 +6,7 @@ from sampan.dockerfile import instructions as ins
 from sampan.dockerfile.expand import expand
 from sampan.dockerfile.mounts import check_mount
 from sampan.dockerfile.source import ParseError
+from sampan.dockerfile.suggest import suggestion
 from sampan.errors import InvalidParameter
 
 
@@ -17,7 +18,8 @@ def target_index(file: ins.Dockerfile, target: str) -> int:
     if found is None and target.isdecimal() and int(target) < len(file.stages):
         return int(target)
     if found is None:
-        raise InvalidParameter(f'target stage "{target}" could not be found')
+        meant = suggestion(target, [stage.head.name for stage in file.stages if stage.head.name], case_sensitive=False)
+        raise InvalidParameter(f'target stage "{target}" could not be found{meant}')
     return found
 
 

@@ -7,7 +7,10 @@ chain, diff_ids, layers ── the file system          config, history ── w
 import hashlib
 from dataclasses import dataclass, field, replace
 
+import msgspec
+
 from sampan.build.cache import Entry
+from sampan.dockerfile.changes import DEFAULT_PATH, environment
 from sampan.oci import digest as digests
 from sampan.oci.descriptor import Descriptor
 from sampan.oci.digest import ChainID, DiffID, Digest
@@ -88,6 +91,14 @@ class State:
 def scratch(platform: Platform) -> State:
     """Nothing at all."""
     return State(key=hashlib.sha256(f"scratch {platform}".encode()).hexdigest(), platform=platform)
+
+
+def with_path(state: State) -> State:
+    """The beginning of a stage: an environment without PATH gets the usual one."""
+    if "PATH" in environment(state.config):
+        return state
+    env = [*(state.config.env or ()), f"PATH={DEFAULT_PATH}"]
+    return replace(state, config=msgspec.structs.replace(state.config, env=env))
 
 
 def from_image(image: Image) -> State:

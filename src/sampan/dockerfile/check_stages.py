@@ -90,7 +90,8 @@ def empty_continuation(file: ins.Dockerfile) -> Iterator[Found]:
     """A backslash with nothing on the next line."""
     for step in instructions(file):
         if step.origin.empty_continuation:
-            yield Found(step.origin.span, "Empty continuation line")
+            end = step.origin.span.end
+            yield Found(Span(end, end), "Empty continuation line")
 
 
 def instruction_casing(file: ins.Dockerfile) -> Iterator[Found]:

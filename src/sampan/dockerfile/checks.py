@@ -155,6 +155,16 @@ RULES: dict[str, Rule] = {
 }
 
 
+PASSES = (
+    {"NoEmptyContinuation"},
+    {"StageNameCasing", "MaintainerDeprecated", "FromAsCasing", "InvalidDefinitionDescription"},
+    {"DuplicateStageName", "ReservedStageName"},
+    {"ConsistentInstructionCasing"},
+    {"UndefinedArgInFrom", "InvalidDefaultArgInFrom", "FromPlatformFlagConstDisallowed", "RedundantTargetPlatform"},
+)
+"""Rules that are judged before the steps are gone through, pass by pass; each pass and the steps by their lines."""
+
+
 def choice_of(text: str) -> Choice:
     """The ``check`` directive's value. Raises InvalidParameter."""
     values: dict[str, str] = {}
@@ -177,7 +187,7 @@ def _names(text: str) -> frozenset[str]:
 
 
 def check(checked: Checked, choice: Choice | None = None) -> list[BuildWarning]:
-    """All findings in the order of their lines; ``choice`` overrules the file's own directive."""
+    """All findings in BuildKit's order, see PASSES; ``choice`` overrules the file's own directive."""
     if choice is None:
         choice = choice_of(checked.file.directives.get("check", ""))
     warnings = [
@@ -186,7 +196,8 @@ def check(checked: Checked, choice: Choice | None = None) -> list[BuildWarning]:
         if choice.takes(name, rule)
         for found in rule.find(checked)
     ]
-    return sorted(warnings, key=lambda warning: warning.found.span.start)
+    passes = {name: number for number, names in enumerate(PASSES) for name in names}
+    return sorted(warnings, key=lambda warning: (passes.get(warning.rule, len(PASSES)), warning.found.span.start))
 
 
 def _kebab(name: str) -> str:

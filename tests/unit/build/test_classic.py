@@ -35,7 +35,7 @@ async def test_a_command_is_told_with_its_container() -> None:
     await output.finished(step, "d" * 64, cached=False)
     assert text_of(record) == (
         "Step 1/1 : RUN x\n ---> Running in cccccccccccc\nout\n"
-        "Removing intermediate container cccccccccccc\n ---> dddddddddddd\n"
+        " ---> Removed intermediate container cccccccccccc\n ---> dddddddddddd\n"
     )
 
 

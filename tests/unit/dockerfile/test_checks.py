@@ -12,7 +12,7 @@ ALL = Choice(experimental=frozenset({"all"}))
 FINDINGS = [
     ("FROM scratch AS Base", "StageNameCasing", 1, "Stage name 'Base' should be lowercase"),
     ("FROM scratch as base", "FromAsCasing", 1, "'as' and 'FROM' keywords' casing do not match"),
-    ("FROM scratch\nRUN a \\\n\n  b", "NoEmptyContinuation", 2, "Empty continuation line"),
+    ("FROM scratch\nRUN a \\\n\n  b", "NoEmptyContinuation", 4, "Empty continuation line"),
     (
         "FROM scratch\nENV a=b\nrun x",
         "ConsistentInstructionCasing",

@@ -8,7 +8,8 @@ Source: buildkit frontend/subrequests/{lint,targets,outline}.
 """
 
 import base64
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from posixpath import basename
 from typing import Any
 
@@ -17,40 +18,63 @@ import msgspec
 from sampan.build import stages
 from sampan.build.building import platform_arguments
 from sampan.dockerfile import instructions as ins
+from sampan.dockerfile.changes import environment
 from sampan.dockerfile.checks import BuildWarning, Checked, check, choice_of
-from sampan.dockerfile.expand import expand
+from sampan.dockerfile.expand import ExpansionError, expand
 from sampan.dockerfile.mounts import RunMount, parse_mount
-from sampan.dockerfile.source import Span
-from sampan.errors import Unsupported
+from sampan.dockerfile.source import ParseError, Span
+from sampan.errors import EngineError, Unsupported
 from sampan.oci.platform import host
+from sampan.storage.images import Images
 
 CHECK_ARGUMENT = "build-arg:BUILDKIT_DOCKERFILE_CHECK"
 ARGUMENT = "build-arg:"
 LINT = "frontend.lint"
 Answer = dict[str, Any]
+Bases = Mapping[str, Collection[str]]
 
 
-def answer_call(options: Mapping[str, str], file: ins.Dockerfile) -> dict[str, bytes]:
+def answer_call(options: Mapping[str, str], file: ins.Dockerfile, bases: Bases) -> dict[str, bytes]:
     """The metadata that answers ``requestid``. Raises Unsupported for a question that is none of these."""
     name = options["requestid"]
     if name not in CALLS:
-        raise Unsupported(f"--call={name.removeprefix('frontend.')} is not supported")
-    answer = CALLS[name](options, file)
+        raise Unsupported(f"unsupported request {name}")
+    answer = CALLS[name](options, file, bases)
     data = base64.b64encode(file.text.encode()).decode()
     described = {"filename": options.get("filename") or "Dockerfile", "language": "Dockerfile", "data": data}
     sources = [described if name == LINT else data]
-    encoded = msgspec.json.encode({**answer, "sources": sources})
+    encoded = msgspec.json.format(msgspec.json.encode({**answer, "sources": sources}), indent=2)
     failed = bool(answer.get("warnings"))
     return {"result.json": encoded, "result.statuscode": b"1" if failed else b"0", "version": b"1.0.0"}
 
 
-def warnings_of(options: Mapping[str, str], file: ins.Dockerfile) -> list[BuildWarning]:
+def warnings_of(options: Mapping[str, str], file: ins.Dockerfile, bases: Bases) -> list[BuildWarning]:
     """What the checks find, as the file or the build's argument chooses them. Raises InvalidParameter."""
     chosen = options.get(CHECK_ARGUMENT)
-    return check(Checked(file), choice_of(chosen) if chosen is not None else None)
+    return check(Checked(file, bases), choice_of(chosen) if chosen is not None else None)
 
 
-def _lint(options: Mapping[str, str], file: ins.Dockerfile) -> Answer:
+def bases_in(images: Images, options: Mapping[str, str], file: ins.Dockerfile) -> Bases:
+    """Names in the environment of each base image that is here, by what FROM calls it."""
+    values = stages.global_arguments(file, _given(options), platform_arguments(host()))
+    bases = {}
+    for stage in file.stages:
+        with suppress(EngineError, ParseError, ExpansionError):
+            image = images.resolve(stages.base_name(file, stage.head, values))
+            bases[stage.head.base] = environment(image.config.value.config).keys()
+    return bases
+
+
+def _given(options: Mapping[str, str]) -> dict[str, str]:
+    return {name.removeprefix(ARGUMENT): text for name, text in options.items() if name.startswith(ARGUMENT)}
+
+
+def _told(answer: Answer) -> Answer:
+    """Without what is empty: it goes without saying."""
+    return {name: value for name, value in answer.items() if value}
+
+
+def _lint(options: Mapping[str, str], file: ins.Dockerfile, bases: Bases) -> Answer:
     return {
         "warnings": [
             {
@@ -60,30 +84,32 @@ def _lint(options: Mapping[str, str], file: ins.Dockerfile) -> Answer:
                 "detail": warning.message,
                 "location": _location(warning.found.span),
             }
-            for warning in warnings_of(options, file)
+            for warning in warnings_of(options, file, bases)
         ]
     }
 
 
-def _targets(options: Mapping[str, str], file: ins.Dockerfile) -> Answer:
+def _targets(options: Mapping[str, str], file: ins.Dockerfile, bases: Bases) -> Answer:
     last = len(file.stages) - 1
     return {
         "targets": [
-            {
-                "name": stage.head.name,
-                "description": described(stage.head.origin, stage.head.name),
-                "default": number == last,
-                "base": stage.head.base,
-                "platform": stage.head.platform,
-                "location": _location(stage.head.origin.span),
-            }
+            _told(
+                {
+                    "name": stage.head.name,
+                    "default": number == last,
+                    "description": described(stage.head.origin, stage.head.name),
+                    "base": stage.head.base,
+                    "platform": stage.head.platform,
+                    "location": _location(stage.head.origin.span),
+                }
+            )
             for number, stage in enumerate(file.stages)
         ]
     }
 
 
-def _outline(options: Mapping[str, str], file: ins.Dockerfile) -> Answer:
-    given = {name.removeprefix(ARGUMENT): text for name, text in options.items() if name.startswith(ARGUMENT)}
+def _outline(options: Mapping[str, str], file: ins.Dockerfile, bases: Bases) -> Answer:
+    given = _given(options)
     values = stages.global_arguments(file, given, platform_arguments(host()))
     target = stages.target_index(file, options.get("target", ""))
     needed = [file.stages[index] for index in stages.needed_stages(file, target, values)]
@@ -91,13 +117,15 @@ def _outline(options: Mapping[str, str], file: ins.Dockerfile) -> Answer:
     head = file.stages[target].head
     declared = [*file.arguments, *(step for step in steps if isinstance(step, ins.Arg))]
     mounts = [(step, _mount(text)) for step in steps if isinstance(step, ins.Run) for text in step.mounts]
-    return {
-        "name": head.name,
-        "description": described(head.origin, head.name),
-        "args": list(_arguments(declared, given, values, file.escape)),
-        "secrets": list(_shown(mounts, "secret", lambda mount: mount.id or mount.source or basename(mount.target))),
-        "ssh": list(_shown(mounts, "ssh", lambda mount: mount.id or "default")),
-    }
+    return _told(
+        {
+            "name": head.name,
+            "description": described(head.origin, head.name),
+            "args": list(_arguments(declared, given, values, file.escape)),
+            "secrets": list(_shown(mounts, "secret", lambda mount: mount.id or mount.source or basename(mount.target))),
+            "ssh": list(_shown(mounts, "ssh", lambda mount: mount.id or "default")),
+        }
+    )
 
 
 def _mount(text: str) -> RunMount:
@@ -117,12 +145,8 @@ def _arguments(
             known[key] = given.get(key, own)
             if key not in seen:
                 seen.add(key)
-                yield {
-                    "name": key,
-                    "description": described(arg.origin, key),
-                    "value": known[key],
-                    "location": _location(arg.origin.span),
-                }
+                about = {"description": described(arg.origin, key), "value": known[key]}
+                yield {"name": key, **_told(about), "location": _location(arg.origin.span)}
 
 
 def _shown(
@@ -134,7 +158,7 @@ def _shown(
         name = name_of(mount)
         if mount.type == kind and name not in seen:
             seen.add(name)
-            yield {"name": name, "required": mount.required, "location": _location(step.origin.span)}
+            yield _told({"name": name, "required": mount.required, "location": _location(step.origin.span)})
 
 
 def described(origin: ins.Origin, name: str) -> str:
@@ -147,7 +171,7 @@ def _location(span: Span) -> Answer:
     return {"ranges": [{"start": {"line": span.start}, "end": {"line": span.end}}]}
 
 
-CALLS: Mapping[str, Callable[[Mapping[str, str], ins.Dockerfile], Answer]] = {
+CALLS: Mapping[str, Callable[[Mapping[str, str], ins.Dockerfile, Bases], Answer]] = {
     LINT: _lint,
     "frontend.targets": _targets,
     "frontend.outline": _outline,

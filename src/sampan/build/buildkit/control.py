@@ -67,9 +67,11 @@ class Control:
 
     async def disk_usage(self, stream: Any) -> None:
         """What builds keep on disk."""
-        await stream.recv_message()
-        service = self._service
-        found = await in_thread(records, service.workshop.storage, service.data_root)
+        request, service = await stream.recv_message(), self._service
+        try:
+            found = await in_thread(records, service.workshop.storage, service.data_root, request.filter)
+        except EngineError as error:
+            raise grpc_error(error) from error
         await stream.send_message(m.DiskUsageResponse(record=found))
 
     async def prune(self, stream: Any) -> None:
@@ -133,7 +135,7 @@ class Control:
             CONTROL + "Status": Handler(self.status, many, m.StatusRequest, m.StatusResponse),
             CONTROL + "ListWorkers": Handler(self.list_workers, one, m.Empty, m.ListWorkersResponse),
             CONTROL + "Info": Handler(self.info, one, m.Empty, m.InfoResponse),
-            CONTROL + "DiskUsage": Handler(self.disk_usage, one, m.Empty, m.DiskUsageResponse),
+            CONTROL + "DiskUsage": Handler(self.disk_usage, one, m.DiskUsageRequest, m.DiskUsageResponse),
             CONTROL + "Prune": Handler(self.prune, many, m.PruneRequest, m.UsageRecord),
         }
 

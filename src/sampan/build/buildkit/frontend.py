@@ -56,6 +56,8 @@ class Asked:
     def parsed(self, text: str) -> Dockerfile:
         """The Dockerfile, known to the log from here on. Raises ParseError, InvalidParameter for a target it lacks."""
         self.log.source = Text(self.options.get("filename") or DOCKERFILE, text)
+        if not text:
+            raise InvalidParameter("the Dockerfile cannot be empty")
         file = parse(text)
         target_index(file, self.options.get("target", ""))
         return file

@@ -63,6 +63,7 @@ InfoResponse           buildkitVersion 1 BuildkitVersion
 UsageRecord            ID 1 string, Mutable 2 bool, InUse 3 bool, Size 4 int64, CreatedAt 6 Timestamp,
                        LastUsedAt 7 Timestamp, UsageCount 8 int64, Description 9 string, RecordType 10 string,
                        Shared 11 bool, Parents 12 *string
+DiskUsageRequest       filter 1 *string, ageLimit 2 int64
 DiskUsageResponse      record 1 *UsageRecord
 PruneRequest           filter 1 *string, all 2 bool, keepDuration 3 int64, reservedSpace 4 int64, maxUsedSpace 5
                        int64, minFreeSpace 6 int64

@@ -4,7 +4,7 @@ filter   ``id~=abc,type!=regular,shared``   conditions that all hold; a bare nam
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from sampan.api.filters import Filters
 from sampan.api.system import BuildCache
 from sampan.api.times import parse_time
 from sampan.build.buildkit import messages as m
-from sampan.build.prune import prune
+from sampan.build.prune import is_meant, prune
 from sampan.build.usage import TYPES, items
 from sampan.errors import Unsupported
 from sampan.storage.store import Storage
@@ -25,9 +25,12 @@ OPERANDS = {"~=": {"id", "description"}, "!=": {"type"}}
 FIELDS = {"id", "parents", "type", "description", "inuse", "mutable", "immutable", "shared", "private"}
 
 
-def records(storage: Storage, data_root: Path) -> list[Any]:
-    """Everything kept, as ``UsageRecord``. Blocks."""
-    return [_record(item.record) for item in items(storage, data_root)]
+def records(storage: Storage, data_root: Path, conditions: Sequence[str]) -> list[Any]:
+    """What is kept and meets the conditions, as ``UsageRecord``. Raises Unsupported. Blocks."""
+    if not fields_of(conditions) <= FIELDS:
+        return []
+    options = BuildPruneOptions(all=True, filters=filters_of(conditions, 0))
+    return [_record(item.record) for item in items(storage, data_root) if is_meant(item, options)]
 
 
 def pruned(storage: Storage, data_root: Path, request: Any) -> list[Any]:

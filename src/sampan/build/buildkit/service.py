@@ -18,7 +18,7 @@ from sampan.build.builder import Outcome, build_image
 from sampan.build.building import Workshop
 from sampan.build.buildkit import messages as m
 from sampan.build.buildkit.caches import Caches, Registry, check_exports, is_inline
-from sampan.build.buildkit.calls import answer_call, warnings_of
+from sampan.build.buildkit.calls import answer_call, bases_in, warnings_of
 from sampan.build.buildkit.connection import SessionChannel
 from sampan.build.buildkit.definition import tree_in
 from sampan.build.buildkit.exporters import IMAGE_EXPORTERS, Exporters
@@ -179,7 +179,8 @@ class Service:
     async def call(self, solve: Solve, options: Mapping[str, str], inputs: Mapping[str, Any]) -> dict[str, bytes]:
         """Answer ``--call``, without a build. Raises EngineError."""
         session = await self._session(solve)
-        return answer_call(options, await self.frontend.definition(Asked(options, solve.log, inputs), session))
+        file = await self.frontend.definition(Asked(options, solve.log, inputs), session)
+        return answer_call(options, file, bases_in(self.workshop.storage.images, options, file))
 
     async def open_definition(self, solve: Solve, definition: Any) -> str:
         """Fetch what a definition means; returns the reference that it has until the build ends. Raises EngineError."""
@@ -201,7 +202,8 @@ class Service:
     async def _warn(self, solve: Solve, options: Mapping[str, str], request: Request) -> None:
         """Tell what the checks find."""
         name = options.get("filename") or "Dockerfile"
-        found = warnings_of(options, request.dockerfile)
+        bases = bases_in(self.workshop.storage.images, options, request.dockerfile)
+        found = warnings_of(options, request.dockerfile, bases)
         await solve.log.warn(f"[internal] load build definition from {name}", name, request.dockerfile.text, found)
 
     async def export(self, solve: Solve) -> dict[str, str]:

@@ -46,7 +46,7 @@ async def _check(channel: Channel, name: str) -> None:
     try:
         await call(m.CheckAgentRequest(ID=name))
     except GRPCError as error:
-        raise NotFound(f'no SSH key "{name}" forwarded from the client') from error
+        raise NotFound(f"unset ssh forward key {name}") from error
 
 
 async def _forward(channel: Channel, name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

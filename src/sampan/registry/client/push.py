@@ -50,7 +50,7 @@ class Pusher:
         target = self._storage.images.target(reference)
         if target is None:
             raise NotFound(f"An image does not exist locally with the tag: {reference.familiar_name}")
-        plan = self._plan(target, platform)
+        plan = self._plan(reference, target, platform)
         try:
             await self._send(remote, reference, plan, progress)
         except RegistryFailure as failure:
@@ -61,7 +61,7 @@ class Pusher:
     async def push_target(self, remote: Remote, reference: Reference, target: Descriptor) -> None:
         """Push ``target``, which is wholly here, under the tag of ``reference`` or by digest. Raises as ``push``."""
         try:
-            await self._send(remote, reference, self._plan(target, None), Discard())
+            await self._send(remote, reference, self._plan(reference, target, None), Discard())
         except RegistryFailure as failure:
             raise general_failure(failure) from failure
 
@@ -72,7 +72,7 @@ class Pusher:
         except RegistryFailure as failure:
             raise general_failure(failure) from failure
 
-    def _plan(self, target: Descriptor, platform: Platform | None) -> _Plan:
+    def _plan(self, reference: Reference, target: Descriptor, platform: Platform | None) -> _Plan:
         images = self._storage.images
         top = images.document(target.digest)
         if isinstance(top.value, Manifest):
@@ -83,7 +83,8 @@ class Pusher:
         members = images.members(target.digest)
         fitting = [one for one in members if platform is None or one.platform.matches(platform)]
         if not fitting:
-            raise NotFound(f"no image of {target.digest} is here for the platform {platform}")
+            lacks = f"does not provide the specified platform ({platform})"
+            raise NotFound(f"image with reference {reference.familiar} was found but {lacks}")
         note = "" if platform else "Not all multiplatform-content is present: only the image that is here is pushed"
         return _Plan(fitting[0].manifest, (fitting[0].manifest,), note)
 
