@@ -295,6 +295,30 @@ def test_a_receiver_that_comes_back_gets_what_was_written_meanwhile(
     assert all(b"%d" % number in line for number, line in zip(range(100, 200), got, strict=True))
 
 
+def test_what_waits_for_a_receiver_in_non_blocking_mode_outlives_the_daemon(
+    daemon: Daemon, run: Run, listener: socket.socket
+) -> None:
+    options = {"syslog-address": f"tcp://127.0.0.1:{port(listener)}", "mode": "non-blocking"}
+    script = "echo first; while [ ! -e /tmp/go ]; do sleep 0.05; done; seq 100 199; sleep 60"
+    container = run(["sh", "-c", script], log_config=LogConfig(type="syslog", config=options), stop_signal="KILL")
+    connection, _ = listener.accept()
+    with closing(connection):
+        assert b"first" in connection.recv(4096)
+    address = listener.getsockname()
+    listener.close()
+    container.exec_run("touch /tmp/go")
+    wait_for(lambda: container.logs(tail=1) == b"199\n")
+    daemon.stop()
+    with socket.create_server(address) as again:
+        daemon.start()
+        again.settimeout(20)
+        connection, _ = again.accept()
+        with closing(connection):
+            container.stop()
+            got = everything(connection).splitlines()
+    assert [line[-3:] for line in got] == [b"%d" % number for number in range(100, 200)]
+
+
 def test_a_restart_whose_receiver_is_absent_is_the_last(
     daemon: Daemon, run: Run, listener: socket.socket, eventually: Callable[..., None]
 ) -> None:

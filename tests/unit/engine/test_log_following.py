@@ -1,6 +1,7 @@
 """A reader of a log goes on over rotation and from a place it once noted."""
 
 import io
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from sampan.api.containers import ContainerConfig
 from sampan.api.host_config import HostConfig
 from sampan.engine.container import Container, Record
-from sampan.engine.log_drivers.follow import Lines, Mark, read_mark, write_mark
+from sampan.engine.log_drivers.follow import Lines, Mark, Marker, read_mark, write_mark
 from sampan.engine.log_parts import write_compressed
 from sampan.engine.logs import Follower, Line, Position
 
@@ -123,6 +124,14 @@ def test_a_mark_is_read_back_and_none_is_the_beginning(tmp_path: Path) -> None:
         write_mark(file.fileno(), Mark(Position(123456, 99999), 1000))
         write_mark(file.fileno(), Mark(Position(1, 2), 3))
     assert read_mark(path) == Mark(Position(1, 2), 3)
+
+
+def test_what_was_sent_is_noted_in_the_end(tmp_path: Path) -> None:
+    with closing(Marker(tmp_path / "mark")) as marker:
+        for number in range(1, 4):
+            place = Mark(Position(7, 100), number)
+            marker.sent(Lines().entry(Line("x\n", "stdout", "1970-01-01T00:00:01Z"), place))
+    assert read_mark(tmp_path / "mark") == Mark(Position(7, 100), 3)
 
 
 def test_a_line_s_end_is_not_sent() -> None:

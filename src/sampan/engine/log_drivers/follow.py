@@ -85,35 +85,41 @@ class Forwarding:
     async def _forward(self, container: Container, before: "asyncio.Task[None] | None") -> None:
         wanted = container.record.host_config.log_config
         sink = self._opened.pop(container.id, None) or await self._made(container)
-        forwarder = Forwarder(sink, room=room_of(wanted.config), patience=patience_of(wanted.type, wanted.config))
-        async with aclosing(self._entries(container, before)) as entries:
-            await forwarder.run(entries)
+        with closing(Marker(mark_path(container))) as marker:
+            forwarder = Forwarder(
+                sink,
+                room=room_of(wanted.config),
+                patience=patience_of(wanted.type, wanted.config),
+                noted=marker.sent,
+            )
+            async with aclosing(self._entries(container, marker, before)) as entries:
+                await forwarder.run(entries)
 
-    async def _entries(self, container: Container, before: "asyncio.Task[None] | None") -> AsyncGenerator[Entry, None]:
-        """Entries after the last one that ``before`` sent, until the container has ended; noted when they are sent."""
+    async def _entries(
+        self, container: Container, marker: "Marker", before: "asyncio.Task[None] | None"
+    ) -> AsyncGenerator[Entry, None]:
+        """Entries after the last one that ``before`` sent, until the container has ended."""
         if before is not None:
             await asyncio.wait([before])
-        loop, path = asyncio.get_running_loop(), mark_path(container)
-        follower, lines, mark = Follower(container), Lines(), read_mark(path)
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        loop, follower, lines = asyncio.get_running_loop(), Follower(container), Lines()
+        mark = read_mark(marker.path)
         try:
             await loop.run_in_executor(self._context.threads, follower.resume, mark.position)
             while True:
                 start = follower.position
                 sent = mark.sent if start == mark.position else 0
                 batch = await loop.run_in_executor(self._context.threads, follower.more)
-                with closing(Marker(fd, start)) as marker:
-                    for number, entry in enumerate(map(lines.entry, batch), 1):
-                        if number > sent:
-                            yield entry
-                            marker.sent(number)
+                for number, line in enumerate(batch, 1):
+                    entry = lines.entry(line, Mark(start, number))
+                    if number > sent:
+                        yield entry
+                marker.note()
                 if follower.missed:
                     log.warning("log of %s: rotation dropped what the receiver was too slow for", container.id[:12])
                     follower.missed = False
                 if not batch and not await follower.changed():
                     return
         finally:
-            os.close(fd)
             follower.close()
 
 
@@ -135,25 +141,37 @@ def write_mark(fd: int, mark: Mark) -> None:
 
 
 class Marker:
-    """Notes how much of a batch was sent: seldom while it goes fast, and when the batch or the daemon ends."""
+    """Notes how far the log was sent: seldom while it goes fast, and when there is no more, or the daemon ends."""
 
-    def __init__(self, fd: int, start: Position) -> None:
-        self._fd = fd
-        self._start = start
-        self._noted = self._sent = 0
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._fd = -1
+        self._sent: Mark | None = None
+        self._count = 0
         self._at = time.monotonic()
 
-    def sent(self, number: int) -> None:
-        """So many entries of the batch were sent."""
-        self._sent = number
-        if number - self._noted >= SELDOM or time.monotonic() - self._at > SOON:
-            self.close()
+    def sent(self, entry: Entry) -> None:
+        """This entry was sent, and all before it."""
+        assert isinstance(entry.place, Mark)
+        self._sent, self._count = entry.place, self._count + 1
+        if self._count >= SELDOM or time.monotonic() - self._at > SOON:
+            self.note()
+
+    def note(self) -> None:
+        """Note what was sent; on a full disk it may be sent twice."""
+        if self._sent is None:
+            return
+        with suppress(OSError):
+            if self._fd < 0:
+                self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            write_mark(self._fd, self._sent)
+        self._sent, self._count, self._at = None, 0, time.monotonic()
 
     def close(self) -> None:
-        """Note what was sent."""
-        if self._sent > self._noted:
-            write_mark(self._fd, Mark(self._start, self._sent))
-            self._noted, self._at = self._sent, time.monotonic()
+        """Note what was sent, and let go of the file."""
+        self.note()
+        if self._fd >= 0:
+            os.close(self._fd)
 
 
 class Lines:
@@ -162,11 +180,11 @@ class Lines:
     def __init__(self) -> None:
         self._open: dict[str, Part] = {}
 
-    def entry(self, line: Line) -> Entry:
+    def entry(self, line: Line, place: object = None) -> Entry:
         """A line of the log as drivers take it."""
         goes_on = not line.log.endswith("\n")
         data = line.data.removesuffix(b"\n")
-        return Entry(stamp(line.time), line.stream, data, self._part(line.stream, goes_on))
+        return Entry(stamp(line.time), line.stream, data, self._part(line.stream, goes_on), place)
 
     def _part(self, stream: str, goes_on: bool) -> Part | None:
         before = self._open.pop(stream, None)

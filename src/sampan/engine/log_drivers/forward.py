@@ -3,7 +3,7 @@
 ``blocking`` (the default): a receiver that is away is tried again with growing pauses while the file buffers; what
 rotation drops before it could be sent is lost. ``non-blocking``: entries wait in a buffer of ``max-buffer-size``;
 what does not fit is dropped and counted (the log file has it still).
-Where the task stands is the time of the last entry sent, so that a restarted daemon goes on from there.
+What was sent is told to whoever gives the entries, so that a restarted daemon goes on from there.
 """
 
 import asyncio
@@ -24,6 +24,9 @@ from sampan.engine.log_drivers.syslog import Syslog
 from sampan.engine.log_drivers.values import boolean, size
 
 log = logging.getLogger("sampan.logs")
+
+
+Noted = Callable[[Entry], None]
 
 
 class Sink(Protocol):
@@ -109,8 +112,12 @@ def room_of(options: Mapping[str, str]) -> Room:
 class Forwarder:
     """Feeds ``sink`` from an iterator of entries until it ends."""
 
-    def __init__(self, sink: Sink, *, room: Room | None = None, patience: Patience | None = None) -> None:
+    def __init__(
+        self, sink: Sink, *, room: Room | None = None, patience: Patience | None = None, noted: Noted | None = None
+    ) -> None:
+        """``noted`` is told of each entry that was sent, or given up after all attempts."""
         self.sink = sink
+        self.noted = noted or (lambda entry: None)
         self.room = room or Room()
         self.patience = patience or Patience()
         self.sent = 0
@@ -123,6 +130,7 @@ class Forwarder:
             async with aclosing(self._buffered(entries)) if self.room.limit else nullcontext(entries) as source:
                 async for entry in source:
                     await self.deliver(entry)
+                    self.noted(entry)
         finally:
             await self.sink.close()
             if self.dropped:

@@ -32,6 +32,7 @@ class Entry(msgspec.Struct, frozen=True):
     stream: str  # stdout or stderr
     line: bytes
     part: Part | None = None
+    place: object = None  # in the log, for whoever gave it
 
     @property
     def text(self) -> str:
