@@ -174,11 +174,17 @@ def test_another_runtime_has_the_same_users(
         client.volumes.get("remap-data").remove()
 
 
-def test_nothing_of_another_runtime_s_places_stays(client: docker.DockerClient, run: Callable[..., Container]) -> None:
-    run(runtime="runc").remove(force=True)
-    with pytest.raises(APIError, match="executable file not found"):
-        client.containers.run("busybox", "nosuch", runtime="runc", network_mode="none", remove=True)
-    assert not list(Path("/run/sampan-places").iterdir())
+@pytest.mark.parametrize("program", ["sleep 60", "nosuch"])
+def test_nothing_of_another_runtime_s_places_stays(client: docker.DockerClient, program: str) -> None:
+    container = client.containers.create("busybox", program, runtime="runc", network_mode="none")
+    places = Path("/run/sampan-places", container.id)
+    try:
+        container.start()
+    except APIError as error:
+        assert "executable file not found" in str(error)
+    assert places.exists() == (program != "nosuch")
+    container.remove(force=True)
+    assert not places.exists()
 
 
 STEPS = f"""FROM {IMAGE} AS one
