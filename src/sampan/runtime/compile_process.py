@@ -42,6 +42,7 @@ MEMORY_MODES = {
     "MPOL_DEFAULT": 0, "MPOL_PREFERRED": 1, "MPOL_BIND": 2, "MPOL_INTERLEAVE": 3, "MPOL_LOCAL": 4,
     "MPOL_PREFERRED_MANY": 5, "MPOL_WEIGHTED_INTERLEAVE": 6,
 }  # fmt: skip
+_WITHOUT_NODES = ("MPOL_DEFAULT", "MPOL_LOCAL")
 MEMORY_FLAGS = {"MPOL_F_STATIC_NODES": 1 << 15, "MPOL_F_RELATIVE_NODES": 1 << 14, "MPOL_F_NUMA_BALANCING": 1 << 13}
 _PERSONALITIES = {"LINUX": 0x0, "LINUX32": 0x8}
 
@@ -155,6 +156,10 @@ def memory_policy(wanted: MemoryPolicy | None) -> Iterator[Operation]:
         if flag not in MEMORY_FLAGS:
             raise InvalidParameter(f'linux.memoryPolicy: invalid memory policy flag "{flag}"')
         mode |= MEMORY_FLAGS[flag]
+    if wanted.nodes and wanted.mode in _WITHOUT_NODES:
+        raise InvalidParameter(f'linux.memoryPolicy.nodes: mode {wanted.mode} has none, but "{wanted.nodes}" is given')
+    if not wanted.nodes and wanted.mode not in (*_WITHOUT_NODES, "MPOL_PREFERRED"):
+        raise InvalidParameter(f"linux.memoryPolicy.nodes: mode {wanted.mode} requires at least one node but got 0")
     yield plan.SetMemoryPolicy(mode, cpu_mask(wanted.nodes, "linux.memoryPolicy.nodes"))
 
 
@@ -201,9 +206,23 @@ def _io_priority(class_: str, priority: int) -> int:
     return _IO_CLASSES[class_] << 13 | priority
 
 
+def _check_scheduler(wanted: Scheduler) -> None:
+    """The kernel ignores what is not of the policy; runc and the specification do not."""
+    if wanted.policy in _NICE and not -20 <= wanted.nice <= 19:
+        raise InvalidParameter(f"invalid scheduler.nice: {wanted.nice} when scheduler.policy is {wanted.policy}")
+    if wanted.priority and wanted.policy not in _REAL_TIME:
+        raise InvalidParameter("scheduler.priority can only be specified for SCHED_FIFO or SCHED_RR policy")
+    if wanted.policy != _DEADLINE and (wanted.runtime or wanted.deadline or wanted.period):
+        raise InvalidParameter("scheduler runtime/deadline/period can only be specified for SCHED_DEADLINE policy")
+
+
+_NICE, _REAL_TIME, _DEADLINE = ("SCHED_OTHER", "SCHED_BATCH"), ("SCHED_FIFO", "SCHED_RR"), "SCHED_DEADLINE"
+
+
 def _scheduler(wanted: Scheduler) -> plan.SetScheduler:
     if wanted.policy not in _POLICIES:
         raise InvalidParameter(f"scheduler policy {wanted.policy} is not valid")
+    _check_scheduler(wanted)
     flags = 0
     for flag in wanted.flags:
         if flag not in _SCHEDULER_FLAGS:

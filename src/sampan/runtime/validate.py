@@ -11,6 +11,8 @@ import msgspec
 from sampan.errors import InvalidParameter, Unsupported
 from sampan.linux import rlimit
 from sampan.oci.runtime_spec import Hooks, Linux, Mount, Process, Spec, User
+from sampan.runtime.compile_process import cpu_mask
+from sampan.runtime.mount_options import parse
 from sampan.runtime.validate_linux import HIGHEST_ID, check_linux
 
 _VERSION = re.compile(r"\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?")
@@ -51,6 +53,10 @@ def check_process(process: Process) -> None:
         if limit.type in seen:
             raise InvalidParameter(f"rlimit type {limit.type} is given twice")
         seen.add(limit.type)
+    for cpus in (
+        (process.exec_cpu_affinity.initial, process.exec_cpu_affinity.final) if process.exec_cpu_affinity else ()
+    ):
+        cpu_mask(cpus)
     if process.apparmor_profile and not Path("/sys/module/apparmor/parameters/enabled").exists():
         raise Unsupported(f'process.apparmorProfile "{process.apparmor_profile}": AppArmor is not enabled on this host')
     if process.selinux_label and not Path("/sys/fs/selinux/enforce").exists():
@@ -83,3 +89,10 @@ def _check_mount(mount: Mount) -> None:
     mapped = bool(mount.uid_mappings) != bool(mount.gid_mappings)
     if mapped:
         raise InvalidParameter(f"mount {mount.destination}: uidMappings and gidMappings must be given together")
+    if mount.type == "bind" or {"bind", "rbind"} & set(mount.options):
+        if data := parse(mount.options).data:
+            raise InvalidParameter(
+                f"mount {mount.destination}: bind mounts cannot have any filesystem-specific options applied: {data[0]}"
+            )
+    elif mount.uid_mappings or {"idmap", "ridmap"} & set(mount.options):
+        raise InvalidParameter(f"mount {mount.destination}: id-mapped mounts are only supported for bind-mounts")

@@ -51,6 +51,20 @@ REFUSED: dict[str, tuple[Change, str]] = {
         with_mount({"destination": "/tmp", "type": "tmpfs", "options": ["frobnicate"]}),
         "frobnicate",
     ),
+    "a bind has no options of a file system": (
+        with_mount({"destination": "/tmp", "source": "/tmp", "options": ["bind", "frobnicate"]}),
+        "filesystem-specific options applied: frobnicate",
+    ),
+    "no new file system is mapped": (
+        with_mount({"destination": "/tmp", "type": "tmpfs", "uidMappings": MAP, "gidMappings": MAP}),
+        "only supported for bind-mounts",
+    ),
+    "CPUs to run on are a list": ({"process.execCPUAffinity": {"initial": "0", "final": "x"}}, "execCPUAffinity"),
+    "nice is of its range": ({"process.scheduler": {"policy": "SCHED_OTHER", "nice": 50}}, "scheduler.nice: 50"),
+    "a priority is of real time": ({"process.scheduler": {"policy": "SCHED_BATCH", "priority": 1}}, "priority"),
+    "a run time has a deadline": ({"process.scheduler": {"policy": "SCHED_OTHER", "runtime": 5}}, "SCHED_DEADLINE"),
+    "a memory policy's mode needs nodes": ({"linux.memoryPolicy": {"mode": "MPOL_BIND"}}, "at least one node"),
+    "a memory policy's mode has no nodes": ({"linux.memoryPolicy": {"mode": "MPOL_LOCAL", "nodes": "0"}}, "nodes"),
     "both maps of a mount, or none": (
         with_mount({"destination": "/tmp", "source": "/tmp", "options": ["bind", "idmap"], "uidMappings": MAP}),
         "gidMappings",
