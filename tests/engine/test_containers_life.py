@@ -208,3 +208,15 @@ def test_a_stop_that_cannot_be_says_of_what(client: docker.DockerClient, run: Ru
         assert response.json()["message"] == f"{told}: invalid signal: BOGUS"
     container.reload()
     assert container.status == "running"
+
+
+def test_a_container_that_is_being_restarted_is_never_seen_stopped(client: docker.DockerClient, run: Run) -> None:
+    """``docker compose watch`` looks at a container whose end it hears of, and leaves where it stays away."""
+    container = run("sleep 60", init=True)
+    with closing(client.events(filters={"container": container.id, "event": "die"}, decode=True)) as told:
+        restart = threading.Thread(target=container.restart)
+        restart.start()
+        next(told)
+        container.reload()
+        assert container.attrs["State"]["Running"]
+        restart.join()

@@ -123,6 +123,8 @@ class Container:
     checking: "asyncio.Task[None] | None" = None
     backoff: float = 0.0
     restart_on_exit: bool = False
+    returning: "asyncio.Event | None" = None
+    """While a restart that a user asked for is under way; set at its end."""
     began: float | None = None
     """When the process started, by the clock that nobody sets (``uptime``)."""
 

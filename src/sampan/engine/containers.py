@@ -91,8 +91,13 @@ class Containers:
         return await self._creation.create(request, name, platform)
 
     async def inspect(self, reference: str, *, size: bool = False) -> c.ContainerInspect:
-        """Everything about a container; with ``size`` how large its layers are."""
+        """Everything about a container; with ``size`` how large its layers are.
+
+        One that is being restarted is shown once it runs again: who hears of its end looks whether it stays away.
+        """
         container = self.catalog.find(reference)
+        if container.returning is not None and not container.live:
+            await container.returning.wait()
         shown = inspect(container, self._context)
         if size:
             shown.size_rw, shown.size_root_fs = await self._sizes(container)

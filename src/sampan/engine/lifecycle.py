@@ -327,13 +327,17 @@ class Lifecycle:
             ended.cancel()
 
     async def restart(self, container: Container, signal: str = "", timeout: int | None = None) -> None:
-        """Stop, then start; auto-removal waits meanwhile."""
+        """Stop, then start; auto-removal waits meanwhile, and so does who would see it stopped."""
         container.restart_on_exit = True
+        returning = container.returning = asyncio.Event()
         try:
-            await self.stop(container, signal, timeout)
+            try:
+                await self.stop(container, signal, timeout)
+            finally:
+                container.restart_on_exit = False
+            await self.start(container)
         finally:
-            container.restart_on_exit = False
-        await self.start(container)
+            returning.set()
         self._announce(container, "restart")
 
     # pause
