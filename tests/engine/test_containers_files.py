@@ -101,6 +101,17 @@ def test_what_the_engine_gives_may_be_removed_and_its_directories_written_to(run
     assert container.wait()["StatusCode"] == 1  # they stay removed
 
 
+def test_a_commit_of_a_running_container_is_told_with_its_pause(client: docker.DockerClient, run: Run) -> None:
+    container = run("sleep 60", init=True)
+    since = container.attrs["Created"]
+    image = container.commit()
+    told = client.events(since=since, until=int(time.time()) + 1, filters={"container": container.id}, decode=True)
+    actions = [each["Action"] for each in told]
+    assert {"pause", "commit", "unpause"} <= set(actions)
+    assert actions.index("pause") < actions.index("unpause")
+    client.images.remove(image.id)
+
+
 def test_a_commit_is_one_event_that_names_both(client: docker.DockerClient, run: Run) -> None:
     container = run()
     since = container.attrs["Created"]

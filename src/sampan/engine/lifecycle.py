@@ -360,17 +360,19 @@ class Lifecycle:
 
     @asynccontextmanager
     async def frozen(self, container: Container, *, wanted: bool) -> AsyncIterator[None]:
-        """Hold all processes still for the time of the block, without a word to anybody."""
+        """Hold all processes still for the time of the block; told as a pause, as dockerd does."""
         async with container.lock:
             cgroup = container.cgroup
             if not wanted or cgroup is None or container.record.state.status != Status.RUNNING:
                 yield
                 return
             await asyncio.get_running_loop().run_in_executor(self._context.threads, cgroup.freeze)
+            self._announce(container, "pause")
             try:
                 yield
             finally:
                 cgroup.thaw()
+                self._announce(container, "unpause")
 
     def _thaw(self, container: Container) -> None:
         if container.cgroup is not None:

@@ -100,8 +100,8 @@ async def test_what_is_not_there_is_said_in_dockers_words(registry: Any, engine:
         await here.push(f"{registry.address}/other")
 
 
-async def test_an_unknown_repository_may_need_a_login(ours: Any, engine: Any) -> None:
-    sentence = r"^pull access denied for .*/none, repository does not exist or may require 'docker login': "
+async def test_an_unknown_repository_is_told_as_such(ours: Any, engine: Any) -> None:
+    sentence = r"^repository .*/none not found: name unknown: "
     with pytest.raises(NotFound, match=sentence):
         await engine().pull(f"{ours.address}/none")
 

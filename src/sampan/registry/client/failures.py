@@ -1,6 +1,7 @@
 """What goes wrong on the way to a registry, in the sentences docker users know.
 
     401, 403 on a repository   pull access denied for x, repository does not exist or may require 'docker login': …
+    NAME_UNKNOWN               repository x not found: name unknown: …
     404 on a manifest          manifest for x:tag not found: manifest unknown: manifest unknown
     plain HTTP behind https    http: server gave HTTP response to HTTPS client
 
@@ -72,10 +73,12 @@ class NoCredentials(Unauthorized):
 def pull_failure(failure: RegistryFailure, reference: Reference) -> EngineError:
     """What a user reads when the registry refuses a pull."""
     name = reference.familiar_name
-    if failure.status in (401, 403) or failure.codes & {"UNAUTHORIZED", "DENIED", "NAME_UNKNOWN"}:
+    if failure.status in (401, 403) or failure.codes & {"UNAUTHORIZED", "DENIED"}:
         return NotFound(
             f"pull access denied for {name}, repository does not exist or may require 'docker login': {failure}"
         )
+    if "NAME_UNKNOWN" in failure.codes:
+        return NotFound(f"repository {name} not found: {failure}")
     if failure.status == 404:
         detail = str(failure) if failure.errors else "manifest unknown: manifest unknown"
         return NotFound(f"manifest for {reference.familiar} not found: {detail}")
