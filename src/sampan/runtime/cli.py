@@ -80,10 +80,10 @@ def main() -> int:
 
 def _tell(log: "ErrorLog", error: Exception, *, executing: bool) -> int:
     """Tell an error; gives the status."""
-    from sampan.runtime.failures import is_bare, sentence
+    from sampan.runtime.failures import is_bare, sentence, told
     from sampan.runtime.launch import StartFailed
 
-    said = sentence(error) if isinstance(error, StartFailed) else str(error)
+    said = sentence(error) if isinstance(error, StartFailed) else told(error)
     log.error(f"exec failed: {said}" if executing else said, bare=is_bare(error))
     return _EXEC_FAILED if executing else 1
 
@@ -143,6 +143,12 @@ def one_id(words: Sequence[str], command: str) -> str:
     if len(words) != 1:
         raise InvalidParameter(f'sampan-runtime: "{command}" requires exactly 1 argument(s)')
     return words[0]
+
+
+def no_more(words: Sequence[str], command: str) -> None:
+    """Raises InvalidParameter where a command that takes flags alone has arguments."""
+    if words:
+        raise InvalidParameter(f'sampan-runtime: "{command}" requires exactly 0 argument(s)')
 
 
 if __name__ == "__main__":

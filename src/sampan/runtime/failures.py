@@ -29,6 +29,14 @@ def sentence(error: StartFailed) -> str:
             return str(error)
 
 
+def told(error: Exception) -> str:
+    """Any other error; the kernel's with the file it is of, as runc tells them."""
+    if not isinstance(error, OSError) or error.strerror is None or error.errno is None:
+        return str(error)
+    reason = error.strerror.lower() if error.strerror == strerror(error.errno) else error.strerror
+    return reason if error.filename is None else f"{error.filename}: {reason}"
+
+
 def _search(error: StartFailed, reason: str) -> str:
     name = error.object
     if error.errno != errno.ENOENT:

@@ -174,3 +174,22 @@ def test_errors_are_logged_as_json_without_spaces(runtime: Runtime) -> None:
     log = runtime.directory / "log.json"
     assert runtime.call("--log", str(log), "--log-format", "json", "state", "none").returncode == 1
     assert '{"level":"error","msg":"container does not exist: none","time":"' in log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("exec", "--process", "/no/file", "one"), "exec failed: /no/file: no such file or directory"),
+        (("exec", "--console-socket", "/no/socket", "one", "true"), "cannot use console socket if runc will not"),
+        (("kill", "one", "99"), "unable to signal init: invalid argument"),
+        (("list", "one"), '"list\\" requires exactly 0 argument(s)'),
+        (("features", "one"), '"features\\" requires exactly 0 argument(s)'),
+        (("spec", "one"), '"spec\\" requires exactly 0 argument(s)'),
+    ],
+)
+def test_what_cannot_be_done_is_told_without_numbers(runtime: Runtime, words: tuple[str, ...], sentence: str) -> None:
+    runtime.create("one", confined(SLEEP))
+    runtime.call("start", "one")
+    done = runtime.call(*words)
+    assert sentence in done.stderr
+    assert done.returncode != 0

@@ -83,6 +83,8 @@ def _check_status(container: Container, arguments: Arguments) -> None:
 def _check_console(process: Process, arguments: Arguments) -> None:
     if process.terminal and arguments.on("detach") and not arguments.text("console-socket"):
         raise InvalidParameter("cannot allocate tty if runc will detach without setting console socket")
+    if arguments.text("console-socket") and not process.terminal:
+        raise InvalidParameter("cannot use console socket if runc will not detach or allocate tty")
 
 
 def _process(spec: Spec, arguments: Arguments) -> Process:

@@ -75,6 +75,8 @@ def _signal(container: Container, number: int) -> None:
         os.kill(container.record.pid, number)
     except ProcessLookupError:
         raise Conflict("container not running") from None
+    except OSError as error:
+        raise InvalidParameter(f"unable to signal init: {os.strerror(error.errno or 0).lower()}") from error
     cgroup = container.cgroup
     if number == signal.SIGKILL and cgroup and cgroup.frozen():
         cgroup.thaw()

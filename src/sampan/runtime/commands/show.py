@@ -6,7 +6,7 @@ from typing import Any
 
 from sampan.errors import Conflict, InvalidParameter, NotFound
 from sampan.oci.runtime_spec import VERSION
-from sampan.runtime.cli import default_root, one_id
+from sampan.runtime.cli import default_root, no_more, one_id
 from sampan.runtime.flags import Kind, Switch, Text, parse
 from sampan.runtime.state import Container, Containers
 
@@ -28,6 +28,7 @@ def state(root: Path, words: list[str]) -> int:
 def list_(root: Path, words: list[str]) -> int:
     """``list [--format table|json] [--quiet]``."""
     arguments = parse(words, *FLAGS["list"])
+    no_more(arguments.words, "list")
     if not root.is_dir() and str(root) != default_root():
         raise NotFound(f"open {root}: no such file or directory")
     rows = [_fields(container) for container in Containers(root)]

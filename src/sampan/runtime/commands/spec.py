@@ -25,6 +25,7 @@ from sampan.oci.runtime_spec import (
     Spec,
     encode,
 )
+from sampan.runtime.cli import no_more
 from sampan.runtime.compile_process import MEMORY_FLAGS, MEMORY_MODES
 from sampan.runtime.flags import Kind, Switch, Text, parse
 from sampan.runtime.mount_options import ATTRIBUTES, MODES, PROPAGATION, SUPERBLOCK
@@ -55,6 +56,7 @@ _NAMESPACES = ("pid", "network", "ipc", "uts", "mount", "cgroup")
 def spec(_root: Path, words: list[str]) -> int:
     """``spec [--bundle DIR] [--rootless]``: write a config.json to start from."""
     arguments = parse(words, *FLAGS["spec"], anywhere=True)
+    no_more(arguments.words, "spec")
     path = Path(arguments.text("bundle", ".")) / "config.json"
     if path.exists():
         raise Conflict(f"File {path.name} exists. Remove it first")
@@ -121,9 +123,10 @@ def _for_user_mount(mount: Mount) -> Mount:
     return msgspec.structs.replace(mount, options=options)
 
 
-def features(_root: Path, _words: list[str]) -> int:
+def features(_root: Path, words: list[str]) -> int:
     """``features``: what this runtime knows, for engines (runtime-spec features.md)."""
-    options = {name for words in (ATTRIBUTES, PROPAGATION, SUPERBLOCK, MODES) for name in words}
+    no_more(words, "features")
+    options = {name for table in (ATTRIBUTES, PROPAGATION, SUPERBLOCK, MODES) for name in table}
     options |= {f"r{name}" for name in ATTRIBUTES}
     linux: dict[str, Any] = {
         "namespaces": sorted(namespaces.FLAGS),
