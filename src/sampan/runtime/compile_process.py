@@ -156,11 +156,13 @@ def memory_policy(wanted: MemoryPolicy | None) -> Iterator[Operation]:
         if flag not in MEMORY_FLAGS:
             raise InvalidParameter(f'linux.memoryPolicy: invalid memory policy flag "{flag}"')
         mode |= MEMORY_FLAGS[flag]
-    if wanted.nodes and wanted.mode in _WITHOUT_NODES:
-        raise InvalidParameter(f'linux.memoryPolicy.nodes: mode {wanted.mode} has none, but "{wanted.nodes}" is given')
+    nodes = cpu_mask(wanted.nodes, "linux.memoryPolicy.nodes: invalid memory policy node")
+    if nodes and wanted.mode in _WITHOUT_NODES:
+        given = int.from_bytes(nodes, "little").bit_count()
+        raise InvalidParameter(f"linux.memoryPolicy.nodes: mode {wanted.mode} requires 0 nodes but got {given}")
     if not wanted.nodes and wanted.mode not in (*_WITHOUT_NODES, "MPOL_PREFERRED"):
         raise InvalidParameter(f"linux.memoryPolicy.nodes: mode {wanted.mode} requires at least one node but got 0")
-    yield plan.SetMemoryPolicy(mode, cpu_mask(wanted.nodes, "linux.memoryPolicy.nodes"))
+    yield plan.SetMemoryPolicy(mode, nodes)
 
 
 def cpu_mask(text: str, member: str = "process.execCPUAffinity") -> bytes:

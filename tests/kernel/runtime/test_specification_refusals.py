@@ -64,7 +64,10 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "a priority is of real time": ({"process.scheduler": {"policy": "SCHED_BATCH", "priority": 1}}, "priority"),
     "a run time has a deadline": ({"process.scheduler": {"policy": "SCHED_OTHER", "runtime": 5}}, "SCHED_DEADLINE"),
     "a memory policy's mode needs nodes": ({"linux.memoryPolicy": {"mode": "MPOL_BIND"}}, "at least one node"),
-    "a memory policy's mode has no nodes": ({"linux.memoryPolicy": {"mode": "MPOL_LOCAL", "nodes": "0"}}, "nodes"),
+    "a memory policy's mode has no nodes": (
+        {"linux.memoryPolicy": {"mode": "MPOL_LOCAL", "nodes": "0"}},
+        "requires 0 nodes but got 1",
+    ),
     "both maps of a mount, or none": (
         with_mount({"destination": "/tmp", "source": "/tmp", "options": ["bind", "idmap"], "uidMappings": MAP}),
         "gidMappings",
