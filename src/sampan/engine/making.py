@@ -22,6 +22,7 @@ from sampan.engine.resources import resources_of
 from sampan.engine.runtimes import external_of
 from sampan.engine.spec import early_mounts, own_namespaces
 from sampan.engine.start_errors import explain_start
+from sampan.errors import EngineError, InvalidParameter
 from sampan.linux.cgroup import Cgroup
 from sampan.oci import runtime_spec as oci
 from sampan.runtime.container import beginning_from, cgroup_path, launch_from, prepare_cgroup, rest_from
@@ -75,7 +76,10 @@ class Maker:
         host_config = container.record.host_config
         if not self._begins_early(container):
             return None
-        resources = resources_of(host_config, cgroup_rules(host_config))
+        try:
+            resources = resources_of(host_config, cgroup_rules(host_config))
+        except InvalidParameter as error:  # by now an error of the engine, as it is dockerd's
+            raise EngineError(error.message) from error
         cgroup = self._cgroup(container, self.cgroup_path(container), resources, undo)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         launch, begun = beginning_from(
