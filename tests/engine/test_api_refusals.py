@@ -165,7 +165,7 @@ def test_sentences_repeat_what_the_user_called_the_container(
     )
     assert asked(client, "POST", "/containers/busy/rename?name=x", None) == (
         400,
-        "Error when allocating new name: Invalid container name (x), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed",
+        "Error when allocating new name: Invalid container name (/x), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed",
     )
     client.containers.get("busy").unpause()
 
