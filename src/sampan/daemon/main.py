@@ -13,9 +13,9 @@ import logging
 import os
 import signal
 import sys
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from sampan import __version__, config
@@ -23,6 +23,7 @@ from sampan.api.versions import NEWEST, OLDEST, parse
 from sampan.daemon import flags, logs
 from sampan.daemon.notify import keep_watchdog, notify, watchdog_interval
 from sampan.daemon.ownership import owned
+from sampan.daemon.reloading import Reloading
 from sampan.daemon.stacks import dump_stacks
 from sampan.engine.engine import Engine
 from sampan.engine.log_drivers.forward import check_driver
@@ -113,7 +114,8 @@ async def run(settings: config.Config, command_line: flags.CommandLine) -> None:
         loop.add_signal_handler(number, stopping.set)
     engine = await Engine.open(settings)
     authorization = Authorization(settings.authorization_plugins)
-    loop.add_signal_handler(signal.SIGHUP, begin_reload, engine, authorization, command_line)
+    reloading = Reloading(engine, authorization, partial(load, command_line))
+    loop.add_signal_handler(signal.SIGHUP, reloading.begin)
     loop.add_signal_handler(signal.SIGUSR1, tell_stacks, engine)
     try:
         async with serving(engine, settings, authorization):
@@ -141,27 +143,6 @@ async def serving(engine: Engine, settings: config.Config, authorization: Author
             await stack.enter_async_context(serve_metrics(metrics, settings.metrics_addr))
         await stack.enter_async_context(serve(engine, settings, authorization, metrics))
         yield
-
-
-def begin_reload(engine: Engine, authorization: Authorization, command_line: flags.CommandLine) -> None:
-    """Have the configuration read again."""
-    notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
-    log.info("Got signal to reload configuration")
-    engine.context.supervisor.spawn(reload(engine, authorization, command_line), "reload")
-
-
-async def reload(engine: Engine, authorization: Authorization, command_line: flags.CommandLine) -> None:
-    """Read the configuration and hand it on; a broken file, or a plugin that cannot be asked, changes nothing."""
-    try:
-        settings = load(command_line)
-        await authorization.replace_plugins(settings.authorization_plugins)
-    except EngineError as error:
-        log.error("Error reloading configuration: %s", error)
-    else:
-        engine.reconfigure(settings)
-        logs.set_level(engine.context.config)
-        log.info("Reloaded configuration")
-    notify("READY=1")
 
 
 def tell_stacks(engine: Engine) -> None:
