@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import docker
 import pytest
@@ -16,12 +17,14 @@ from engine_daemon import IMAGE, Daemon, busybox_tar, wait_for
 
 MEGABYTE = 1 << 20
 CGROUP = "/sys/fs/cgroup"
+METRICS = "127.0.0.1:9323"
 
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[docker.DockerClient]:
     """A client of a daemon with the busybox image."""
-    daemon = Daemon(tmp_path_factory.mktemp("limits"), "10.202.9", ("--iptables=false",), patience=200)
+    arguments = ("--iptables=false", "--metrics-addr", METRICS, "--metrics-containers")
+    daemon = Daemon(tmp_path_factory.mktemp("limits"), "10.202.9", arguments, patience=200)
     try:
         daemon.start()
         with closing(docker.DockerClient(base_url=daemon.url, timeout=200)) as made:
@@ -163,6 +166,24 @@ def test_usage_is_counted(client: docker.DockerClient) -> None:
     assert stats["cpu_stats"]["cpu_usage"]["total_usage"] > 0
     assert stats["pids_stats"]["limit"] == 9
     assert stats["pids_stats"]["current"] == 1
+
+
+def test_pressure_of_a_container_is_told(client: docker.DockerClient) -> None:
+    busy = start(client, ["sh", "-c", "while :; do :; done & while :; do :; done"], nano_cpus=10**8)
+
+    def waited(kind: str) -> float:
+        with urlopen(f"http://{METRICS}/metrics", timeout=200) as response:
+            lines = response.read().decode().splitlines()
+        wanted = ('resource="cpu"', f'kind="{kind}"', busy.id)
+        (line,) = [
+            line
+            for line in lines
+            if line.startswith("container_pressure_seconds_total") and all(w in line for w in wanted)
+        ]
+        return float(line.rpartition(" ")[2])
+
+    wait_for(lambda: waited("some") > 0, 60)
+    assert waited("full") <= waited("some")
 
 
 def test_a_container_has_a_cgroup_of_its_own_and_leaves_none(client: docker.DockerClient) -> None:
