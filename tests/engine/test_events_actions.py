@@ -115,9 +115,11 @@ def test_images_and_what_makes_them(client: Client, container: Container, told: 
     image = container.commit("committed", "1")
     names = {"name", "l"}
     assert rows(told()) == [
+        ("container pause", OF_CONTAINER),
         ("image create", names),
         ("image tag", names),
         ("container commit", OF_CONTAINER | {"comment", "imageID", "imageRef"}),
+        ("container unpause", OF_CONTAINER),
     ]
     assert image.tag("other")
     saved = b"".join(image.save(named=True))

@@ -37,7 +37,7 @@ from sampan.engine.events import Events
 from sampan.engine.image_list import list_images
 from sampan.engine.image_making import Commit, commit_image, committed_config
 from sampan.engine.image_removal import Removal, prune_candidates
-from sampan.engine.image_users import Containers
+from sampan.engine.image_users import CommitSource, Containers
 from sampan.engine.registry import Registries
 from sampan.errors import Conflict, InvalidParameter, NotFound
 from sampan.oci.descriptor import Descriptor
@@ -200,17 +200,16 @@ class Images:
                 created_by=" ".join(source.config.cmd or ()),
             )
             image = await apart(commit_image, self._storage, commit)
+            self._committed(source, image, reference, options.comment)
+        return image.id
+
+    def _committed(self, source: CommitSource, image: Image, reference: Reference | None, comment: str) -> None:
+        """Name the image and tell of it, before the container goes on."""
         self._announce("create", image, image.id)
         if reference is not None:
             self._tag(image, reference)
-        attributes = {
-            **source.attributes,
-            "comment": options.comment,
-            "imageID": image.id,
-            "imageRef": reference.familiar if reference else "",
-        }
-        self._events.publish("container", "commit", source.container_id, attributes)
-        return image.id
+        named = {"comment": comment, "imageID": image.id, "imageRef": reference.familiar if reference else ""}
+        self._events.publish("container", "commit", source.container_id, {**source.attributes, **named})
 
     async def pull(self, options: PullOptions, progress: Progress) -> None:
         """Fetch from a registry."""

@@ -43,7 +43,7 @@ async def test_containers_are_found_by_every_name_they_have(lab: Laboratory) -> 
     assert await ask(lab, two, "one", "AAAA") == ["NOERROR"]
     reverse = ".".join(reversed(address.split("."))) + ".in-addr.arpa"
     assert await ask(lab, two, reverse, "PTR") == ["one.web."]
-    assert two.resolv_conf.startswith("nameserver 127.0.0.11\n")
+    assert "\nnameserver 127.0.0.11\n" in two.resolv_conf
 
 
 async def test_names_end_with_their_container(lab: Laboratory) -> None:
@@ -162,7 +162,7 @@ async def test_the_default_bridge_has_the_hosts_servers_and_legacy_links(lab: La
     two = await lab.start("web", links=["db:store"], dns=["192.0.2.7"], dns_search=["example.org"])
     address = one.endpoints["bridge"].ip_address
     assert "127.0.0.11" not in one.resolv_conf
-    assert two.resolv_conf.startswith("nameserver 192.0.2.7\nsearch example.org\n")
+    assert "\nnameserver 192.0.2.7\nsearch example.org\n" in two.resolv_conf
     assert f"{address}\tstore {one.container_id[:12]} db\n" in two.hosts
     assert "STORE_NAME=/web/store" in two.environment
     assert f"STORE_PORT_5432_TCP_ADDR={address}" in two.environment
